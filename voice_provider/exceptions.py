@@ -1,0 +1,144 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    VoiceError
+    ├── PermanentVoiceError          another try would fail the same way: the task fails at once
+    │   ├── AuthError                the key is missing, wrong, or not allowed
+    │   ├── QuotaError               no credit, or the plan lacks the feature
+    │   ├── InvalidInputError        a file, text or option that the service will not take
+    │   │   └── NotAllowedError      a location outside the connection's allowed storage
+    │   ├── CapabilityError          the service cannot do this at all
+    │   ├── NotFoundError            no such voice, asset or job
+    │   ├── NameTakenError           a voice of this name exists
+    │   ├── SlotLimitError           every clone slot of the plan is in use
+    │   ├── JobFailedError           the service ended the job without a result
+    │   └── OutcomeUnknownError      a paid call may or may not have been accepted; a person decides
+    └── TransientVoiceError          another try may well succeed: Airflow's retries apply
+        ├── RateLimitedError         too many requests; carries ``retry_after``
+        │   └── ConcurrencyLimitError   too many jobs at once; the request was not accepted
+        ├── ServiceUnavailableError  5xx, no reply, or a page where an answer should be
+        ├── StorageError             the object storage did not answer as it should
+        ├── ResultError              a result that is cut short, empty or not media
+        └── JobTimeoutError          the job was still running at the deadline; it goes on, and a retry finds it
+
+``PermanentVoiceError`` is also an ``AirflowFailException``, which Airflow never retries.
+Every message names the thing, the cause and the next step; none carries a key, a signed URL or a script.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+
+class VoiceError(AirflowException):
+    """Base of all errors of this provider.
+
+    :param message: what happened, why, and what to do next
+    :param error_code: the service's own machine-readable code, if it sent one
+    :param status: HTTP status of the answer, if there was one
+    :param request_id: the service's id of the request, to quote to its support
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+        self.status = status
+        self.request_id = request_id
+
+
+class PermanentVoiceError(VoiceError, AirflowFailException):
+    """Another try would fail the same way."""
+
+
+class AuthError(PermanentVoiceError):
+    """The key is missing, wrong, or not allowed to do this."""
+
+
+class QuotaError(PermanentVoiceError):
+    """The account has no credit left, or its plan lacks the feature."""
+
+
+class InvalidInputError(PermanentVoiceError):
+    """A file, text or option that the service will not take."""
+
+
+class NotAllowedError(InvalidInputError):
+    """A location outside the storage that the connection allows."""
+
+
+class CapabilityError(PermanentVoiceError):
+    """The service of this connection cannot do this at all."""
+
+
+class NotFoundError(PermanentVoiceError):
+    """No such voice, asset or job at the service."""
+
+
+class NameTakenError(PermanentVoiceError):
+    """A voice of this name exists already."""
+
+
+class SlotLimitError(PermanentVoiceError):
+    """Every clone slot of the plan is in use."""
+
+
+class JobFailedError(PermanentVoiceError):
+    """The service ended the job without a result."""
+
+
+class OutcomeUnknownError(PermanentVoiceError):
+    """A paid call without an idempotency key got no answer: it may have been accepted."""
+
+
+class TransientVoiceError(VoiceError):
+    """Another try may well succeed."""
+
+
+class RateLimitedError(TransientVoiceError):
+    """Too many requests.
+
+    :param retry_after: seconds that the service asked to wait, if it said so
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **details: str | int | None) -> None:
+        super().__init__(message, **details)  # type: ignore[arg-type]  # status is an int, the rest are strings
+        self.retry_after = retry_after
+
+
+class ConcurrencyLimitError(RateLimitedError):
+    """Too many jobs at once: the request was not accepted, and nothing was paid."""
+
+
+class ServiceUnavailableError(TransientVoiceError):
+    """The service failed, did not answer, or answered with something that is no answer.
+
+    :param sent: whether the request may have reached the service
+    :param job_id: the job that the service has nevertheless accepted, if it says so
+    """
+
+    def __init__(
+        self, message: str, *, sent: bool = True, job_id: str | None = None, **details: str | int | None
+    ) -> None:
+        super().__init__(message, **details)  # type: ignore[arg-type]  # status is an int, the rest are strings
+        self.sent = sent
+        self.job_id = job_id
+
+
+class StorageError(TransientVoiceError):
+    """The object storage did not answer as it should."""
+
+
+class ResultError(TransientVoiceError):
+    """A result that is cut short, empty or not media; nothing was kept of it."""
+
+
+class JobTimeoutError(TransientVoiceError):
+    """The job was still running at the deadline; it goes on, and a retry finds it."""

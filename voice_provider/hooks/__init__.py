@@ -1,0 +1,1 @@
+"""Connections: ``VoiceHook`` and one small subclass for each service."""

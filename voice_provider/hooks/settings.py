@@ -1,0 +1,118 @@
+"""What a connection says, read once and checked: where, with which key, within which limits."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from voice_provider.exceptions import AuthError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Connection
+
+_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
+DEFAULT_TIMEOUT = 60.0  # seconds; what the services' own clients use
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of a URL; two URLs with the same origin may share a key."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked connection; its ``repr`` has no key."""
+
+    conn_id: str
+    base_url: str
+    key: str = field(repr=False)
+    timeout: float
+    namespace: str
+    allowed_inputs: tuple[str, ...]
+    allowed_outputs: tuple[str, ...]
+
+    @property
+    def account(self) -> str:
+        """A short name of the account that does not tell the key: a record made with another one is not reused."""
+        return hashlib.sha256(f"{origin(self.base_url)}\0{self.key}".encode()).hexdigest()[:16]
+
+
+def read_settings(connection: Connection, extra: Mapping[str, Any], default_url: str) -> Settings:
+    """Read and check a connection.
+
+    :param extra: its extra fields; they are read differently on the worker and on the triggerer
+
+    :raises AuthError: no key
+    :raises InvalidInputError: a base URL or extra that cannot be used; names the field
+    """
+    name = f"Connection '{connection.conn_id}'"
+    if not connection.password:
+        raise AuthError(f"{name} has no API key. Put it into the password field (form: 'API key').")
+    namespace = str(extra.get("namespace") or "default")
+    if not _NAMESPACE.fullmatch(namespace):
+        raise InvalidInputError(
+            f"{name}: namespace '{namespace}' has to be 1 to 16 small letters, digits and '-', and start with no '-'."
+        )
+    try:
+        timeout = float(extra.get("timeout") or DEFAULT_TIMEOUT)
+    except (TypeError, ValueError):
+        timeout = 0
+    if not 0 < timeout <= 600:
+        raise InvalidInputError(f"{name}: timeout '{extra.get('timeout')}' has to be a number of seconds up to 600.")
+    return Settings(
+        conn_id=connection.conn_id,
+        base_url=_base_url(connection, default_url, name),
+        key=connection.password.strip(),
+        timeout=timeout,
+        namespace=namespace,
+        allowed_inputs=_lines(extra.get("allowed_inputs")),
+        allowed_outputs=_lines(extra.get("allowed_outputs")),
+    )
+
+
+def _base_url(connection: Connection, default_url: str, name: str) -> str:
+    """Build the base URL from host, and from schema and port where the connection was written as a URI."""
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        return default_url
+    if "://" not in host:
+        scheme = connection.schema if connection.schema in ("http", "https") else "https"
+        host = f"{scheme}://{host}"
+    parts = urlsplit(host)
+    try:
+        port = parts.port or connection.port
+    except ValueError:
+        port = None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise InvalidInputError(f"{name}: the base URL '{connection.host}' has to look like {default_url}.")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise InvalidInputError(
+            f"{name}: the base URL '{connection.host}' would send the API key unencrypted. Use https:// "
+            "(http:// is for this machine only)."
+        )
+    bracketed = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{bracketed}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _lines(value: Any) -> tuple[str, ...]:
+    """Read a list that may be a JSON list, or text with one entry a line or between commas."""
+    items = value if isinstance(value, list) else re.split(r"[\n,]+", str(value or ""))
+    return tuple(str(item).strip() for item in items if str(item).strip())

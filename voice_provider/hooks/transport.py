@@ -1,0 +1,294 @@
+"""Sends a service's requests with httpx: the key, the retries and the errors, for the worker and for the triggerer.
+
+Invariants:
+
+- The key goes only to the connection's origin. Redirects are never followed with it (httpx would keep ``x-api-key``
+  across origins), and files behind public URLs are sent and fetched without it.
+- What may have been accepted and paid is never sent again, unless it carries an idempotency key. Such a request also
+  never travels on a connection that was idle: a server that has just closed it would leave the outcome unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urljoin
+from weakref import WeakKeyDictionary
+
+import httpx
+import tenacity
+
+from voice_provider import __version__
+from voice_provider.exceptions import (
+    ConcurrencyLimitError,
+    InvalidInputError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    VoiceError,
+)
+from voice_provider.hooks.settings import Settings, is_loopback, origin
+from voice_provider.services.base import Flow, Request, Response, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk.types import Logger
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; a longer Retry-After is left to Airflow's own retry
+CONNECT_TIMEOUT = 10.0
+DOWNLOAD_CHUNK = 256 * 1024
+MAX_REDIRECTS = 3  # of a file behind a public URL
+_NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+# Many waits share few connections: each request costs about a millisecond of the triggerer's one thread.
+_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=120)
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """One for all clients: building it costs 20 ms of CPU."""
+    return httpx.create_ssl_context()
+
+
+_async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, httpx.AsyncClient]] = WeakKeyDictionary()
+
+
+def _async_client(settings: Settings) -> httpx.AsyncClient:
+    """Return the client that all waits of one account share on this event loop."""
+    clients = _async_clients.setdefault(asyncio.get_running_loop(), {})
+    client = clients.get(settings.account)
+    if client is None or client.is_closed:
+        client = clients[settings.account] = httpx.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
+    return client
+
+
+class Transport:
+    """Runs flows against one connection.
+
+    :param settings: the checked connection
+    :param service: the dialect of its service
+    :param log: where attempts are reported
+    """
+
+    def __init__(self, settings: Settings, service: Service, log: Logger) -> None:
+        self.settings = settings
+        self._service = service
+        self._log = log
+        self._client: httpx.Client | None = None
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow to its end on the worker."""
+        return self._drive(flow, lambda request: self._retrying(request)(self._send, request))
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    response = await self._asend(request)
+                except VoiceError as error:
+                    request = flow.throw(error)
+                else:
+                    request = flow.send(response)
+        except StopIteration as stop:
+            return cast("T", stop.value)
+
+    def close(self) -> None:
+        """Close the connections to the service."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @staticmethod
+    def _drive(flow: Flow[T], send: Callable[[Request], Response]) -> T:
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    response = send(request)
+                except VoiceError as error:
+                    request = flow.throw(error)
+                else:
+                    request = flow.send(response)
+        except StopIteration as stop:
+            return cast("T", stop.value)
+
+    # attempts
+
+    def _retrying(self, request: Request) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_wait,
+            retry=tenacity.retry_if_exception(lambda error: _may_repeat(request, error)),
+            before_sleep=lambda state: self._report(request, state),
+            reraise=True,
+        )
+
+    def _report(self, request: Request, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._log.info(
+            "%s %s did not succeed (try %d of %d), again in %.1f s: %s",
+            request.method,
+            "file" if request.public else request.url.partition("?")[0],
+            state.attempt_number,
+            ATTEMPTS,
+            state.upcoming_sleep,
+            error,
+        )
+
+    def _send(self, request: Request) -> Response:
+        if not request.may_repeat:
+            with self._new_client() as client:
+                return self._send_with(client, request)
+        if self._client is None:
+            self._client = self._new_client()
+        return self._send_with(self._client, request)
+
+    @staticmethod
+    def _new_client() -> httpx.Client:
+        return httpx.Client(verify=_ssl_context(), limits=_LIMITS)
+
+    def _send_with(self, client: httpx.Client, request: Request) -> Response:
+        try:
+            if request.sink is not None:
+                return self._download(client, request)
+            content = request.body.chunks() if request.body else None
+            answer = client.send(self._build(client, request, content=content))
+        except httpx.HTTPError as error:
+            raise self._no_answer(request, error) from None
+        return self._read(request, answer)
+
+    async def _asend(self, request: Request) -> Response:
+        client = _async_client(self.settings)
+        try:
+            answer = await client.send(self._build(client, request))
+        except httpx.HTTPError as error:
+            raise self._no_answer(request, error) from None
+        return self._read(request, answer)
+
+    def _download(self, client: httpx.Client, request: Request) -> Response:
+        """Stream into the sink; a repeated attempt goes on where the last one stopped, if the host can."""
+        sink = request.sink
+        assert sink is not None  # noqa: S101  # the caller looked
+        url = request.url
+        for _ in range(MAX_REDIRECTS + 1):
+            headers = {"range": f"bytes={sink.position}-"} if sink.position else {}
+            message = self._build(client, request, url=url, headers=headers)
+            answer = client.send(message, stream=True)
+            try:
+                if answer.is_redirect and request.public:
+                    url = urljoin(url, answer.headers["location"])
+                    continue
+                if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    sink.restart()
+                    continue
+                if not answer.is_success:
+                    answer.read()
+                    return self._read(request, answer)
+                if answer.status_code != httpx.codes.PARTIAL_CONTENT and sink.position:
+                    sink.restart()
+                for piece in answer.iter_bytes(DOWNLOAD_CHUNK):
+                    sink.write(piece)
+                return Response(status=answer.status_code, headers=_headers(answer))
+            finally:
+                answer.close()
+        raise ServiceUnavailableError("The result's storage redirects in circles; nothing was kept.")
+
+    # one message
+
+    def _build(
+        self,
+        client: httpx.Client | httpx.AsyncClient,
+        request: Request,
+        *,
+        url: str | None = None,
+        headers: dict[str, str] | None = None,
+        content: Any = None,
+    ) -> httpx.Request:
+        target = self._target(request, url or request.url)
+        sent = {"user-agent": f"airflow-provider-voice/{__version__}", **request.headers, **(headers or {})}
+        if request.body is not None:
+            sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
+        if not request.public and origin(target) == origin(self.settings.base_url):
+            sent |= self._service.key_headers(self.settings.key)
+        timeout = httpx.Timeout(request.timeout or self.settings.timeout, connect=CONNECT_TIMEOUT)
+        params = dict(request.params) or None
+        try:
+            return client.build_request(
+                request.method, target, params=params, json=request.json, content=content, headers=sent, timeout=timeout
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ServiceUnavailableError(f"The service gave an address that cannot be used: {error}.") from None
+
+    def _target(self, request: Request, url: str) -> str:
+        if not request.public:
+            return self.settings.base_url + url
+        scheme, host, _ = origin(url)
+        home = origin(self.settings.base_url)[1]
+        if scheme == "https" and not (is_loopback(host) and not is_loopback(home)):
+            return url
+        if scheme == "http" and is_loopback(host) and is_loopback(home):
+            return url
+        raise InvalidInputError(
+            f"The service named a file at {scheme or 'no scheme'}://{host or 'no host'}, which is not fetched: "
+            f"only https "
+            "addresses on the network are. Report it to the service."
+        )
+
+    def _read(self, request: Request, answer: httpx.Response) -> Response:
+        response = Response(status=answer.status_code, headers=_headers(answer), content=answer.content)
+        if answer.is_success:
+            return response
+        if answer.is_redirect:
+            where = origin(urljoin(str(answer.request.url), answer.headers["location"]))[1]
+            raise ServiceUnavailableError(
+                f"{request.method} {request.url.partition('?')[0]} was redirected to {where}. Redirects are not "
+                f"followed, "
+                "so that the key stays with its service. Check the base URL of the connection.",
+                status=answer.status_code,
+                sent=False,
+            )
+        raise self._service.error(request, response)
+
+    def _no_answer(self, request: Request, error: httpx.HTTPError) -> VoiceError:
+        sent = not isinstance(error, _NO_ATTEMPT)
+        where = "the file host" if request.public else f"{self._service.label} ({self.settings.base_url})"
+        kind = type(error).__name__
+        if not sent:
+            return ServiceUnavailableError(
+                f"{where} could not be reached ({kind}). Check the network and the base URL of connection "
+                f"'{self.settings.conn_id}'.",
+                sent=False,
+            )
+        what = "the file transfer" if request.public else f"{request.method} {request.url.partition('?')[0]}"
+        return ServiceUnavailableError(f"{where} gave no complete answer to {what} ({kind}).", sent=True)
+
+
+def _headers(answer: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _may_repeat(request: Request, error: BaseException) -> bool:
+    """Whether the same request may be sent again at once: nothing may be paid twice by it."""
+    if isinstance(error, ConcurrencyLimitError):
+        return False  # a state that can last for minutes; the job's life cycle waits for it
+    if isinstance(error, RateLimitedError):
+        return error.retry_after is None or error.retry_after <= LONGEST_WAIT
+    if not isinstance(error, ServiceUnavailableError) or error.job_id:
+        return False
+    if error.status is not None and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
+        return False  # a refusal that will not change within seconds
+    return request.may_repeat or not error.sent
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """As long as the service asked, else longer and longer with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None)
+    jittered = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=8, min=FIRST_WAIT / 2)(state)
+    return float(asked) + min(jittered, 1.0) if asked is not None else float(jittered)

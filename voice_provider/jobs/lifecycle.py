@@ -1,0 +1,262 @@
+"""The life of a job, from the intent to the kept result; it survives the death of the worker at every line.
+
+Nothing in here knows Airflow: a store, a hook and a scope are handed in, so that tests can kill it between any two
+lines. The order of events is what keeps the promise "paid once": the record is written before the request that may
+be paid, and the job's id right after it.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from voice_provider.exceptions import (
+    JobFailedError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermanentVoiceError,
+    ServiceUnavailableError,
+    VoiceError,
+)
+from voice_provider.hooks.voice import describe, succeeded
+from voice_provider.jobs.record import (
+    RECORD_KEY,
+    Decision,
+    OnClear,
+    OnUnknownOutcome,
+    Record,
+    Scope,
+    Store,
+    decide,
+    idempotency_key,
+)
+from voice_provider.models import Job, JobState, Manifest
+from voice_provider.services.base import Input
+from voice_provider.storage import Output, StoredFile, is_kept
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from voice_provider.hooks.voice import VoiceHook
+    from voice_provider.jobs.orders import Order
+
+
+@dataclass
+class Lifecycle:
+    """One job of one task instance.
+
+    :param on_unknown_outcome: what to do when an unkeyed order may have been accepted and cannot be found: ``fail`` (a
+        person decides) or ``resubmit`` (it may be paid twice)
+    :param on_clear: what clearing a task means whose job still runs: ``reattach`` or ``resubmit``; clearing a
+        finished task is always a new order
+    """
+
+    hook: VoiceHook
+    store: Store
+    scope: Scope
+    log: Logger
+    on_unknown_outcome: OnUnknownOutcome = "fail"
+    on_clear: OnClear = "reattach"
+
+    def load(self) -> Record | None:
+        """Read what is remembered."""
+        return Record.load(self.store.get(RECORD_KEY))
+
+    def _save(self, record: Record, **changes: object) -> Record:
+        record = record.model_copy(update=changes)
+        self.store.set(RECORD_KEY, record.dump())
+        return record
+
+    # getting a job
+
+    def begin(self, order: Order) -> Record:
+        """Do what has to be done until there is a job or a kept result, and return the record that names it.
+
+        :raises OutcomeUnknownError: an earlier, unkeyed order may have been accepted, and ``on_unknown_outcome`` is
+            ``fail``
+        """
+        fingerprint = order.fingerprint()
+        keyed = self.hook.service.is_keyed(order.kind)
+        record = self.load()
+        decision = decide(
+            record,
+            fingerprint=fingerprint,
+            account=self.hook.settings.account,
+            keyed=keyed,
+            max_tries=self.scope.max_tries,
+            on_clear=self.on_clear,
+        )
+        if record is None or decision in (Decision.START, Decision.RESTART):
+            return self._submit(order, self._new(order, fingerprint, record))
+        if record.max_tries != self.scope.max_tries:
+            record = self._save(record, max_tries=self.scope.max_tries)
+        if decision is Decision.DELIVERED:
+            return self._delivered(order, record)
+        if decision is Decision.ATTACH:
+            return self._attach(record)
+        if decision is Decision.RESOLVE:
+            return self._resolve(order, record)
+        return self._submit(order, record)
+
+    def _new(self, order: Order, fingerprint: str, old: Record | None) -> Record:
+        same = old is not None and old.fingerprint == fingerprint
+        generation = old.generation + 1 if old is not None and same else 0
+        if old is not None:
+            why = "the task was cleared, or its job had failed" if same else "the request has changed"
+            self.log.info("This is a new order: %s.", why)
+        record = Record(
+            kind=order.kind,
+            fingerprint=fingerprint,
+            generation=generation,
+            key=idempotency_key(self.scope, fingerprint, generation),
+            max_tries=self.scope.max_tries,
+            conn_id=self.hook.voice_conn_id,
+            account=self.hook.settings.account,
+            created_at=_now(),
+            name=order.name(self.scope, int(time.time())),
+            uploads=old.uploads if old is not None and old.account == self.hook.settings.account else {},
+        )
+        return self._save(record)
+
+    def _submit(self, order: Order, record: Record) -> Record:
+        inputs = []
+        for source in order.sources:
+            record, where = self._upload(source, record)
+            inputs.append(where)
+        record = self._save(record, posted_at=_now(), account=self.hook.settings.account)
+        try:
+            job = self.hook.run(order.submit(self.hook.service, inputs, record))
+        except VoiceError as error:
+            if isinstance(error, ServiceUnavailableError) and error.sent:
+                if self.hook.service.is_keyed(order.kind):
+                    raise  # a retry sends it again under the same key
+                return self._resolve(order, record, error)
+            record = self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
+            if isinstance(error, PermanentVoiceError):
+                self.discard_uploads(record)
+            raise
+        self.log.info("%s was accepted by %s (%s).", describe(job), job.service, job.status or job.state)
+        return self._accept(record, job)
+
+    def _accept(self, record: Record, job: Job) -> Record:
+        # A result URL is remembered only where the service cannot be asked for it again: speech that was answered at
+        # once.
+        keep_url = job.kind == "speech" and not job.status
+        return self._save(record, job=job if keep_url else job.model_copy(update={"url": None}))
+
+    def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input]:
+        if isinstance(source, Input):
+            return record, source
+        digest = source.sha256()
+        asset_id = record.uploads.get(digest)
+        if asset_id is not None:
+            with suppress(NotFoundError):
+                self.hook.get_asset(asset_id)
+                return record, Input(asset_id=asset_id)
+        asset = self.hook.upload_file(source)
+        self.log.info("Uploaded %s (%s bytes) as asset %s.", source.location, f"{source.size:,}", asset.id)
+        return self._save(record, uploads={**record.uploads, digest: asset.id}), Input(asset_id=asset.id)
+
+    def _attach(self, record: Record) -> Record:
+        assert record.job is not None  # noqa: S101  # decide() looked
+        self.log.info("%s was ordered at %s; it is not ordered again.", describe(record.job), record.posted_at)
+        return record
+
+    def _delivered(self, order: Order, record: Record) -> Record:
+        kept = record.manifest
+        assert kept is not None  # noqa: S101  # decide() looked
+        if is_kept(kept.uri, kept.sha256, kept.bytes):
+            self.log.info("The result is kept already: %s.", kept.uri)
+            return record
+        self.log.info("The result that was kept at %s is gone or changed; fetching it again.", kept.uri)
+        record = self._save(record, manifest=None, finished=False)
+        return self._attach(record) if record.job is not None else self._resolve(order, record)
+
+    def _resolve(self, order: Order, record: Record, cause: ServiceUnavailableError | None = None) -> Record:
+        """An order may have been accepted: look for it, else do what the author chose."""
+        if record.account == self.hook.settings.account:
+            found = self.hook.run(order.find(self.hook.service, record))
+            if found is not None:
+                self.log.info("The answer was lost, but %s is there and is ours; it is used.", describe(found))
+                return self._accept(record, found)
+        if self.on_unknown_outcome == "resubmit":
+            self.log.warning("It is unknown whether the order of %s was accepted; ordering again.", record.posted_at)
+            return self._submit(order, self._new(order, record.fingerprint, record))
+        why = (
+            "this connection now belongs to another account"
+            if record.account != self.hook.settings.account
+            else (f"the answer was lost ({cause})" if cause else "an earlier try ended before the answer came")
+        )
+        raise OutcomeUnknownError(
+            f"It is unknown whether {self.hook.service.label} accepted the {order.kind.replace('_', ' ')} order of "
+            f"{record.posted_at}: {why}. It may be billed. Look at the account; then clear the task with "
+            "on_unknown_outcome='resubmit', or use an idempotent mode (tts_mode 'jobs' for speech)."
+        )
+
+    # following a job
+
+    def refresh(self, record: Record, *, wait: float = 0) -> Job:
+        """Ask after the record's job.
+
+        :param wait: seconds that the service may hold the answer back until the job has ended
+        :raises OutcomeUnknownError: the service does not know the job
+        """
+        job = record.job
+        assert job is not None  # noqa: S101  # begin() returned it
+        if job.url and job.state.is_final:
+            return job
+        try:
+            return self.hook.get_job(job.kind, job.id, path=job.path, wait=wait)
+        except NotFoundError as error:
+            raise OutcomeUnknownError(
+                f"{describe(job)}, ordered at {record.posted_at}, is not known to the service any more: {error} "
+                f"If it was "
+                "deleted there, clear the task with on_clear='resubmit' to order it again."
+            ) from None
+
+    def fail(self, record: Record, job: Job) -> None:
+        """Remember that the job failed, give back what was made for it, and raise its error."""
+        self.discard_uploads(self._save(record, failed=True))
+        if job.kind == "clone":
+            with suppress(VoiceError):
+                self.hook.delete_voice(job.id)
+        succeeded(job)
+        raise JobFailedError(f"{describe(job)} failed.")
+
+    def collect(self, record: Record, job: Job, output: Output, **details: object) -> Manifest:
+        """Fetch the result of a succeeded job, keep it, remember that, and return its manifest."""
+        succeeded(job)
+        try:
+            manifest = self.hook.keep(job, output, submitted_at=record.posted_at, **details)
+        except ServiceUnavailableError as error:
+            if error.status is None or error.status >= 500 or record.job is None or record.job.url:
+                raise
+            self.log.info("The link to the result has expired; asking for a new one.")
+            manifest = self.hook.keep(self.refresh(record), output, submitted_at=record.posted_at, **details)
+        self.finish(record, manifest=manifest)
+        return manifest
+
+    def finish(self, record: Record, manifest: Manifest | None = None) -> None:
+        """Remember that everything is done, and delete what was uploaded on the way."""
+        job = record.job.model_copy(update={"url": None, "state": JobState.SUCCEEDED}) if record.job else None
+        record = self._save(record, finished=True, manifest=manifest, job=job)
+        self.discard_uploads(record)
+
+    def discard_uploads(self, record: Record) -> None:
+        """Delete the files that were uploaded for this job: samples and recordings of people are not left behind."""
+        left = dict(record.uploads)
+        for digest, asset_id in record.uploads.items():
+            try:
+                with suppress(NotFoundError):
+                    self.hook.delete_asset(asset_id)
+                del left[digest]
+            except VoiceError as error:
+                self.log.warning("Asset %s, uploaded for this task, could not be deleted: %s", asset_id, error)
+        self._save(record, uploads=left)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,133 @@
+"""What a file really is, read off its bytes: format, media type, length, and whether it is whole.
+
+A name proves nothing: a text file may be called ``.mp4``, and a result may be an error page or stop in the middle.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+HEAD = 64  # bytes that are enough to know a format
+_WAV_PLACEHOLDER = 0xFFFFFE00  # writers that do not know the length yet put a size near 4 GiB
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A media format: the extension without a dot, the media type, and whether tinytag can read its length."""
+
+    extension: str
+    media_type: str
+    timed: bool = True
+
+    @property
+    def kind(self) -> str:
+        """``audio``, ``video`` or ``image``."""
+        return self.media_type.partition("/")[0]
+
+
+MP4, MOV, M4A = Format("mp4", "video/mp4"), Format("mov", "video/quicktime"), Format("m4a", "audio/mp4")
+WAV, MP3, FLAC = Format("wav", "audio/wav"), Format("mp3", "audio/mpeg"), Format("flac", "audio/flac")
+OGG, AAC = Format("ogg", "audio/ogg"), Format("aac", "audio/aac", timed=False)
+WEBM, MKV = Format("webm", "video/webm", timed=False), Format("mkv", "video/x-matroska", timed=False)
+AVI = Format("avi", "video/x-msvideo", timed=False)
+PNG = Format("png", "image/png", timed=False)
+JPEG = Format("jpg", "image/jpeg", timed=False)
+WEBP = Format("webp", "image/webp", timed=False)
+
+
+def sniff(head: bytes) -> Format | None:
+    """Return the format that the first bytes show, or ``None`` when they show no known media."""
+    if head[4:8] == b"ftyp":
+        return {b"M4A ": M4A, b"M4B ": M4A, b"qt  ": MOV}.get(head[8:12], MP4)
+    if head[:4] == b"RIFF":
+        return {b"WAVE": WAV, b"AVI ": AVI, b"WEBP": WEBP}.get(head[8:12])
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return WEBM if b"webm" in head else MKV
+    for magic, found in (
+        (b"ID3", MP3),
+        (b"OggS", OGG),
+        (b"fLaC", FLAC),
+        (b"\x89PNG\r\n", PNG),
+        (b"\xff\xd8\xff", JPEG),
+    ):
+        if head.startswith(magic):
+            return found
+    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return AAC if head[1] & 0x06 == 0 else MP3  # layer 0 is AAC's ADTS frame
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """A media file: its format and, where it can be read, its length in seconds."""
+
+    format: Format
+    seconds: float | None
+
+
+class NotWholeError(ValueError):
+    """The bytes are no media, or stop before their end; the message says which and where."""
+
+
+def inspect(file: BinaryIO, size: int) -> MediaInfo:
+    """Read format and length, and check that nothing is missing at the end.
+
+    :param file: open for reading and seeking; left at an unspecified position
+    :param size: length of the file in bytes
+    :raises NotWholeError: when it is empty, is no media, or is cut short
+    """
+    if not size:
+        raise NotWholeError("it is empty (0 bytes)")
+    file.seek(0)
+    head = file.read(HEAD)
+    found = sniff(head)
+    if found is None:
+        kind = "a text or HTML page" if head.lstrip()[:1] in (b"<", b"{") else "no audio, video or image"
+        raise NotWholeError(f"its {size:,} bytes are {kind}")
+    if found in (MP4, MOV, M4A):
+        _check_boxes(file, size)
+    elif found == WAV:
+        _check_riff(head, size)
+    return MediaInfo(found, _seconds(file, found))
+
+
+def _check_boxes(file: BinaryIO, size: int) -> None:
+    """Walk the top-level boxes of an MP4 (ISO/IEC 14496-12): they must fill the file exactly, with an index in it."""
+    at, names = 0, set()
+    while at < size:
+        file.seek(at)
+        header = file.read(16)
+        if len(header) < 8:
+            raise NotWholeError(f"it is cut short at byte {size:,}")
+        length, name = struct.unpack(">I4s", header[:8])
+        if length == 1 and len(header) == 16:
+            length = struct.unpack(">Q", header[8:])[0]
+        elif length == 0:
+            length = size - at  # the last box may reach to the end of the file
+        if length < 8 or at + length > size:
+            raise NotWholeError(f"it is cut short: {size:,} of at least {at + max(length, 8):,} bytes are there")
+        names.add(name)
+        at += length
+    if b"moov" not in names:
+        raise NotWholeError("it is cut short: the index (moov) is missing")
+
+
+def _check_riff(head: bytes, size: int) -> None:
+    declared = struct.unpack("<I", head[4:8])[0]
+    if declared < _WAV_PLACEHOLDER and declared + 8 > size + 1:  # one padding byte is often left out
+        raise NotWholeError(f"it is cut short: {size:,} of {declared + 8:,} bytes are there")
+
+
+def _seconds(file: BinaryIO, found: Format) -> float | None:
+    if not found.timed:
+        return None
+    from tinytag import TinyTag, TinyTagException  # noqa: PLC0415  # 2 ms that DAG parsing need not pay
+
+    file.seek(0)
+    try:
+        seconds = TinyTag.get(file_obj=file, tags=False).duration
+    except (TinyTagException, ValueError, KeyError, IndexError, struct.error):  # unusual files are no fault of theirs
+        return None
+    return float(seconds) if seconds else None

@@ -1,0 +1,130 @@
+"""The nouns: voice, asset, job, sample, manifest.
+
+They are liberal in what they read (a service may add fields and states at any time) and small in what they show:
+URLs that grant access are kept out of ``repr`` and of everything a task returns.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JobKind = Literal["clone", "speech", "lip_sync"]
+
+
+class Capability(StrEnum):
+    """What a service can do; asking for what it lacks fails when the task starts."""
+
+    HOSTS_ASSETS = "hosts_assets"
+    ASYNC_SPEECH = "async_speech"
+    LIP_SYNC = "lip_sync"
+    ESTIMATE = "estimate"
+    UPDATE_VOICE = "update_voice"
+    CANCEL = "cancel"
+
+
+class JobState(StrEnum):
+    """The state of a job in this provider's words; the service's own word is ``Job.status``."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED)
+
+
+class _Noun(BaseModel):
+    """Base: unknown fields are dropped, values may be given by field name."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    def dump(self) -> dict[str, Any]:
+        """Return plain JSON-ready values without what is unknown."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Voice(_Noun):
+    """A voice of the account: built-in or cloned."""
+
+    service: str
+    id: str
+    name: str = ""
+    state: Literal["training", "trained", "failed"] = "trained"
+    preview_url: str | None = Field(default=None, repr=False)
+    restricted: bool = Field(default=False, description="the service will not let this voice speak at present")
+
+
+class Asset(_Noun):
+    """A file that the service hosts."""
+
+    service: str
+    id: str
+    type: str = ""
+    name: str | None = None
+    url: str | None = Field(default=None, repr=False)
+    size: int | None = Field(default=None, description="bytes")
+    seconds: float | None = None
+    created_at: str | None = None
+
+
+class Job(_Noun):
+    """Work that the service does for us."""
+
+    service: str
+    kind: JobKind
+    id: str
+    path: str | None = Field(default=None, description="where to ask after it, if that does not follow from the id")
+    state: JobState
+    status: str = Field(default="", description="the service's own word")
+    url: str | None = Field(default=None, repr=False, description="where the result is now; expires")
+    seconds: float | None = None
+    error: str | None = None
+    error_code: str | None = None
+    progress: float | None = Field(default=None, description="0..1")
+    retry_after: float | None = Field(default=None, description="seconds the service asked to wait")
+    engine: str | None = Field(default=None, description="what made the result, if the service says so")
+    page_url: str | None = Field(default=None, description="a page that shows the job, if the service has one")
+    model: str | None = None
+    created_at: str | None = None
+
+
+class Estimate(_Noun):
+    """What a lip sync would cost."""
+
+    service: str
+    frames: int | None = None
+    usd: float | None = None
+    credits: float | None = None
+
+
+class LipSyncModel(_Noun):
+    """A model that a service offers for lip sync."""
+
+    service: str
+    id: str
+    name: str = ""
+    type: str = ""
+
+
+class Manifest(_Noun):
+    """What a task returns for a kept result; enough to find it, to check it, and to use it as an input."""
+
+    service: str
+    kind: Literal["speech", "lip_sync", "file"]
+    uri: str
+    sha256: str
+    bytes: int
+    format: str
+    media_type: str
+    seconds: float | None = None
+    job_id: str | None = None
+    voice_id: str | None = None
+    model: str | None = None
+    engine: str | None = None
+    submitted_at: str | None = None

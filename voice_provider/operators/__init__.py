@@ -1,0 +1,1 @@
+"""Operators: upload, clone, speak, lip sync, delete."""

@@ -1,0 +1,111 @@
+"""Files at the service: upload and delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from voice_provider.exceptions import InvalidInputError, NotFoundError
+from voice_provider.jobs.names import short_hash
+from voice_provider.models import Capability
+from voice_provider.operators.base import VoiceOperator, run_key
+from voice_provider.storage import StoredFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+
+class UploadAssetOperator(VoiceOperator):
+    """Upload an audio, video or image of any size from any storage, and register it at the service.
+
+    Streams: memory stays flat, also for a file of 5 GiB. Pass the whole return value on (``sample=upload.output``):
+    it holds the hash of the bytes, by which a voice or job made from it is known again.
+
+    Returns ``asset_id``, ``service``, ``uri``, ``name``, ``sha256``, ``bytes``, ``media_type`` and, where it can be
+    read, ``seconds``.
+
+    :param file: path or URI of the file (templated)
+    :param name: display name at the service; default: the file's name and a mark by which it is known as ours
+        (templated)
+    :raises InvalidInputError: missing, empty, unreadable, or no media; nothing was sent
+    :raises CapabilityError: the service hosts no files
+    """
+
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "file", "name")
+
+    def __init__(self, *, file: str, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.file = file
+        self.name = name
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Upload the file, and return what is needed to use it."""
+        self.hook.service.require(Capability.HOSTS_ASSETS)
+        file = StoredFile(self.file, self.hook.settings.allowed_inputs)
+        seconds = file.seconds()
+        length = f", {seconds:.1f} s" if seconds else ""
+        self.log.info("Uploading %s: %s, %s bytes%s.", file.location, file.media_type, f"{file.size:,}", length)
+        mark = f"[vp:{self.hook.settings.namespace}:{short_hash(run_key(context), 8)}]"
+        asset = self.hook.upload_file(file, self.name or f"{file.name} {mark}")
+        self.log.info("Uploaded as asset %s.", asset.id)
+        result = {
+            "service": asset.service,
+            "asset_id": asset.id,
+            "uri": file.location,
+            "name": asset.name or file.name,
+            "sha256": file.sha256(),
+            "bytes": file.size,
+            "media_type": file.media_type,
+        }
+        return {**result, "seconds": seconds} if seconds else result
+
+
+class DeleteAssetOperator(VoiceOperator):
+    """Delete uploaded files; samples of voices are biometric data and need not outlive the clone.
+
+    Made for teardowns: nothing to delete, or deleted already, is a success.
+
+    Returns ``deleted``: the ids that were deleted.
+
+    :param asset: id, or what ``UploadAssetOperator`` returned, or a list of them; nothing is nothing to do (templated)
+    """
+
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "asset")
+
+    def __init__(self, *, asset: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.asset = asset
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Delete what there is to delete."""
+        deleted = []
+        for asset_id in ids_of(self.asset, "asset_id"):
+            try:
+                self.hook.delete_asset(asset_id)
+            except NotFoundError:
+                self.log.info("Asset %s is gone already.", asset_id)
+            else:
+                self.log.info("Deleted asset %s.", asset_id)
+                deleted.append(asset_id)
+        if not deleted:
+            self.log.info("Nothing had to be deleted.")
+        return {"deleted": deleted}
+
+
+def ids_of(value: Any, field: str) -> list[str]:
+    """Read ids from what a template or an XCom gave: an id, a dict with it, a list, or nothing.
+
+    :raises InvalidInputError: something that holds no id
+    """
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return []
+    if isinstance(value, str):
+        return [value.strip()]
+    if isinstance(value, dict):
+        if not value.get(field):
+            raise InvalidInputError(
+                f"There is no '{field}' in what was passed (keys: {', '.join(map(str, value)) or 'none'})."
+            )
+        return [str(value[field])]
+    return [found for item in value for found in ids_of(item, field)]

@@ -1,0 +1,300 @@
+"""What all operators share: the connection, and the one way a job is ordered, waited for and collected."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from abc import abstractmethod
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import TaskDeferralError
+from airflow.sdk.serde import serialize
+
+from voice_provider.exceptions import InvalidInputError, JobTimeoutError
+from voice_provider.hooks.voice import VoiceHook, describe
+from voice_provider.jobs.lifecycle import Lifecycle
+from voice_provider.jobs.record import Scope
+from voice_provider.links import JobLink, ResultLink
+from voice_provider.storage import Output, is_location, read_text
+from voice_provider.triggers.job import JobTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from airflow.sdk import Context
+    from airflow.sdk.bases.operatorlink import BaseOperatorLink
+
+    from voice_provider.jobs.orders import Order
+    from voice_provider.jobs.record import OnClear, OnUnknownOutcome, Record
+    from voice_provider.models import Job, Manifest
+
+INLINE_WAIT = 5.0  # seconds on the worker before a task defers: short jobs need no round trip
+# Airflow 3.3 fails a task whose trigger fires before the worker's end was reported, up to 5 s after the task deferred.
+DEFER_GRACE = 8.0  # seconds from deferring to the first question
+MAX_REDEFERS = 5  # how often an attempt goes back to waiting after its trigger failed
+
+
+def default_deferrable() -> bool:
+    """Return Airflow's own setting, as all its providers do."""
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def run_key(context: Context) -> str:
+    """Return a short, stable name of the task instance: the same for every try."""
+    ti = context["ti"]
+    return hashlib.sha256(f"{ti.dag_id}\0{ti.run_id}\0{ti.task_id}\0{ti.map_index}".encode()).hexdigest()[:16]
+
+
+class VoiceOperator(BaseOperator):
+    """Base of all operators of this provider.
+
+    :param voice_conn_id: id of the connection; its type chooses the service (templated)
+    """
+
+    template_fields: Sequence[str] = ("voice_conn_id",)
+    ui_color: str = "#e8e4f3"
+
+    def __init__(self, *, voice_conn_id: str = VoiceHook.default_conn_name, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", True)  # so that task.output["voice_id"] works
+        super().__init__(**kwargs)
+        self.voice_conn_id = voice_conn_id
+        self._hook: VoiceHook | None = None
+
+    @property
+    def hook(self) -> VoiceHook:
+        """The hook of the connection; made when the task runs."""
+        if self._hook is None:
+            self._hook = VoiceHook.for_connection(self.voice_conn_id)
+        return self._hook
+
+    def read_script(self, text: str) -> str:
+        """Return the text, or what is in the storage location that it names; log its length and hash only."""
+        script = text.strip()
+        if is_location(script) and "\n" not in script and " " not in script:
+            script = read_text(script, self.hook.settings.allowed_inputs)
+        digest = hashlib.sha256(script.encode()).hexdigest()[:12]
+        self.log.info("The script has %d characters (sha256 %s…).", len(script), digest)
+        return script
+
+
+class JobOperator(VoiceOperator):
+    """Base of the operators that are paid for: order once, wait, collect; through retries, kills and outages.
+
+    :param deferrable: wait on the triggerer instead of on a worker; default: Airflow's ``[operators]
+        default_deferrable``
+    :param wait_for_completion: wait for the result; else return a ticket for the completion sensor; default: True
+    :param poll_interval: seconds between two questions, where the service says nothing else; default: 5
+    :param timeout: seconds to wait in one attempt, by the wall clock; the job goes on afterwards, and a retry
+        collects it; default: 3600
+    :param on_unknown_outcome: what to do when an order without an idempotency key may have been accepted and cannot be
+        found: ``fail`` (default) or ``resubmit`` (it may be paid twice)
+    :param on_clear: what clearing a task means whose job still runs: ``reattach`` (default) or ``resubmit`` (the
+        running job is paid too); clearing a finished task is always a new order
+    """
+
+    operator_extra_links: Collection[BaseOperatorLink] = (ResultLink(), JobLink())
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool | None = None,
+        wait_for_completion: bool = True,
+        poll_interval: float = 5,
+        timeout: float | timedelta = 3600,
+        on_unknown_outcome: OnUnknownOutcome = "fail",
+        on_clear: OnClear = "reattach",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if on_unknown_outcome not in ("fail", "resubmit"):
+            raise ValueError(f"on_unknown_outcome is '{on_unknown_outcome}'; use 'fail' or 'resubmit'.")
+        if on_clear not in ("reattach", "resubmit"):
+            raise ValueError(f"on_clear is '{on_clear}'; use 'reattach' or 'resubmit'.")
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.wait_for_completion = wait_for_completion
+        self.poll_interval = poll_interval
+        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+        self.on_unknown_outcome = on_unknown_outcome
+        self.on_clear = on_clear
+        self.result_location: str | None = None
+        self.job_page: str | None = None
+        self._job: Job | None = None
+
+    # what a leaf says
+
+    @abstractmethod
+    def order(self, context: Context) -> Order:
+        """Check the arguments and return what is ordered; raises before anything is sent."""
+
+    @abstractmethod
+    def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:
+        """Collect a succeeded job and return what the task returns."""
+
+    def ticket(self, record: Record, job: Job) -> dict[str, Any]:
+        """Return what the completion sensor needs."""
+        return {
+            "service": job.service,
+            "kind": job.kind,
+            "job_id": job.id,
+            "path": job.path,
+            "submitted_at": record.posted_at,
+            "assets": list(record.uploads.values()),
+        }
+
+    # the one way
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Order, unless it was ordered before; then wait and collect."""
+        limits = [self.timeout]
+        if self.execution_timeout is not None:
+            limits.append(self.execution_timeout.total_seconds())
+        lifecycle = self._lifecycle(context)
+        record = lifecycle.begin(self.order(context))
+        return self._follow(context, lifecycle, record, deadline=time.time() + min(limits))
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, deadline: float = 0, redefers: int = 0
+    ) -> dict[str, Any]:
+        """Go on after the trigger: ask after the job again, whatever the event says, and collect it or wait on."""
+        if event and event.get("message"):
+            self.log.info("Back from waiting: %s.", event["message"])
+        return self._resume(context, deadline=deadline or time.time() + self.timeout, redefers=redefers)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the trigger, also when the trigger itself failed: a broken wait is no reason to burn a retry."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralError as error:
+            self.log.warning("Waiting on the triggerer failed (%s); asking after the job from here.", error)
+            return self._resume(context, deadline=time.time() + self.timeout, redefers=1)
+
+    def _resume(self, context: Context, *, deadline: float, redefers: int) -> dict[str, Any]:
+        """Go on with what is remembered; the arguments were checked and the files hashed before."""
+        lifecycle = self._lifecycle(context)
+        record = lifecycle.load()
+        if record is None or record.job is None:
+            return self.execute(context)
+        return self._follow(context, lifecycle, record, deadline=deadline, redefers=redefers)
+
+    def _follow(
+        self, context: Context, lifecycle: Lifecycle, record: Record, *, deadline: float, redefers: int = 0
+    ) -> dict[str, Any]:
+        if record.manifest is not None:
+            return self._return_kept(record.manifest)
+        job = self._job = lifecycle.refresh(record)
+        self.job_page = job.page_url
+        if not self.wait_for_completion and not job.state.is_final:
+            return self.ticket(record, job)
+        inline = min(deadline, time.time() + INLINE_WAIT) if self.deferrable else deadline
+        while not job.state.is_final and time.time() < inline:
+            pause = min(self.poll_interval, job.retry_after or self.poll_interval, max(0.0, inline - time.time()))
+            time.sleep(pause)
+            job = self._job = lifecycle.refresh(record)
+        if not job.state.is_final:
+            if self.deferrable and time.time() < deadline and redefers <= MAX_REDEFERS:
+                self._wait_elsewhere(job, deadline, redefers)
+            raise JobTimeoutError(
+                f"{describe(job)} is still {job.status or job.state} after {self.timeout:g} s of waiting. It "
+                f"goes on at "
+                f"{job.service}; a retry, or clearing this task, collects it without paying again."
+            )
+        if job.state.value == "failed":
+            lifecycle.fail(record, job)
+        return self.deliver(lifecycle, record, job, context)
+
+    def _wait_elsewhere(self, job: Job, deadline: float, redefers: int) -> None:
+        trigger = JobTrigger(
+            voice_conn_id=self.voice_conn_id,
+            kind=job.kind,
+            job_id=job.id,
+            path=job.path,
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            first_poll=time.time() + max(DEFER_GRACE, job.retry_after or 0),
+        )
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            kwargs={"deadline": deadline, "redefers": redefers},
+        )
+
+    def _return_kept(self, manifest: Manifest) -> dict[str, Any]:
+        self.result_location = manifest.uri
+        return manifest.dump()
+
+    def _lifecycle(self, context: Context) -> Lifecycle:
+        ti = context["ti"]
+        # A trigger argument that cannot be serialized would raise after the job was paid: find out before.
+        serialize({"voice_conn_id": self.voice_conn_id, "poll_interval": self.poll_interval, "timeout": self.timeout})
+        return Lifecycle(
+            hook=self.hook,
+            store=context["task_state_store"],
+            scope=Scope(
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=ti.map_index if ti.map_index is not None else -1,
+                max_tries=ti.max_tries,
+            ),
+            log=self.log,
+            on_unknown_outcome=self.on_unknown_outcome,
+            on_clear=self.on_clear,
+        )
+
+    def on_kill(self) -> None:
+        """Say what happens to the job; a service that can cancel is not among the two there are."""
+        if self._job is not None and not self._job.state.is_final:
+            self.log.warning(
+                "%s runs on at %s and will be billed: the service cannot cancel it. A retry, or clearing this task, "
+                "collects its result.",
+                describe(self._job),
+                self._job.service,
+            )
+
+
+class ResultOperator(JobOperator):
+    """Base of the job operators whose result is a file.
+
+    :param output: where the result is kept: any ``ObjectStoragePath``; a location that ends in ``/`` is a folder
+        (templated; the rendered field is called ``output_location``, because ``output`` is the operator's XCom)
+    """
+
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location")
+
+    def __init__(self, *, output: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.output_location = output
+
+    def place(self, name: str) -> Output:
+        """Return where the result goes.
+
+        :param name: file name without extension, where the location is a folder
+        """
+        self.result_location = self.output_location.strip()
+        return Output(self.result_location, name, self.hook.settings.allowed_outputs)
+
+    def check_place(self) -> None:
+        """Find out before anything is paid whether the result can be kept."""
+        if not isinstance(self.output_location, str) or not is_location(self.output_location.strip()):
+            raise InvalidInputError(
+                f"output is '{self.output_location}': give an absolute path or a URI such as s3://bucket/key.mp4."
+            )
+        self.place("check").check_writable()
+
+    def ticket(self, record: Record, job: Job) -> dict[str, Any]:
+        """Add where the result is to be kept, and what its manifest says besides."""
+        name = record.fingerprint[:16]
+        return {**super().ticket(record, job), "output": self.output_location, "name": name, "details": self.details()}
+
+    def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Keep the result and return its manifest."""
+        manifest = lifecycle.collect(record, job, self.place(record.fingerprint[:16]), **self.details())
+        self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
+        return self._return_kept(manifest)
+
+    def details(self) -> dict[str, Any]:
+        """Return more fields of the manifest."""
+        return {}

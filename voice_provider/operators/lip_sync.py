@@ -1,0 +1,149 @@
+"""Lip sync: a video re-voiced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from voice_provider.jobs.orders import LipSyncOrder
+from voice_provider.models import Capability
+from voice_provider.operators.base import ResultOperator
+from voice_provider.services.options import LipSyncOptions, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from voice_provider.services.options import Media
+
+_OPTIONS = tuple(LipSyncOptions.model_fields)
+
+
+class LipSyncOperator(ResultOperator):
+    """Make the lips of a video (or a picture) follow speech, and keep the new video.
+
+    Exactly one of ``video`` and ``image``, and something to say: ``audio``, or ``text`` with ``voice_id``, or
+    ``dub_language``; several inputs only with ``segments`` that say when each speaks. All of it is checked before
+    anything is uploaded or paid. Files from storage are uploaded on the way and deleted from the service when the
+    result is kept.
+
+    Returns the manifest of the kept file (see ``TTSOperator``), with ``model``.
+
+    :param video: the video: storage location, asset id, URL, or a manifest (templated, like all media and texts here)
+    :param image: a picture instead of a video; ``sync-3`` only
+    :param audio: the recording, in the same forms; or several, as ``[{"ref_id": "a", "media": ...}, ...]``
+    :param text: a script (or the storage location of one) that the service speaks itself in ``voice_id``; or
+        several, as ``[{"ref_id": "a", "text": ..., "voice_id": ...}, ...]``
+    :param voice_id: id of the voice for ``text``, or what ``CloneVoiceOperator`` returned
+    :param stability: 0 to 1, for ``text``; default: the service's (0.5)
+    :param similarity_boost: 0 to 1, for ``text``; default: the service's (0.75)
+    :param segments: ``[{"start_time": s, "end_time": s, "audio_input": {"ref_id": ..., "start_time": s, "end_time":
+        s}}]`` (seconds)
+    :param dub_language: translate the video's own speech into this language
+    :param dub_source_language: language of the video's own speech; default: ``auto``
+    :param model: default: ``lipsync-2``
+    :param sync_mode: when audio and video differ in length: ``bounce``, ``loop``, ``cut_off``, ``silence`` or
+        ``remap``; default: the service's (``bounce``)
+    :param temperature: 0 to 1, how expressive; ``lipsync-2`` models; default: the service's (0.5)
+    :param model_mode: ``lips``, ``face`` or ``head``; ``react-1``
+    :param prompt: emotion; ``react-1``
+    :param active_speaker: who speaks, as the service's ``active_speaker_detection``: ``auto_detect``, or
+        ``frame_number`` with ``coordinates`` [x, y] in pixels, or ``bounding_boxes``
+    :param occlusion_detection: handle things in front of the face; default: the service's
+    :param output_file_name: the service's own name of the result
+    :param project_id: project at the service
+    :param output: where the video is kept; see ``ResultOperator``
+    :raises InvalidInputError: the request is not whole, or an input cannot be read; nothing was uploaded or paid
+    :raises CapabilityError: the service has no lip sync
+    """
+
+    template_fields: Sequence[str] = (
+        *ResultOperator.template_fields,
+        *_OPTIONS,
+        "voice_id",
+        "stability",
+        "similarity_boost",
+    )
+
+    def __init__(
+        self,
+        *,
+        video: Media | None = None,
+        image: Media | None = None,
+        audio: Media | list[dict[str, Any]] | None = None,
+        text: str | list[dict[str, Any]] | None = None,
+        voice_id: str | dict[str, Any] | None = None,
+        stability: float | str | None = None,
+        similarity_boost: float | str | None = None,
+        segments: list[dict[str, Any]] | None = None,
+        dub_language: str | None = None,
+        dub_source_language: str | None = None,
+        model: str | None = None,
+        sync_mode: str | None = None,
+        temperature: float | str | None = None,
+        model_mode: str | None = None,
+        prompt: str | None = None,
+        active_speaker: dict[str, Any] | None = None,
+        occlusion_detection: bool | str | None = None,
+        output_file_name: str | None = None,
+        project_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.video = video
+        self.image = image
+        self.audio = audio
+        self.text = text
+        self.voice_id = voice_id
+        self.stability = stability
+        self.similarity_boost = similarity_boost
+        self.segments = segments
+        self.dub_language = dub_language
+        self.dub_source_language = dub_source_language
+        self.model = model
+        self.sync_mode = sync_mode
+        self.temperature = temperature
+        self.model_mode = model_mode
+        self.prompt = prompt
+        self.active_speaker = active_speaker
+        self.occlusion_detection = occlusion_detection
+        self.output_file_name = output_file_name
+        self.project_id = project_id
+
+    def order(self, context: Context) -> LipSyncOrder:  # noqa: ARG002
+        """Check the whole request, then its files."""
+        service = self.hook.service
+        service.require(Capability.LIP_SYNC)
+        options = self._options()
+        for warning in service.check_lip_sync(options):
+            self.log.warning("%s", warning)
+        self.check_place()
+        return LipSyncOrder(options, tuple(self.hook.resolve(media) for media in options.media))
+
+    def _options(self) -> LipSyncOptions:
+        values = {name: getattr(self, name) for name in _OPTIONS}
+        values = {name: value for name, value in values.items() if value not in (None, "", [], ())}
+        audio, text = values.get("audio"), values.get("text")
+        if audio is not None and not isinstance(audio, list):
+            values["audio"] = [{"media": audio}]
+        if isinstance(text, str):
+            voice = self.voice_id.get("voice_id") if isinstance(self.voice_id, dict) else self.voice_id
+            said = {
+                "text": text,
+                "voice_id": voice,
+                "stability": self.stability,
+                "similarity_boost": self.similarity_boost,
+            }
+            values["text"] = [{name: value for name, value in said.items() if value is not None}]
+        if "text" in values:
+            values["text"] = [self._with_script(item) for item in values["text"]]
+        return parse(LipSyncOptions, values)
+
+    def _with_script(self, item: Any) -> Any:
+        """Read the script of a text input, if it is a storage location."""
+        if not isinstance(item, dict):
+            return item
+        return {
+            name: self.read_script(value) if name in ("text", "script") and isinstance(value, str) else value
+            for name, value in item.items()
+        }

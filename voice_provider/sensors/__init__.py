@@ -1,0 +1,1 @@
+"""Sensors: wait for a voice, for speech, for a lip sync."""

@@ -1,0 +1,273 @@
+"""Sensors for jobs that another task has ordered; they buy nothing, so a retry is free.
+
+All of them take Airflow's own ``poke_interval`` (seconds; default here 5), ``timeout`` (seconds; default:
+Airflow's), ``mode`` and ``soft_fail``, and ``deferrable``, which waits on the triggerer instead of on a worker.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralError
+
+from voice_provider.exceptions import InvalidInputError, NotFoundError, TransientVoiceError, VoiceError
+from voice_provider.hooks.voice import VoiceHook, describe, succeeded
+from voice_provider.links import JobLink, ResultLink
+from voice_provider.models import Job, JobKind, JobState, Manifest
+from voice_provider.operators.asset import ids_of
+from voice_provider.operators.base import DEFER_GRACE, default_deferrable
+from voice_provider.storage import Output, is_kept
+from voice_provider.triggers.job import JobTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from airflow.sdk import Context
+    from airflow.sdk.bases.operatorlink import BaseOperatorLink
+
+KEPT_KEY = "voice_kept"  # manifest of what a try of this task has kept already
+
+
+class JobSensor(BaseSensorOperator):
+    """Base of the sensors.
+
+    :param voice_conn_id: id of the connection (templated)
+    :param deferrable: wait on the triggerer; default: Airflow's ``[operators] default_deferrable``
+    """
+
+    template_fields: Sequence[str] = ("voice_conn_id",)
+    ui_color: str = "#e8e4f3"
+    operator_extra_links: Collection[BaseOperatorLink] = (ResultLink(), JobLink())
+    kind: ClassVar[JobKind]
+
+    def __init__(
+        self,
+        *,
+        voice_conn_id: str = VoiceHook.default_conn_name,
+        deferrable: bool | None = None,
+        poke_interval: float = 5,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.voice_conn_id = voice_conn_id
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.result_location: str | None = None
+        self.job_page: str | None = None
+        self._told = ""
+        self._hook: VoiceHook | None = None
+
+    @property
+    def hook(self) -> VoiceHook:
+        """The hook of the connection; made when the task runs."""
+        if self._hook is None:
+            self._hook = VoiceHook.for_connection(self.voice_conn_id)
+        return self._hook
+
+    def ask(self, context: Context) -> dict[str, Any] | Job:
+        """Return the result if it is there, else the job as it is now."""
+        raise NotImplementedError
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask once; a blip is "not yet"."""
+        try:
+            found = self.ask(context)
+        except TransientVoiceError as error:
+            self.log.warning("%s", error)
+            return PokeReturnValue(is_done=False)
+        if isinstance(found, dict):
+            return PokeReturnValue(is_done=True, xcom_value=found)
+        if found.status != self._told:
+            self.log.info("%s: %s", describe(found), found.status or found.state)
+            self._told = found.status
+        return PokeReturnValue(is_done=False, xcom_value=found)
+
+    def execute(self, context: Context) -> Any:
+        """Wait here, or on the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
+        return self._ask_or_defer(context, deadline=time.time() + self.timeout)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, deadline: float = 0) -> Any:
+        """Ask again after the trigger, and collect or wait on."""
+        if event and event.get("message"):
+            self.log.info("Back from waiting: %s.", event["message"])
+        return self._ask_or_defer(context, deadline=deadline or time.time() + self.timeout)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the trigger, also when the trigger itself failed."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralError as error:
+            self.log.warning("Waiting on the triggerer failed (%s); asking from here.", error)
+            return super().execute(context)
+
+    def _ask_or_defer(self, context: Context, deadline: float) -> Any:
+        try:
+            answer = self.poke(context)
+        except VoiceError as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped instead of failed: {error}") from None
+            raise
+        if answer.is_done:
+            return answer.xcom_value
+        if time.time() >= deadline:
+            message = f"The {self.kind.replace('_', ' ')} was not there within {self.timeout:g} s; its job goes on."
+            raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
+        return self.defer(
+            trigger=self._trigger(answer.xcom_value, deadline),
+            method_name="execute_complete",
+            kwargs={"deadline": deadline},
+        )
+
+    def _trigger(self, job: Job | None, deadline: float) -> JobTrigger:
+        job_id, path = (job.id, job.path) if job is not None else self.job_reference()
+        return JobTrigger(
+            voice_conn_id=self.voice_conn_id,
+            kind=self.kind,
+            job_id=job_id,
+            path=path,
+            poll_interval=self.poke_interval,
+            deadline=deadline,
+            first_poll=time.time() + max(DEFER_GRACE, (job.retry_after or 0) if job is not None else 0),
+        )
+
+    def job_reference(self) -> tuple[str, str | None]:
+        """Return the job's id and where to ask after it."""
+        raise NotImplementedError
+
+
+class VoiceTrainedSensor(JobSensor):
+    """Wait until a cloned voice can speak.
+
+    Passes at once where cloning ends only when the voice is ready (sync. labs). Returns what it was given about the
+    voice, with ``voice_id`` and ``state``.
+
+    :param voice: id, or what ``CloneVoiceOperator`` returned (templated)
+    :raises NotFoundError: no such voice
+    :raises JobFailedError: the training failed
+    """
+
+    kind = "clone"
+    template_fields: Sequence[str] = (*JobSensor.template_fields, "voice")
+
+    def __init__(self, *, voice: str | dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.voice = voice
+
+    def job_reference(self) -> tuple[str, str | None]:
+        """Return the voice's id."""
+        found = ids_of(self.voice, "voice_id")
+        if len(found) != 1:
+            raise InvalidInputError(f"voice names {len(found) or 'no'} voices; one is needed.")
+        return found[0], None
+
+    def ask(self, context: Context) -> dict[str, Any] | Job:  # noqa: ARG002
+        """Ask after the voice."""
+        voice_id, _ = self.job_reference()
+        job = succeeded(self.hook.get_job("clone", voice_id))
+        if not job.state.is_final:
+            return job
+        known = self.voice if isinstance(self.voice, dict) else {}
+        return {**known, "service": job.service, "voice_id": voice_id, "state": "trained"}
+
+
+class CompletionSensor(JobSensor):
+    """Base of the sensors that keep a result.
+
+    :param job: the ticket that the operator returned with ``wait_for_completion=False``, or a job's id; a manifest (the
+        service had answered at once) is passed through (templated)
+    :param output: where the result is kept; default: where the operator was told to keep it (templated as
+        ``output_location``)
+    """
+
+    template_fields: Sequence[str] = (*JobSensor.template_fields, "job", "output_location")
+
+    def __init__(self, *, job: str | dict[str, Any], output: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.output_location = output
+
+    def job_reference(self) -> tuple[str, str | None]:
+        """Return the job's id and where to ask after it."""
+        if isinstance(self.job, dict) and self.job.get("job_id"):
+            return str(self.job["job_id"]), self.job.get("path")
+        if isinstance(self.job, str) and self.job.strip() not in ("", "None"):
+            return self.job.strip(), None
+        raise InvalidInputError("job is empty: pass what the operator returned (job=speak.output). Did it succeed?")
+
+    def ask(self, context: Context) -> dict[str, Any] | Job:
+        """Ask after the job; keep its result when it is there."""
+        ticket = self.job if isinstance(self.job, dict) else {}
+        if ticket.get("uri") and ticket.get("sha256"):
+            self.log.info("The result was kept already by the task that ordered it: %s.", ticket["uri"])
+            self.result_location = ticket["uri"]
+            return ticket
+        job_id, path = self.job_reference()
+        location = self.output_location or ticket.get("output")
+        if not location:
+            raise InvalidInputError("output is missing: say where the result is to be kept.")
+        self.result_location = location
+        kept = self._kept_before(context, job_id)
+        if kept is not None:
+            return kept
+        try:
+            job = self.hook.get_job(self.kind, job_id, path=path)
+        except NotFoundError as error:
+            raise InvalidInputError(f"The job {job_id} is not known to {self.hook.service.label}: {error}") from None
+        self.job_page = job.page_url
+        if not job.state.is_final:
+            return job
+        if job.state is JobState.FAILED:
+            self._discard(ticket.get("assets") or [])
+        succeeded(job)
+        place = Output(location, ticket.get("name") or job_id, self.hook.settings.allowed_outputs)
+        details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
+        manifest = self.hook.keep(job, place, **details)
+        context["task_state_store"].set(KEPT_KEY, manifest.dump())
+        self._discard(ticket.get("assets") or [])
+        self.result_location = manifest.uri
+        self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
+        return manifest.dump()
+
+    def _kept_before(self, context: Context, job_id: str) -> dict[str, Any] | None:
+        """Return what an earlier try has kept, if it is still there whole."""
+        stored = context["task_state_store"].get(KEPT_KEY)
+        if not isinstance(stored, dict) or stored.get("job_id") != job_id:
+            return None
+        manifest = Manifest.model_validate(stored)
+        if not is_kept(manifest.uri, manifest.sha256, manifest.bytes):
+            return None
+        self.log.info("The result is kept already: %s.", manifest.uri)
+        self.result_location = manifest.uri
+        return manifest.dump()
+
+    def _discard(self, assets: Sequence[str]) -> None:
+        """Delete what the operator uploaded for this job."""
+        for asset_id in assets:
+            try:
+                self.hook.delete_asset(asset_id)
+            except NotFoundError:
+                continue
+            except VoiceError as error:
+                self.log.warning("Asset %s, uploaded for this job, could not be deleted: %s", asset_id, error)
+
+
+class TTSCompleteSensor(CompletionSensor):
+    """Wait for speech that ``TTSOperator(wait_for_completion=False)`` has ordered, and keep it.
+
+    Returns the manifest of the kept file.
+    """
+
+    kind = "speech"
+
+
+class LipSyncCompleteSensor(CompletionSensor):
+    """Wait for a lip sync that ``LipSyncOperator(wait_for_completion=False)`` has ordered, and keep it.
+
+    Returns the manifest of the kept file.
+    """
+
+    kind = "lip_sync"

@@ -1,0 +1,271 @@
+"""What every service is: a set of flows.
+
+A flow is a generator that yields requests, is sent responses, and returns a noun, as in httpx's ``Auth.auth_flow``. One
+description serves the worker (``VoiceHook.run``) and the triggerer (``VoiceHook.arun``). Rules that keep it sound:
+
+- A flow never sleeps, polls or touches a file. Bodies and sinks are objects that the driver opens.
+- The driver throws the mapped error into the flow at its ``yield``, so that a flow can catch "name taken".
+- A path is asked at the service with the key; a ``public`` URL carries its own permission and never gets the key.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
+
+from voice_provider.exceptions import CapabilityError
+from voice_provider.models import Capability
+
+if TYPE_CHECKING:
+    from voice_provider.exceptions import VoiceError
+    from voice_provider.models import Asset, Estimate, Job, JobKind, LipSyncModel, Voice
+    from voice_provider.services.options import LipSyncOptions, SpeechOptions
+
+T = TypeVar("T")
+
+
+class Body(Protocol):
+    """A file to send: reopened for every attempt, because a handle that was sent once is empty."""
+
+    @property
+    def name(self) -> str:
+        """File name with its extension."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Length in bytes; presigned uploads refuse chunked bodies."""
+        ...
+
+    @property
+    def media_type(self) -> str:
+        """Content type, from the bytes rather than from the name."""
+        ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """Open the file anew and yield it piece by piece."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a download goes."""
+
+    @property
+    def position(self) -> int:
+        """Bytes received so far; a repeated request goes on from here."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Take the next piece."""
+        ...
+
+    def restart(self) -> None:
+        """Forget what was received; the service sends the file from its beginning."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One HTTP request of a flow.
+
+    :param url: a path at the service, or with ``public`` an absolute URL
+    :param public: the URL carries its own permission; the key is never sent with it
+    :param repeatable: may be sent again although its outcome is unknown; default: by method, so a POST is not.
+        A paid POST is repeatable only with an idempotency key.
+    :param timeout: seconds of silence allowed; default: the connection's
+    """
+
+    method: str
+    url: str
+    json: Any = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    sink: Sink | None = None
+    public: bool = False
+    repeatable: bool | None = None
+    timeout: float | None = None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a lost answer may be asked for again."""
+        return self.method != "POST" if self.repeatable is None else self.repeatable
+
+    def __repr__(self) -> str:
+        """Name the request without its query, headers and body: they may hold signatures and scripts."""
+        return f"<Request {self.method} {self.url.partition('?')[0]}>"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """The answer to a request, read whole; downloads are in their sink and have no content here."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
+    content: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Return the body as JSON, or ``None`` when it is something else."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+    def object(self) -> dict[str, Any]:
+        """Return the body as a JSON object; anything else is an empty one."""
+        value = self.json()
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds from the ``Retry-After`` header; dates are not used by these services."""
+        try:
+            return max(0.0, float(self.headers.get("retry-after", "")))
+        except ValueError:
+            return None
+
+
+Flow: TypeAlias = Generator[Request, Response, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A media input as the service is told about it: exactly one of the two."""
+
+    asset_id: str | None = None
+    url: str | None = None
+
+
+class Service(ABC):
+    """One vendor's dialect.
+
+    :param extra: the connection's extra fields; each service reads its own
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    default_url: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
+    instead: ClassVar[Mapping[Capability, str]] = {}
+
+    def __init__(self, extra: Mapping[str, Any]) -> None:
+        self.extra = extra
+
+    def require(self, capability: Capability) -> None:
+        """Raise ``CapabilityError`` unless this service can do it."""
+        if capability not in self.capabilities:
+            what = capability.replace("_", " ")
+            hint = self.instead.get(capability, "Use a connection of a service that can.")
+            raise CapabilityError(f"{self.label} cannot do this ({what}). {hint}")
+
+    @abstractmethod
+    def key_headers(self, key: str) -> dict[str, str]:
+        """Return the headers that carry the key."""
+
+    @abstractmethod
+    def error(self, request: Request, response: Response) -> VoiceError:
+        """Map an answer that is no success to the one tree of errors."""
+
+    @abstractmethod
+    def check_account(self) -> Flow[str]:
+        """Make the cheapest call that needs the key; return a sentence about what was found."""
+
+    @abstractmethod
+    def is_asset_id(self, text: str) -> bool:
+        """Tell an asset id from a path."""
+
+    @abstractmethod
+    def is_keyed(self, kind: JobKind) -> bool:
+        """Whether a job of this kind is submitted with an idempotency key."""
+
+    # voices
+    @abstractmethod
+    def list_voices(self) -> Flow[list[Voice]]:
+        """List the voices of the account."""
+
+    @abstractmethod
+    def get_voice(self, voice_id: str) -> Flow[Voice]:
+        """Read one voice."""
+
+    @abstractmethod
+    def check_voice_name(self, name: str) -> None:
+        """Raise ``InvalidInputError`` for a name that the service will not take."""
+
+    @abstractmethod
+    def clone_voice(self, name: str, sample: Input) -> Flow[Voice]:
+        """Clone a voice; paid with a clone slot, and not keyed."""
+
+    @abstractmethod
+    def delete_voice(self, voice_id: str) -> Flow[None]:
+        """Delete a clone and free its slot."""
+
+    # assets
+    @abstractmethod
+    def upload_asset(self, body: Body, name: str) -> Flow[Asset]:
+        """Upload a file and register it."""
+
+    @abstractmethod
+    def list_assets(self, *, search: str | None = None, limit: int | None = None) -> Flow[list[Asset]]:
+        """List the assets of the account, newest first."""
+
+    @abstractmethod
+    def get_asset(self, asset_id: str) -> Flow[Asset]:
+        """Read one asset."""
+
+    @abstractmethod
+    def update_asset(self, asset_id: str, changes: Mapping[str, Any]) -> Flow[Asset]:
+        """Change an asset's name or metadata."""
+
+    @abstractmethod
+    def delete_asset(self, asset_id: str) -> Flow[None]:
+        """Delete an asset."""
+
+    @abstractmethod
+    def download_asset(self, asset_id: str, sink: Sink) -> Flow[None]:
+        """Fetch an asset's file."""
+
+    # jobs
+    @abstractmethod
+    def check_speech(self, options: SpeechOptions) -> list[str]:
+        """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+
+    @abstractmethod
+    def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:
+        """Order speech."""
+
+    @abstractmethod
+    def check_lip_sync(self, options: LipSyncOptions) -> list[str]:
+        """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+
+    @abstractmethod
+    def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
+        """Order a lip sync; ``inputs`` are ``options.media`` as the service knows them, in the same order."""
+
+    @abstractmethod
+    def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
+        """Ask after a job, if the service can for at most ``wait`` seconds until it has ended."""
+
+    @abstractmethod
+    def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:
+        """List the newest lip syncs."""
+
+    @abstractmethod
+    def list_models(self) -> Flow[list[LipSyncModel]]:
+        """List the lip sync models."""
+
+    @abstractmethod
+    def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:
+        """Ask what a lip sync would cost."""
+
+
+def download(url: str, sink: Sink) -> Flow[None]:
+    """Fetch a public URL into a sink; the key stays at home."""
+    yield Request(method="GET", url=url, sink=sink, public=True)

@@ -1,0 +1,155 @@
+"""What can be asked for: speech and lip sync options in this provider's words, checked before anything is sent.
+
+Field names follow the provider (``voice_id``, ``start_time``); the vendor's spelling (``voiceId``, ``startTime``) is
+accepted too, so that an example from its documentation can be pasted.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from voice_provider.exceptions import InvalidInputError
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Media: TypeAlias = str | dict[str, Any]  # an asset id, a URL, a storage location, or what an operator returned
+
+
+class Options(BaseModel):
+    """Base: unknown names are refused, because a misspelt option would be paid for and ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class SpeechOptions(Options):
+    """One line to be spoken."""
+
+    text: str
+    voice_id: str = Field(min_length=1)
+    stability: Unit | None = None
+    similarity_boost: Unit | None = None
+
+
+class TextInput(Options):
+    """A script that the service speaks itself before it moves the lips."""
+
+    text: str = Field(validation_alias=AliasChoices("text", "script"))
+    voice_id: str = Field(min_length=1)
+    stability: Unit | None = None
+    similarity_boost: Unit | None = None
+    ref_id: str | None = None
+
+
+class AudioInput(Options):
+    """A recording that the lips follow."""
+
+    media: Media = Field(validation_alias=AliasChoices("media", "audio"))
+    ref_id: str | None = None
+
+
+class SegmentAudio(Options):
+    """Which input speaks in a segment, and which part of it (seconds)."""
+
+    ref_id: str
+    start_time: float | None = Field(default=None, ge=0)
+    end_time: float | None = Field(default=None, gt=0)
+
+
+class Segment(Options):
+    """A part of the video (seconds) with the input that speaks in it."""
+
+    start_time: float = Field(ge=0)
+    end_time: float = Field(gt=0)
+    audio_input: SegmentAudio
+    options_override: dict[str, Any] | None = None
+
+
+class ActiveSpeaker(BaseModel):
+    """Who speaks, when several faces are in the picture (sync. labs: ``active_speaker_detection``)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    auto_detect: bool | None = None
+    frame_number: int | None = Field(default=None, ge=0)
+    coordinates: tuple[float, float] | None = Field(default=None, description="x and y in pixels")
+    bounding_boxes: list[Any] | None = None
+    bounding_boxes_url: str | None = None
+
+
+class LipSyncOptions(Options):
+    """One video (or picture) and what it is to say."""
+
+    model: str = Field(default="lipsync-2", min_length=1)
+    video: Media | None = None
+    image: Media | None = None
+    audio: tuple[AudioInput, ...] = ()
+    text: tuple[TextInput, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    dub_language: str | None = None
+    dub_source_language: str = "auto"
+    sync_mode: Literal["bounce", "loop", "cut_off", "silence", "remap"] | None = None
+    temperature: Unit | None = None
+    model_mode: Literal["lips", "face", "head"] | None = None
+    prompt: str | None = None
+    active_speaker: ActiveSpeaker | None = None
+    occlusion_detection: bool | None = None
+    output_file_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,255}$")
+    project_id: str | None = None
+
+    @property
+    def media(self) -> list[Media]:
+        """Every file of the request: the visual first, then the recordings."""
+        visual = self.video if self.video is not None else self.image
+        return [visual if visual is not None else "", *(item.media for item in self.audio)]
+
+
+def parse(model: type[OptionsT], values: dict[str, Any]) -> OptionsT:
+    """Build options, or raise ``InvalidInputError`` naming every field that is wrong."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'options'}: {item['msg']}" for item in error.errors()
+        )
+        raise InvalidInputError(f"{problems}. Nothing was uploaded or paid; correct the task's arguments.") from None
+
+
+def check_lip_sync_shape(options: LipSyncOptions) -> None:
+    """Check what holds at every service: one visual, one driver, segments that name existing inputs in order.
+
+    :raises InvalidInputError: naming the rule that is broken
+    """
+    refuse = InvalidInputError
+    if (options.video is None) == (options.image is None):
+        raise refuse("Give exactly one of video and image.")
+    drivers = len(options.audio) + len(options.text)
+    if options.dub_language:
+        if drivers:
+            raise refuse("dub_language translates the video's own speech: leave audio and text out, or leave it out.")
+        return
+    if not drivers:
+        raise refuse("Nothing to say: give audio, text with voice_id, or dub_language.")
+    if not options.segments:
+        if drivers > 1:
+            raise refuse(f"{drivers} audio and text inputs, but no segments that say when each speaks.")
+        return
+    names = [*(item.ref_id for item in options.audio), *(item.ref_id for item in options.text)]
+    if None in names or len(set(names)) != len(names):
+        raise refuse("With segments every audio and text input needs a ref_id of its own.")
+    end = 0.0
+    for number, segment in enumerate(options.segments, 1):
+        if segment.audio_input.ref_id not in names:
+            raise refuse(
+                f"Segment {number} uses ref_id '{segment.audio_input.ref_id}', which no input has. "
+                f"Inputs: {', '.join(str(name) for name in names)}."
+            )
+        if segment.end_time <= segment.start_time:
+            raise refuse(f"Segment {number} ends ({segment.end_time} s) before it starts ({segment.start_time} s).")
+        if segment.start_time < end:
+            raise refuse(f"Segment {number} starts at {segment.start_time} s, inside the one before it (to {end} s).")
+        end = segment.end_time

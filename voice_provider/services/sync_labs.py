@@ -1,0 +1,406 @@
+"""The dialect of sync. labs: https://api.sync.so, paths under ``/v2``.
+
+It reads as liberally as the service writes: ids under two names, error codes under two names, statuses that are not
+listed anywhere, text-to-speech that answers at once or has to be asked after.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from voice_provider.exceptions import (
+    InvalidInputError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
+from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Voice
+from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, download
+from voice_provider.services.options import LipSyncOptions, SpeechOptions, check_lip_sync_shape
+from voice_provider.services.sync_labs_errors import read_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from voice_provider.exceptions import VoiceError
+    from voice_provider.models import JobKind
+
+PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
+MAX_SCRIPT = 5000  # characters
+MAX_UPLOAD = 5 * 1024**3  # bytes of one presigned upload
+MAX_VOICE_NAME = 100  # characters
+MAX_LONG_POLL = 10  # seconds
+CLONE_TIMEOUT = 180.0  # cloning answers only when the voice is ready
+
+_DONE = {"COMPLETED", "SUCCESS", "SUCCEEDED"}
+_FAILED = {"FAILED", "REJECTED", "CANCELED", "CANCELLED", "TIMED_OUT"}
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# options that only some models read; the service ignores the rest without a word (documentation of POST /v2/generate)
+_ONLY_FOR = {"temperature": "lipsync-2", "model_mode": "react-1", "prompt": "react-1", "image": "sync-3"}
+
+
+class SyncLabs(Service):
+    """sync. labs.
+
+    :param extra: connection extras; ``tts_mode`` is ``direct`` (``POST /v2/tts``, default) or ``jobs``
+        (``POST /v2/tts/jobs``, keyed)
+    """
+
+    name: ClassVar[str] = "sync_labs"
+    label: ClassVar[str] = "sync. labs"
+    default_url: ClassVar[str] = "https://api.sync.so"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.HOSTS_ASSETS, Capability.ASYNC_SPEECH, Capability.LIP_SYNC, Capability.ESTIMATE}
+    )
+    instead: ClassVar[Mapping[Capability, str]] = {
+        Capability.CANCEL: "A job that was accepted runs to its end and is billed.",
+        Capability.UPDATE_VOICE: "Delete the voice and clone it again under the new name.",
+    }
+
+    def __init__(self, extra: Mapping[str, Any]) -> None:
+        super().__init__(extra)
+        self.tts_mode = extra.get("tts_mode") or "direct"
+        if self.tts_mode not in ("direct", "jobs"):
+            raise InvalidInputError(f"tts_mode of the connection is '{self.tts_mode}'; use 'direct' or 'jobs'.")
+
+    def key_headers(self, key: str) -> dict[str, str]:
+        """Return the header that carries the key."""
+        return {"x-api-key": key}
+
+    def error(self, request: Request, response: Response) -> VoiceError:
+        """Map an answer that is no success to the one tree of errors."""
+        return read_error(request, response)
+
+    def check_account(self) -> Flow[str]:
+        """List the models: the cheapest call that needs the key."""
+        models = yield from self.list_models()
+        return f"Connected to {self.label}: {len(models)} lip sync models, text-to-speech mode '{self.tts_mode}'."
+
+    def is_asset_id(self, text: str) -> bool:
+        """Asset ids are UUIDs."""
+        return _UUID.fullmatch(text) is not None
+
+    def is_keyed(self, kind: JobKind) -> bool:
+        """Lip syncs always, speech in ``jobs`` mode, clones never."""
+        return kind == "lip_sync" or (kind == "speech" and self.tts_mode == "jobs")
+
+    # voices
+
+    def list_voices(self) -> Flow[list[Voice]]:
+        """List built-in voices and clones; the service answers with all of them at once."""
+        response = yield Request(method="GET", url="/v2/voices")
+        return [self._voice(item) for item in _list(response)]
+
+    def get_voice(self, voice_id: str) -> Flow[Voice]:
+        """Read one voice."""
+        response = yield Request(method="GET", url=f"/v2/voices/{_segment(voice_id)}")
+        return self._voice(response.object())
+
+    def check_voice_name(self, name: str) -> None:
+        """Names have 1 to 100 characters."""
+        if not 1 <= len(name.strip()) <= MAX_VOICE_NAME:
+            raise InvalidInputError(f"A voice's name has 1 to {MAX_VOICE_NAME} characters, not {len(name.strip())}.")
+
+    def clone_voice(self, name: str, sample: Input) -> Flow[Voice]:
+        """Clone a voice from a hosted sample; it can speak as soon as the answer is here."""
+        source = {"assetId": sample.asset_id} if sample.asset_id else {"url": sample.url}
+        response = yield Request(
+            method="POST",
+            url="/v2/voices",
+            json={"name": name, "provider": PROVIDER, **source},
+            timeout=CLONE_TIMEOUT,
+        )
+        return self._voice({"name": name, **response.object()})
+
+    def delete_voice(self, voice_id: str) -> Flow[None]:
+        """Delete a clone; its slot is free at once."""
+        yield Request(method="DELETE", url=f"/v2/voices/{_segment(voice_id)}")
+
+    # assets
+
+    def upload_asset(self, body: Body, name: str) -> Flow[Asset]:
+        """Ask for a presigned URL, PUT the file there, register it as an asset."""
+        if body.size > MAX_UPLOAD:
+            raise InvalidInputError(f"{body.name} has {body.size:,} bytes; {self.label} takes at most 5 GiB a file.")
+        declared = {"fileName": body.name, "contentType": body.media_type, "size": body.size}
+        grant = (yield Request(method="POST", url="/v2/assets/upload", json=declared, repeatable=True)).object()
+        upload_url, hosted_url = grant.get("uploadUrl"), grant.get("url")
+        if not upload_url or not hosted_url:
+            raise ServiceUnavailableError("The answer to POST /v2/assets/upload has no uploadUrl and url.")
+        yield Request(method="PUT", url=upload_url, body=body, headers={"content-type": body.media_type}, public=True)
+        kind = body.media_type.partition("/")[0].upper()
+        registration = {"url": hosted_url, "type": kind, "name": name}
+        try:
+            response = yield Request(method="POST", url="/v2/assets", json=registration)
+        except ServiceUnavailableError as error:
+            if not error.sent:
+                raise
+            for asset in (yield from self.list_assets(search=name, limit=10)):  # the answer may have been lost
+                if asset.url == hosted_url:
+                    return asset
+            response = yield Request(method="POST", url="/v2/assets", json=registration)
+        return self._asset(response.object())
+
+    def list_assets(self, *, search: str | None = None, limit: int | None = None) -> Flow[list[Asset]]:
+        """List assets newest first, page by page until ``limit`` or the end."""
+        found: list[Asset] = []
+        params = {"sortBy": "dateDesc", "limit": str(min(limit or 100, 100))}
+        if search:
+            params["searchQuery"] = search
+        while True:
+            page = (yield Request(method="GET", url="/v2/assets", params=params)).object()
+            found += [self._asset(item) for item in page.get("items") or []]
+            cursor = page.get("nextCursor")
+            if not cursor or cursor == params.get("cursor") or (limit and len(found) >= limit):
+                return found[:limit]
+            params = {**params, "cursor": str(cursor)}
+
+    def get_asset(self, asset_id: str) -> Flow[Asset]:
+        """Read one asset."""
+        return self._asset((yield Request(method="GET", url=f"/v2/assets/{_segment(asset_id)}")).object())
+
+    def update_asset(self, asset_id: str, changes: Mapping[str, Any]) -> Flow[Asset]:
+        """Change name, visibility or metadata."""
+        url = f"/v2/assets/{_segment(asset_id)}"
+        return self._asset((yield Request(method="PATCH", url=url, json=dict(changes))).object())
+
+    def delete_asset(self, asset_id: str) -> Flow[None]:
+        """Delete an asset."""
+        yield Request(method="DELETE", url=f"/v2/assets/{_segment(asset_id)}")
+
+    def download_asset(self, asset_id: str, sink: Sink) -> Flow[None]:
+        """Ask where the file is (the answer is a bare URL) and fetch it without the key."""
+        answer = yield Request(method="GET", url=f"/v2/assets/{_segment(asset_id)}/download")
+        yield from download(answer.text.strip().strip('"'), sink)
+
+    # speech
+
+    def check_speech(self, options: SpeechOptions) -> list[str]:
+        """Scripts have 1 to 5,000 characters."""
+        _check_script(options.text)
+        return []
+
+    def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:
+        """Order speech in the connection's mode; a 5xx never changes the mode."""
+        body: dict[str, Any] = {"script": options.text, "voiceId": options.voice_id, "provider": PROVIDER}
+        if options.stability is not None:
+            body["stability"] = options.stability
+        if options.similarity_boost is not None:
+            body["similarityBoost"] = options.similarity_boost
+        if self.tts_mode == "direct":
+            response = yield Request(method="POST", url="/v2/tts", json=body)
+        else:
+            headers = {"idempotency-key": key} if key else {}
+            response = yield Request(
+                method="POST", url="/v2/tts/jobs", json=body, headers=headers, repeatable=key is not None
+            )
+        answer = response.object()
+        default = f"/v2/tts/{answer.get('id')}" if self.tts_mode == "direct" else f"/v2/tts/jobs/{answer.get('id')}"
+        location = urlsplit(response.headers.get("location", "")).path or default
+        return self._job("speech", response, path=location)
+
+    # lip sync
+
+    def check_lip_sync(self, options: LipSyncOptions) -> list[str]:
+        """Check the request's shape and scripts; warn of options that the model ignores."""
+        check_lip_sync_shape(options)
+        for item in options.text:
+            _check_script(item.text)
+        warnings = []
+        for option, model in _ONLY_FOR.items():
+            if getattr(options, option) is not None and not options.model.startswith(model):
+                warnings.append(f"{option} is read by {model} models only; {options.model} ignores it.")
+        return warnings
+
+    def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
+        """Order a generation."""
+        headers = {"idempotency-key": key} if key else {}
+        body = self._generation(options, inputs)
+        try:
+            response = yield Request(
+                method="POST", url="/v2/generate", json=body, headers=headers, repeatable=key is not None
+            )
+        except ServiceUnavailableError as error:
+            if not error.job_id:
+                raise
+            return (yield from self.get_job("lip_sync", error.job_id))  # accepted; the service only lost the answer
+        return self._job("lip_sync", response)
+
+    def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
+        """Ask after a job; generations can be asked to answer when they end (at most 10 s)."""
+        if kind == "clone":
+            voice = yield from self.get_voice(job_id)
+            return Job(service=self.name, kind=kind, id=voice.id, state=JobState.SUCCEEDED, status="trained")
+        params = {}
+        if kind == "lip_sync":
+            path = f"/v2/generate/{_segment(job_id)}"
+            if wait >= 1:
+                params = {"wait": "true", "timeout": str(int(min(wait, MAX_LONG_POLL)))}
+            else:
+                params = {"include": "progress"}
+        response = yield Request(method="GET", url=path or f"/v2/tts/jobs/{_segment(job_id)}", params=params)
+        return self._job(kind, response, path=path)
+
+    def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:
+        """List the newest generations."""
+        response = yield Request(method="GET", url="/v2/generations", params={"limit": str(min(limit, 100))})
+        return [self._job("lip_sync", response, body=item) for item in _list(response)]
+
+    def list_models(self) -> Flow[list[LipSyncModel]]:
+        """List the lip sync models that are not deprecated."""
+        response = yield Request(method="GET", url="/v2/models")
+        return [LipSyncModel(service=self.name, **item) for item in _list(response) if item.get("id")]
+
+    def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:
+        """Ask what a generation of this length would cost."""
+        question = {"model": model, "duration": seconds, "fps": fps}
+        response = yield Request(method="POST", url="/v2/generations/estimate", json=question, repeatable=True)
+        answer = response.json()
+        answer = answer[0] if isinstance(answer, list) and answer else answer  # an older form answers with a list
+        answer = answer if isinstance(answer, dict) else {}
+        return Estimate(
+            service=self.name,
+            frames=answer.get("estimatedFrameCount"),
+            usd=answer.get("estimatedGenerationCost"),
+            credits=answer.get("estimatedCredits"),
+        )
+
+    # reading
+
+    def _voice(self, body: Mapping[str, Any]) -> Voice:
+        """A clone's id is ``id`` where present, else ``voiceId`` (the provider's own id in newer answers)."""
+        voice_id = body.get("id") or body.get("voiceId")
+        if not voice_id:
+            raise ServiceUnavailableError("The service answered with a voice that has no id.")
+        return Voice(
+            service=self.name,
+            id=str(voice_id),
+            name=body.get("name") or "",
+            preview_url=body.get("previewUrl"),
+            restricted=bool(body.get("restriction")),
+        )
+
+    def _asset(self, body: Mapping[str, Any]) -> Asset:
+        if not body.get("id"):
+            raise ServiceUnavailableError("The service answered with an asset that has no id.")
+        return Asset(
+            service=self.name,
+            id=body["id"],
+            type=body.get("type") or "",
+            name=body.get("name"),
+            url=body.get("url"),
+            size=body.get("size"),
+            seconds=body.get("durationSeconds"),
+            created_at=body.get("createdAt"),
+        )
+
+    def _job(
+        self, kind: JobKind, response: Response, *, path: str | None = None, body: Mapping[str, Any] | None = None
+    ) -> Job:
+        body = response.object() if body is None else body
+        url = body.get("synthesizedAudioUrl") if kind == "speech" else None
+        url = url or body.get("outputUrl") or body.get("url") or None
+        status = str(body.get("status") or "").upper()
+        if not body.get("id") or not (status or url):
+            raise ServiceUnavailableError("The service answered with a job that has no id or no status.")
+        failure = body.get("error")
+        if isinstance(failure, dict):
+            failure = failure.get("message") or failure.get("errorCode")
+        progress = body.get("progress_percent")
+        return Job(
+            service=self.name,
+            kind=kind,
+            id=str(body["id"]),
+            path=path,
+            state=_state(status, has_result=url is not None),
+            status=status,
+            url=url,
+            seconds=body.get("outputDuration") or body.get("duration"),
+            error=str(failure) if failure else None,
+            error_code=body.get("errorCode") or body.get("error_code"),
+            progress=progress / 100 if isinstance(progress, int | float) else None,
+            retry_after=response.retry_after,
+            engine=body.get("engine"),
+            page_url=body.get("pageUrl"),
+            model=body.get("model"),
+            created_at=body.get("createdAt"),
+        )
+
+    def _generation(self, options: LipSyncOptions, inputs: Sequence[Input]) -> dict[str, Any]:
+        """Write the body of ``POST /v2/generate``; camelCase, but snake_case inside ``options``."""
+        visual, *recordings = inputs
+        items = [{"type": "video" if options.video is not None else "image", **_hosted(visual)}]
+        items += [
+            {"type": "audio", **_hosted(where), **_present(refId=item.ref_id)}
+            for item, where in zip(options.audio, recordings, strict=True)
+        ]
+        for text in options.text:
+            voice = {"name": PROVIDER, "voiceId": text.voice_id, "script": text.text}
+            voice |= _present(stability=text.stability, similarityBoost=text.similarity_boost)
+            items.append({"type": "text", "provider": voice, **_present(refId=text.ref_id)})
+        speaker = options.active_speaker
+        settings = _present(
+            sync_mode=options.sync_mode,
+            model_mode=options.model_mode,
+            prompt=options.prompt,
+            temperature=options.temperature,
+            active_speaker_detection=speaker.model_dump(mode="json", exclude_none=True) if speaker else None,
+            occlusion_detection_enabled=options.occlusion_detection,
+        )
+        dub = options.dub_language
+        return {
+            "model": options.model,
+            "input": items,
+            **({"options": settings} if settings else {}),
+            **_present(
+                segments=[s.model_dump(mode="json", by_alias=True, exclude_none=True) for s in options.segments]
+                or None,
+                dubParams={"providerName": PROVIDER, "targetLang": dub, "sourceLang": options.dub_source_language}
+                if dub
+                else None,
+                outputFileName=options.output_file_name,
+                projectId=options.project_id,
+            ),
+        }
+
+
+def _state(status: str, *, has_result: bool) -> JobState:
+    """Unknown words mean "still running": the deadline, not a new word, ends the wait."""
+    if status in _FAILED:
+        return JobState.FAILED
+    if status in _DONE or (not status and has_result):
+        return JobState.SUCCEEDED
+    return JobState.PENDING if status == "PENDING" else JobState.RUNNING
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _hosted(where: Input) -> dict[str, Any]:
+    return {"assetId": where.asset_id} if where.asset_id else {"url": where.url}
+
+
+def _list(response: Response) -> list[dict[str, Any]]:
+    value = response.json()
+    if not isinstance(value, list):
+        raise ServiceUnavailableError("The service answered with something else than a list.")
+    return [item for item in value if isinstance(item, dict)]
+
+
+def _segment(identifier: str) -> str:
+    """Refuse ids that would change the path they are put into."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", identifier):
+        raise NotFoundError(f"'{identifier[:60]}' is not an id of sync. labs. Pass the id that the service returned.")
+    return identifier
+
+
+def _check_script(text: str) -> None:
+    if not text.strip():
+        raise InvalidInputError("The script is empty: there is nothing to say. Nothing was paid.")
+    if len(text) > MAX_SCRIPT:
+        raise InvalidInputError(
+            f"The script has {len(text):,} characters; sync. labs takes at most {MAX_SCRIPT:,} in one call. "
+            "Split it into several tasks, for example with .expand(text=[...]). Nothing was paid."
+        )

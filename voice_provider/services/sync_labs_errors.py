@@ -1,0 +1,147 @@
+"""How sync. labs says that something is wrong, read into the one tree of errors.
+
+Bodies are JSON with ``message`` (text or list), ``errorCode`` (or ``error_code``), ``suggestion`` and ``requestId``;
+two forms of 401; and HTML from the edge in front of the service. Codes are an open set, so the status decides where
+the code is not known.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from voice_provider.exceptions import (
+    AuthError,
+    ConcurrencyLimitError,
+    InvalidInputError,
+    NameTakenError,
+    NotFoundError,
+    QuotaError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    SlotLimitError,
+    VoiceError,
+)
+
+if TYPE_CHECKING:
+    from voice_provider.services.base import Request, Response
+
+_BY_CODE: dict[str, type[VoiceError]] = {
+    "voice_clone_limit_reached": SlotLimitError,
+    "voice_name_conflict": NameTakenError,
+    "voice_not_found": NotFoundError,
+    "asset_not_found": NotFoundError,
+    "generation_not_found": NotFoundError,
+    "project_not_found": NotFoundError,
+    "asset_forbidden": AuthError,
+    "elevenlabs_api_key_invalid": AuthError,
+    "elevenlabs_quota_exceeded": QuotaError,
+    "account_payment_required": QuotaError,
+    "account_on_hold": QuotaError,
+    "free_tier_generations_exhausted": QuotaError,
+    "plan_feature_unavailable": QuotaError,
+}
+_BY_STATUS: dict[int, type[VoiceError]] = {
+    400: InvalidInputError,
+    401: AuthError,
+    402: QuotaError,
+    403: AuthError,
+    404: NotFoundError,
+    409: InvalidInputError,
+    413: InvalidInputError,
+    422: InvalidInputError,
+}
+_NEXT: dict[type[VoiceError], str] = {
+    AuthError: "Check the API key and the base URL of the connection.",
+    QuotaError: "Nothing was done. Add credit or change the plan at sync. labs, then clear the task.",
+    SlotLimitError: "Delete a voice that is no longer needed (DeleteVoiceOperator): its slot is free at once.",
+    NameTakenError: "Choose another name, or delete the voice that has it.",
+    NotFoundError: "Check the id: it may have been deleted, or belong to another account.",
+    InvalidInputError: "Correct the input; the same request would be refused again.",
+}
+_NEXT_BY_CODE = {
+    "voice_sample_upload_required": "Samples must lie in the service's own storage: pass a storage location (it is "
+    "uploaded for you) or upload it with UploadAssetOperator first.",
+    "voice_sample_too_short": "Use a longer sample: 30 s to 2 minutes of one clear speaker is best.",
+    "uploaded_file_not_found": "The upload did not arrive or has expired; run the task again.",
+}
+
+
+def read_error(request: Request, response: Response) -> VoiceError:
+    """Return the error for an answer that is no success; the caller raises it."""
+    body = response.object()
+    code = body.get("errorCode") or body.get("error_code")
+    what = f"{request.method} {request.url.partition('?')[0]}" if not request.public else "The file transfer"
+    said = _message(response, body)
+    details: dict[str, Any] = {"error_code": code, "status": response.status, "request_id": body.get("requestId")}
+    if response.status == 429:
+        return _rate_limit(body, response, what, details)
+    if request.public:
+        return _transfer_error(request, response, details)
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(response.status)
+    if response.status == 403 and not body:
+        return ServiceUnavailableError(
+            f"{what}: the edge in front of sync. labs refused with 403 and a page instead of an answer. It may block "
+            "this machine's address; try later, or ask sync. labs to allow it.",
+            sent=False,
+            **details,
+        )
+    if response.status == 403 and request.url == "/v2/voices" and not code:
+        kind = SlotLimitError  # the guide names no code: a 403 to a clone is the clone limit
+    if kind is None:
+        hint = ""
+        if request.url == "/v2/tts/jobs" and response.status == 503:
+            hint = (
+                " If sync. labs has not enabled TTS jobs for this account, set tts_mode to 'direct' on the connection."
+            )
+        quote = f" Quote requestId {body['requestId']} to its support." if body.get("requestId") else ""
+        return ServiceUnavailableError(
+            f"{what}: sync. labs answered {response.status}{said}{hint}{quote}",
+            job_id=body.get("generationId"),
+            **details,
+        )
+    next_step = _NEXT_BY_CODE.get(code or "") or body.get("suggestion") or _NEXT[kind]
+    if kind is SlotLimitError:
+        said = f" The clone limit of the plan is reached.{said}"
+    return kind(f"{what}: sync. labs answered {response.status}{said} {next_step}", **details)
+
+
+def _message(response: Response, body: dict[str, Any]) -> str:
+    """Say what the service said, short, or that it said nothing readable."""
+    message = body.get("message")
+    if isinstance(message, list):
+        message = "; ".join(str(item) for item in message)
+    field = f" (field {body['field']})" if body.get("field") else ""
+    if not message:
+        title = re.search(r"<title[^>]*>([^<]{1,100})", response.text, re.IGNORECASE)
+        message = f"with a page '{title[1].strip()}' instead of an answer" if title else "without an explanation"
+        return f" {message}."
+    return f": {str(message)[:500].rstrip('.')}{field}."
+
+
+def _rate_limit(body: dict[str, Any], response: Response, what: str, details: dict[str, Any]) -> VoiceError:
+    """Tell too many jobs at once (a state of the account) from too many requests (a pace)."""
+    wait = response.retry_after
+    if wait is None and isinstance(body.get("retryAfterSeconds"), int | float):
+        wait = float(body["retryAfterSeconds"])
+    after = f" It asks to wait {wait:g} s." if wait is not None else ""
+    if details["error_code"] == "concurrency_limit_reached":
+        return ConcurrencyLimitError(
+            f"{what}: {body.get('activeGenerations', 'all')} of {body.get('concurrencyLimit', 'the plan’s')} jobs are "
+            f"running; the new one was not accepted and nothing was paid.{after}",
+            retry_after=wait,
+            **details,
+        )
+    return RateLimitedError(f"{what}: too many requests to sync. labs.{after}", retry_after=wait, **details)
+
+
+def _transfer_error(request: Request, response: Response, details: dict[str, Any]) -> VoiceError:
+    """Read a refusal of the storage host, which answers in XML and knows expiry and signatures only."""
+    doing = "upload to" if request.method == "PUT" else "download from"
+    if response.status in (401, 403, 410):
+        return ServiceUnavailableError(
+            f"The {doing} the service's storage was refused ({response.status}): the link has expired or does not fit "
+            "the file. Nothing was kept; the next try asks for a new link.",
+            **details,
+        )
+    return ServiceUnavailableError(f"The {doing} the service's storage failed with {response.status}.", **details)

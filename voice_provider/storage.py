@@ -1,0 +1,365 @@
+"""Files of any size from and to any ``ObjectStoragePath``: streamed, checked, and kept whole or not at all.
+
+Locations come from outside (a form in the UI, a database), so they are never trusted: the connection's allowed
+prefixes are compared after normalising, and nothing is read or written elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+import tempfile
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from voice_provider.exceptions import InvalidInputError, NotAllowedError, ResultError, StorageError, VoiceError
+from voice_provider.media import HEAD, Format, MediaInfo, NotWholeError, inspect, sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow.sdk import ObjectStoragePath
+
+CHUNK = 1024 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
+MAX_TEXT = 1024 * 1024  # bytes of a script that is read from storage
+MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
+
+
+def _local(location: str) -> Path:
+    return Path(location.removeprefix("file://"))
+
+
+def is_location(text: str) -> bool:
+    """Tell a storage location (a path, or a URI of anything but the web) from ids and web addresses."""
+    scheme = urlsplit(text).scheme
+    return text.startswith("/") or ("://" in text and scheme not in ("http", "https"))
+
+
+def _normalise(location: str) -> str:
+    """Return the location in one comparable form: links resolved, no dot segments, no connection id."""
+    if "::" in location or "\x00" in location:
+        raise NotAllowedError("A storage location must be one plain path or URI, without '::' or null bytes.")
+    parts = urlsplit(location)
+    if parts.scheme in ("", "file"):
+        if parts.netloc not in ("", "localhost"):
+            raise InvalidInputError(f"'{location}' names a host; write file:///{parts.netloc}{parts.path} instead.")
+        if not parts.path.startswith("/"):
+            raise InvalidInputError(f"'{location}' is a relative path. Give an absolute path or a URI such as s3://…")
+        slash = "/" if parts.path.endswith("/") and parts.path != "/" else ""
+        return "file://" + os.path.realpath(location.removeprefix("file://").removeprefix("localhost")) + slash
+    path = posixpath.normpath("/" + location.partition("://")[2].partition("/")[2]).replace("//", "/")
+    slash = "/" if location.endswith("/") and path != "/" else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{slash}"
+
+
+def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
+    """Refuse a location outside the connection's allowed prefixes.
+
+    :param allowed: prefixes; none means that everything is allowed
+    :param purpose: ``input`` or ``output``, for the message
+    :raises NotAllowedError: naming the location and the setting that would allow it
+    """
+    place = _normalise(location)
+    if not allowed or any((place + "/").startswith(_normalise(prefix).rstrip("/") + "/") for prefix in allowed):
+        return
+    raise NotAllowedError(
+        f"The {purpose} location {location} is outside the storage that the connection allows. Use one of "
+        f"{', '.join(allowed)}, or add it to allowed_{purpose}s of the connection."
+    )
+
+
+def _open_path(location: str) -> ObjectStoragePath:
+    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415  # loads fsspec's registry, which DAG parsing need not
+
+    return ObjectStoragePath(location)
+
+
+_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, ImportError)
+
+
+@contextmanager
+def _explained(what: str, next_step: str) -> Iterator[None]:
+    """Turn a storage backend's error into ours: what lies in the request fails at once, the rest may be retried."""
+    try:
+        yield
+    except VoiceError:
+        raise
+    except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
+        reason = "it does not exist" if isinstance(error, FileNotFoundError) and not error.args[:1] else str(error)
+        if isinstance(error, FileNotFoundError) and "No such file" in reason:
+            reason = "it does not exist"
+        kind = InvalidInputError if isinstance(error, _LASTING) else StorageError
+        raise kind(f"{what}: {reason or type(error).__name__}. {next_step}") from None
+
+
+def _reading(location: str) -> AbstractContextManager[None]:
+    return _explained(f"The input {location} cannot be read", "Check the location and the worker's permissions.")
+
+
+class StoredFile:
+    """A media file to send, from any storage; a ``services.base.Body``.
+
+    :param location: path or URI
+    :param allowed: the connection's allowed input prefixes
+    :raises InvalidInputError: missing, empty, unreadable, or not media; before anything is sent
+    """
+
+    def __init__(self, location: str, allowed: Sequence[str] = ()) -> None:
+        check_allowed(location, allowed, "input")
+        self.location = location
+        self._digest: str | None = None
+        with _reading(location):
+            self._path = _open_path(location)
+            self.size = int(self._path.stat().st_size)
+            with self._open() as file:
+                head = file.read(HEAD)
+        if not self.size:
+            raise InvalidInputError(f"The input {location} is empty (0 bytes). Was it written completely?")
+        found = sniff(head)
+        if found is None:
+            raise InvalidInputError(
+                f"The input {location} is no audio, video or image, whatever its name says. Convert it, for example to "
+                "mp4, wav or mp3."
+            )
+        self.format: Format = found
+
+    def _open(self) -> BinaryIO:
+        if self._path.protocol in ("", "file"):
+            return Path(self._path.path).open("rb", buffering=0)
+        return cast("BinaryIO", self._path.open("rb"))
+
+    @property
+    def media_type(self) -> str:
+        """Content type, from the bytes."""
+        return self.format.media_type
+
+    @cached_property
+    def name(self) -> str:
+        """File name, with an extension that fits the bytes."""
+        name = re.sub(r"[^\w.-]+", "_", self._path.name)[-100:]
+        known = {
+            self.format.extension,
+            *(("jpeg",) if self.format.extension == "jpg" else ("mp4", "m4v", "opus", "oga")),
+        }
+        suffix = name.rpartition(".")[2].lower()
+        return name if suffix in known else f"{name}.{self.format.extension}"
+
+    @property
+    def kind(self) -> str:
+        """``audio``, ``video`` or ``image``."""
+        return self.format.kind
+
+    def chunks(self) -> Iterator[bytes]:
+        """Open the file anew and yield it piece by piece; a whole pass also gives the hash."""
+        digest, sent = hashlib.sha256(), 0
+        with self._open() as file:
+            while piece := file.read(CHUNK):
+                digest.update(piece)
+                sent += len(piece)
+                yield piece
+        if sent != self.size:
+            raise InvalidInputError(
+                f"The input {self.location} changed while it was read ({self.size:,} bytes, then {sent:,}). "
+                "Is it still being written?"
+            )
+        self._digest = digest.hexdigest()
+
+    def sha256(self) -> str:
+        """Return the hash of the bytes; reads the file unless it was just sent."""
+        if self._digest is None:
+            for _ in self.chunks():
+                pass
+        return cast("str", self._digest)
+
+    def seconds(self) -> float | None:
+        """Return the length, where it can be read without decoding."""
+        try:
+            with self._open() as file:
+                return inspect(file, self.size).seconds
+        except NotWholeError as error:
+            raise InvalidInputError(f"The input {self.location}: {error}. Was it written completely?") from None
+
+
+def read_text(location: str, allowed: Sequence[str] = ()) -> str:
+    """Read a script from storage (UTF-8, at most 1 MiB).
+
+    :raises InvalidInputError: missing, too long, or not text
+    """
+    check_allowed(location, allowed, "input")
+    with _reading(location):
+        path = _open_path(location)
+        if path.stat().st_size > MAX_TEXT:
+            raise InvalidInputError(f"The script {location} is larger than 1 MiB: is it the right file?")
+        data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"The script {location} is not UTF-8 text.") from None
+
+
+@dataclass(slots=True)
+class Kept:
+    """A result that is in its place."""
+
+    uri: str
+    sha256: str
+    bytes: int
+    info: MediaInfo
+
+
+@dataclass
+class Output:
+    """Where a result is to be kept; a location that ends in ``/`` is a folder.
+
+    :param location: path or URI
+    :param name: file name without extension for a folder; also names the temporary file, so that an attempt after a
+        kill finds and replaces what the killed one left
+    :param allowed: the connection's allowed output prefixes
+    """
+
+    location: str
+    name: str
+    allowed: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        check_allowed(self.location, self.allowed, "output")
+
+    @property
+    def _is_local(self) -> bool:
+        return urlsplit(self.location).scheme in ("", "file")
+
+    def check_writable(self) -> None:
+        """Find out before anything is paid whether the result can be kept.
+
+        :raises InvalidInputError: naming the location and the reason
+        """
+        with _explained(f"The output location {self.location} cannot be written", "Nothing was paid; correct it."):
+            if self._is_local:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=self._folder):
+                    pass
+                if not self.location.endswith("/") and _local(self.location).is_dir():
+                    raise IsADirectoryError("it is a folder; end the location with '/' to keep files in it")
+            else:
+                path = _open_path(self.location)
+                if not path.fs.exists(path.bucket or path.path):
+                    raise FileNotFoundError(f"the bucket '{path.bucket}' does not exist")
+
+    @property
+    def _folder(self) -> Path:
+        return _local(self.location) if self.location.endswith("/") else _local(self.location).parent
+
+    def uri(self, extension: str) -> str:
+        """Return where a result of this format goes."""
+        return f"{self.location}{self.name}.{extension}" if self.location.endswith("/") else self.location
+
+    @contextmanager
+    def receive(self) -> Iterator[Download]:
+        """Open a download; what is not ``keep``-ed leaves nothing behind."""
+        if not self._is_local:
+            with tempfile.TemporaryFile() as file:  # has no name: a kill leaves nothing
+                yield Download(self, cast("BinaryIO", file))
+            return
+        part = self._folder / f".{self.name}.part"
+        with _explained(f"The output location {self.location} cannot be written", "Correct it and clear the task."):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.unlink(missing_ok=True)
+            file = part.open("xb+")
+        try:
+            with file:
+                yield Download(self, file, part)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class Download:
+    """A result on its way; a ``services.base.Sink``. Create it with ``Output.receive``."""
+
+    def __init__(self, output: Output, file: BinaryIO, part: Path | None = None) -> None:
+        self._output, self._file, self._part = output, file, part
+        self.restart()
+
+    @property
+    def position(self) -> int:
+        """Bytes received so far."""
+        return self._size
+
+    def write(self, data: bytes) -> None:
+        """Take the next piece."""
+        self._file.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+
+    def restart(self) -> None:
+        """Forget what was received."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def keep(self, expected_seconds: float | None = None) -> Kept:
+        """Check the result and put it in its place, whole.
+
+        :param expected_seconds: what the service said; a result that is more than a second and 5 % shorter is cut short
+        :raises ResultError: empty, not media, or cut short; nothing is kept
+        :raises InvalidInputError: the place cannot be written
+        """
+        self._file.flush()
+        try:
+            info = inspect(self._file, self._size)
+        except NotWholeError as error:
+            raise ResultError(
+                f"The result that was fetched is unusable: {error}. It is fetched again by a retry."
+            ) from None
+        short = (expected_seconds or 0) - (info.seconds or 0)
+        if expected_seconds and info.seconds and short > max(MAX_LENGTH_ERROR, 0.05 * expected_seconds):
+            raise ResultError(
+                f"The result that was fetched is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} "
+                f"s that the "
+                "service announced. It is fetched again by a retry."
+            )
+        uri = self._output.uri(info.format.extension)
+        with _explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):
+            if self._part is not None:
+                os.fsync(self._file.fileno())
+                if self._part.stat().st_ino != os.fstat(self._file.fileno()).st_ino:
+                    raise OSError("another attempt of this task is writing it at the same time")
+                self._part.replace(_local(uri))
+            else:
+                self._upload(uri)
+        return Kept(uri=uri, sha256=self._digest.hexdigest(), bytes=self._size, info=info)
+
+    def _upload(self, uri: str) -> None:
+        """Write one object; fsspec would publish a half-written one on close, so on any error it is discarded."""
+        path = _open_path(uri)
+        stream: Any = path.fs.open(path.path, "wb")
+        try:
+            self._file.seek(0)
+            while piece := self._file.read(CHUNK):
+                stream.write(piece)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to tell
+                stream.discard()
+            stream.closed = True  # else the finalizer would close it, and close publishes
+            raise
+        stream.close()
+
+
+def is_kept(uri: str, sha256: str, size: int) -> bool:
+    """Whether a result is still where it was kept, byte for byte."""
+    path = _open_path(uri)
+    digest = hashlib.sha256()
+    try:
+        if path.stat().st_size != size:
+            return False
+        with path.open("rb") as file:
+            while piece := file.read(CHUNK):
+                digest.update(piece)
+    except FileNotFoundError:
+        return False
+    return digest.hexdigest() == sha256

@@ -1,0 +1,1 @@
+"""The waiting, on the triggerer."""
