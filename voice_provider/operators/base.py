@@ -70,11 +70,14 @@ class VoiceOperator(BaseOperator):
             self._hook = VoiceHook.for_connection(self.voice_conn_id)
         return self._hook
 
-    def read_script(self, text: str) -> str:
-        """Return the text, or what is in the storage location that it names; log its length and hash only."""
-        script = text.strip()
-        if is_location(script) and "\n" not in script and " " not in script:
-            script = read_text(script, self.hook.settings.allowed_inputs)
+    def read_script(self, text: str | None, text_uri: str | None) -> str:
+        """Return the script, from the argument or from storage; log its length and hash only.
+
+        The two are separate arguments, so that a script typed into a form is never taken for a path and read.
+        """
+        if (text is None) == (text_uri is None):
+            raise InvalidInputError("Give exactly one of text and text_uri.")
+        script = text.strip() if text is not None else read_text(str(text_uri), self.hook.settings.allowed_inputs)
         digest = hashlib.sha256(script.encode()).hexdigest()[:12]
         self.log.info("The script has %d characters (sha256 %s…).", len(script), digest)
         return script

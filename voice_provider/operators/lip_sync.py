@@ -32,8 +32,9 @@ class LipSyncOperator(ResultOperator):
     :param video: the video: storage location, asset id, URL, or a manifest (templated, like all media and texts here)
     :param image: a picture instead of a video; ``sync-3`` only
     :param audio: the recording, in the same forms; or several, as ``[{"ref_id": "a", "media": ...}, ...]``
-    :param text: a script (or the storage location of one) that the service speaks itself in ``voice_id``; or
-        several, as ``[{"ref_id": "a", "text": ..., "voice_id": ...}, ...]``
+    :param text: a script that the service speaks itself in ``voice_id``; or several, as
+        ``[{"ref_id": "a", "text": ..., "voice_id": ...}, ...]`` (or ``text_uri`` in place of ``text``)
+    :param text_uri: storage location of a UTF-8 file with the script, instead of ``text``
     :param voice_id: id of the voice for ``text``, or what ``CloneVoiceOperator`` returned
     :param stability: 0 to 1, for ``text``; default: the service's (0.5)
     :param similarity_boost: 0 to 1, for ``text``; default: the service's (0.75)
@@ -60,6 +61,7 @@ class LipSyncOperator(ResultOperator):
     template_fields: Sequence[str] = (
         *ResultOperator.template_fields,
         *_OPTIONS,
+        "text_uri",
         "voice_id",
         "stability",
         "similarity_boost",
@@ -72,6 +74,7 @@ class LipSyncOperator(ResultOperator):
         image: Media | None = None,
         audio: Media | list[dict[str, Any]] | None = None,
         text: str | list[dict[str, Any]] | None = None,
+        text_uri: str | None = None,
         voice_id: str | dict[str, Any] | None = None,
         stability: float | str | None = None,
         similarity_boost: float | str | None = None,
@@ -94,6 +97,7 @@ class LipSyncOperator(ResultOperator):
         self.image = image
         self.audio = audio
         self.text = text
+        self.text_uri = text_uri
         self.voice_id = voice_id
         self.stability = stability
         self.similarity_boost = similarity_boost
@@ -126,10 +130,11 @@ class LipSyncOperator(ResultOperator):
         audio, text = values.get("audio"), values.get("text")
         if audio is not None and not isinstance(audio, list):
             values["audio"] = [{"media": audio}]
-        if isinstance(text, str):
+        if isinstance(text, str) or self.text_uri:
             voice = self.voice_id.get("voice_id") if isinstance(self.voice_id, dict) else self.voice_id
             said = {
                 "text": text,
+                "text_uri": self.text_uri,
                 "voice_id": voice,
                 "stability": self.stability,
                 "similarity_boost": self.similarity_boost,
@@ -140,10 +145,9 @@ class LipSyncOperator(ResultOperator):
         return parse(LipSyncOptions, values)
 
     def _with_script(self, item: Any) -> Any:
-        """Read the script of a text input, if it is a storage location."""
+        """Replace ``text_uri`` of a text input by the script that is there."""
         if not isinstance(item, dict):
             return item
-        return {
-            name: self.read_script(value) if name in ("text", "script") and isinstance(value, str) else value
-            for name, value in item.items()
-        }
+        text = item.get("text", item.get("script"))
+        rest = {name: value for name, value in item.items() if name not in ("text", "script", "text_uri")}
+        return {**rest, "text": self.read_script(text, item.get("text_uri"))}

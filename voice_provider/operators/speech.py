@@ -25,8 +25,9 @@ class TTSOperator(ResultOperator):
     Returns the manifest of the kept file: ``uri``, ``sha256``, ``bytes``, ``seconds``, ``format``, ``media_type``,
     ``voice_id``, ``job_id``, ``service`` and, where the service says so, ``engine``.
 
-    :param text: the script, or the storage location of a UTF-8 text file: Airflow shows arguments in its UI, a
-        file's content it does not (templated)
+    :param text: the script (templated); Airflow shows arguments in its UI
+    :param text_uri: storage location of a UTF-8 file with the script, instead of ``text``: read when the task runs,
+        and not shown (templated)
     :param voice_id: id of the voice, or what ``CloneVoiceOperator`` or ``VoiceTrainedSensor`` returned (templated)
     :param output: where the audio is kept; see ``ResultOperator``
     :param stability: 0 to 1; default: the service's (0.5 at sync. labs)
@@ -38,6 +39,7 @@ class TTSOperator(ResultOperator):
     template_fields: Sequence[str] = (
         *ResultOperator.template_fields,
         "text",
+        "text_uri",
         "voice_id",
         "stability",
         "similarity_boost",
@@ -46,7 +48,8 @@ class TTSOperator(ResultOperator):
     def __init__(
         self,
         *,
-        text: str,
+        text: str | None = None,
+        text_uri: str | None = None,
         voice_id: str | dict[str, Any],
         stability: float | str | None = None,
         similarity_boost: float | str | None = None,
@@ -54,6 +57,7 @@ class TTSOperator(ResultOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.text = text
+        self.text_uri = text_uri
         self.voice_id = voice_id
         self.stability = stability
         self.similarity_boost = similarity_boost
@@ -63,7 +67,7 @@ class TTSOperator(ResultOperator):
         options = parse(
             SpeechOptions,
             {
-                "text": self.read_script(self.text),
+                "text": self.read_script(self.text, self.text_uri),
                 "voice_id": self._voice(),
                 "stability": self.stability,
                 "similarity_boost": self.similarity_boost,

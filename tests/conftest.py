@@ -1,0 +1,160 @@
+"""Shared by all tests: an Airflow home of its own, the emulator behind a connection, and a task to run operators in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import wave
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+# Airflow reads its configuration when it is first imported, so its home has to be there before.
+_HOME = tempfile.TemporaryDirectory(prefix="voice-tests-")
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.update(
+    AIRFLOW_HOME=_HOME.name,
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "example_dags"),
+    AIRFLOW__CORE__PARALLELISM="3",
+    AIRFLOW__LOGGING__LOGGING_LEVEL="INFO",
+)
+
+import pytest  # noqa: E402
+
+from voice_provider.hooks import transport  # noqa: E402
+from voice_provider.hooks.voice import VoiceHook  # noqa: E402
+from voice_provider.operators import base as operators_base  # noqa: E402
+from voice_provider.sensors import job as sensors_job  # noqa: E402
+from voice_provider.triggers import job as triggers_job  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voice_provider.emulator.process import EmulatorHandle
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses that are there for real services; what is done stays the same."""
+    monkeypatch.setattr(transport, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
+    monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
+    monkeypatch.setattr(sensors_job, "DEFER_GRACE", 0.0)
+    monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
+
+
+class MemoryStore(dict[str, Any]):
+    """A task state store in memory; values pass through JSON as they do in Airflow."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self[key]) if key in self else default
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        self[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+class Task:
+    """Runs operators as one task instance: ``run`` is a try, ``clear`` is what a user's clear changes."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.ti = SimpleNamespace(
+            dag_id="dag", task_id="task", run_id="run", map_index=-1, max_tries=0, try_number=1, xcom_pull=lambda **_: None
+        )
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return {"ti": self.ti, "task_state_store": self.store}
+
+    def run(self, operator: Any) -> Any:
+        return operator.execute(self.context)
+
+    def clear(self) -> None:
+        self.ti.max_tries += 1
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.store.get("voice_job")
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task()
+
+
+@pytest.fixture
+def set_connection(
+    voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Return a function that (re)writes the connection ``voice_default``: to the emulator, unless it is told otherwise."""
+
+    def write(conn_id: str = "voice_default", host: str | None = None, password: str | None = None, **extra: Any) -> None:
+        value = voice_emulator.connection(**extra)
+        value["host"] = value["host"] if host is None else host
+        value["password"] = value["password"] if password is None else password
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))
+
+    write()
+    return write
+
+
+@pytest.fixture
+def emulator(voice_emulator: EmulatorHandle, set_connection: Callable[..., None]) -> EmulatorHandle:  # noqa: ARG001
+    """The emulator, with the connection ``voice_default`` leading to it."""
+    return voice_emulator
+
+
+@pytest.fixture
+def hook(emulator: EmulatorHandle) -> VoiceHook:  # noqa: ARG001
+    return VoiceHook.for_connection("voice_default")
+
+
+def write_wav(path: Path, seconds: float = 3.0, rate: int = 8000) -> Path:
+    """Write a buzz that passes as a voice at the emulator's tone engine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        count = int(seconds * rate)
+        file.writeframes(b"".join(((i * 997) % 20011 - 10005).to_bytes(2, "little", signed=True) for i in range(count)))
+    return path
+
+
+def write_mp4(path: Path, seconds: float = 1.0) -> Path:
+    """Write a small grey video."""
+    import av
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(int(seconds * 10)):
+            picture = np.full((48, 64, 3), 100 + number % 50, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return write_mp4(tmp_path / "in" / "video.mp4")
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    return write_wav(tmp_path / "in" / "sample.wav")
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """A migrated metadata database in the tests' Airflow home."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
