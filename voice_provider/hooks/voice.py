@@ -22,6 +22,7 @@ from voice_provider.exceptions import (
     JobFailedError,
     JobTimeoutError,
     ServiceUnavailableError,
+    TransientVoiceError,
     VoiceError,
 )
 from voice_provider.hooks.settings import Settings, read_settings
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from voice_provider.services.options import Media
 
 T = TypeVar("T")
+
+FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
 
 
 class VoiceHook(BaseHook):
@@ -332,21 +335,30 @@ class VoiceHook(BaseHook):
         :raises JobFailedError: the job failed; carries the service's reason
         :raises JobTimeoutError: it still runs
         """
-        deadline = time.time() + timeout
-        while not job.state.is_final:
-            left = deadline - time.time()
-            if left <= 0:
-                raise JobTimeoutError(
-                    f"{describe(job)} still {job.status or job.state} after {timeout:g} s; it goes on."
-                )
-            pause = min(left, job.retry_after or poll_interval)
-            if job.kind != "lip_sync":  # a lip sync waits at the service instead
-                time.sleep(pause)
-            asked = time.monotonic()
-            job = self.get_job(job.kind, job.id, path=job.path, wait=pause)
-            if job.kind == "lip_sync" and not job.state.is_final:
-                time.sleep(max(0.0, min(1.0, pause - (time.monotonic() - asked))))
+        job = self.watch(job, time.time() + timeout, poll_interval)
+        if not job.state.is_final:
+            raise JobTimeoutError(f"{describe(job)} still {job.status or job.state} after {timeout:g} s; it goes on.")
         return succeeded(job)
+
+    def watch(self, job: Job, until: float, poll_interval: float) -> Job:
+        """Ask after a job until it has ended or a time has come; a question that fails does not end the wait.
+
+        :param until: wall-clock time, seconds since 1970
+        :param poll_interval: seconds between two questions; the first ones come sooner, and the service may ask for more
+        """
+        pause = min(FIRST_PAUSE, poll_interval)
+        while not job.state.is_final and time.time() < until:
+            began = time.monotonic()
+            patience = max(0.0, min(poll_interval, until - time.time()))
+            try:
+                job = self.get_job(job.kind, job.id, path=job.path, wait=patience)
+            except TransientVoiceError as error:
+                self.log.warning("Asking after the job did not succeed; asking again. %s", error)
+            if not job.state.is_final:
+                rest = max(pause, job.retry_after or 0) - (time.monotonic() - began)
+                time.sleep(max(0.0, min(rest, until - time.time())))
+                pause = min(pause * 1.5, poll_interval)
+        return job
 
     def keep(self, job: Job, output: Output, **details: Any) -> Manifest:
         """Fetch a succeeded job's result, check it, and put it in its place.

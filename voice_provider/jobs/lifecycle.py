@@ -133,7 +133,12 @@ class Lifecycle:
             if isinstance(error, ServiceUnavailableError) and error.sent:
                 if self.hook.service.is_keyed(order.kind):
                     raise  # a retry sends it again under the same key
-                return self._resolve(order, record, error)
+                found = self._find(order, record)
+                if found is not None:
+                    return found
+                if order.is_settled_by_name(self.hook.service):
+                    raise  # a retry looks again, and repeats it under the same name
+                return self._unknown(order, record, f"the answer was lost ({error})")
             record = self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
             if isinstance(error, PermanentVoiceError):
                 self.discard_uploads(record)
@@ -170,38 +175,49 @@ class Lifecycle:
         assert kept is not None  # noqa: S101  # decide() looked
         if is_kept(kept.uri, kept.sha256, kept.bytes):
             self.log.info("The result is kept already: %s.", kept.uri)
+            self.discard_uploads(record)
             return record
         self.log.info("The result that was kept at %s is gone or changed; fetching it again.", kept.uri)
         record = self._save(record, manifest=None, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
 
-    def _resolve(self, order: Order, record: Record, cause: ServiceUnavailableError | None = None) -> Record:
-        """An order may have been accepted: look for it, else do what the author chose."""
-        if record.account == self.hook.settings.account:
-            found = self.hook.run(order.find(self.hook.service, record))
-            if found is not None:
-                self.log.info("The answer was lost, but %s is there and is ours; it is used.", describe(found))
-                return self._accept(record, found)
+    def _find(self, order: Order, record: Record) -> Record | None:
+        """Look at the service for what became of an order whose answer was lost."""
+        if record.account != self.hook.settings.account:
+            return None
+        found = self.hook.run(order.find(self.hook.service, record))
+        if found is None:
+            return None
+        self.log.info("The answer was lost, but %s is there and is ours; it is used.", describe(found))
+        return self._accept(record, found)
+
+    def _resolve(self, order: Order, record: Record) -> Record:
+        """An order may have been accepted: look for it, else repeat it where that is safe, else ask the author."""
+        found = self._find(order, record)
+        if found is not None:
+            return found
+        if order.is_settled_by_name(self.hook.service):
+            return self._submit(order, record)
+        return self._unknown(order, record, "an earlier try ended before the answer came")
+
+    def _unknown(self, order: Order, record: Record, why: str) -> Record:
         if self.on_unknown_outcome == "resubmit":
             self.log.warning("It is unknown whether the order of %s was accepted; ordering again.", record.posted_at)
             return self._submit(order, self._new(order, record.fingerprint, record))
-        why = (
-            "this connection now belongs to another account"
-            if record.account != self.hook.settings.account
-            else (f"the answer was lost ({cause})" if cause else "an earlier try ended before the answer came")
-        )
+        if record.account != self.hook.settings.account:
+            why = "this connection now belongs to another account"
+        hint = " tts_mode 'jobs' on the connection avoids this question." if order.kind == "speech" else ""
         raise OutcomeUnknownError(
             f"It is unknown whether {self.hook.service.label} accepted the {order.kind.replace('_', ' ')} order of "
-            f"{record.posted_at}: {why}. It may be billed. Look at the account; then clear the task with "
-            "on_unknown_outcome='resubmit', or use an idempotent mode (tts_mode 'jobs' for speech)."
+            f"{record.posted_at}: {why}. It may be billed. Look at the account; if it is not there, run the task with "
+            f"on_unknown_outcome='resubmit'.{hint}"
         )
 
     # following a job
 
-    def refresh(self, record: Record, *, wait: float = 0) -> Job:
-        """Ask after the record's job.
+    def refresh(self, record: Record) -> Job:
+        """Ask after the record's job once.
 
-        :param wait: seconds that the service may hold the answer back until the job has ended
         :raises OutcomeUnknownError: the service does not know the job
         """
         job = record.job
@@ -209,7 +225,7 @@ class Lifecycle:
         if job.url and job.state.is_final:
             return job
         try:
-            return self.hook.get_job(job.kind, job.id, path=job.path, wait=wait)
+            return self.hook.get_job(job.kind, job.id, path=job.path)
         except NotFoundError as error:
             raise OutcomeUnknownError(
                 f"{describe(job)}, ordered at {record.posted_at}, is not known to the service any more: {error} "
@@ -247,6 +263,8 @@ class Lifecycle:
 
     def discard_uploads(self, record: Record) -> None:
         """Delete the files that were uploaded for this job: samples and recordings of people are not left behind."""
+        if not record.uploads:
+            return
         left = dict(record.uploads)
         for digest, asset_id in record.uploads.items():
             try:

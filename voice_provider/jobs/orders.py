@@ -60,6 +60,10 @@ class Order(ABC):
     def submit(self, service: Service, inputs: Sequence[Input], record: Record) -> Flow[Job]:
         """Send the order."""
 
+    def is_settled_by_name(self, service: Service) -> bool:  # noqa: ARG002
+        """Whether sending the order twice makes one thing, because the service refuses the name the second time."""
+        return False
+
     def find(self, service: Service, record: Record) -> Flow[Job | None]:  # noqa: ARG002
         """Look at the service for what became of an order whose answer was lost."""
         return None
@@ -156,6 +160,10 @@ class CloneOrder(Order):
                 raise
             return found
         return _as_job(voice)
+
+    def is_settled_by_name(self, service: Service) -> bool:
+        """Yes, where voices' names are unique."""
+        return service.unique_voice_names
 
     def find(self, service: Service, record: Record) -> Flow[Job | None]:
         """Look for a voice of the same namespace and full fingerprint; a name that a person typed never matches."""

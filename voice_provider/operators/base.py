@@ -192,10 +192,8 @@ class JobOperator(VoiceOperator):
         if not self.wait_for_completion and not job.state.is_final:
             return self.ticket(record, job)
         inline = min(deadline, time.time() + INLINE_WAIT) if self.deferrable else deadline
-        while not job.state.is_final and time.time() < inline:
-            pause = min(self.poll_interval, job.retry_after or self.poll_interval, max(0.0, inline - time.time()))
-            time.sleep(pause)
-            job = self._job = lifecycle.refresh(record)
+        if not job.state.is_final:
+            job = self._job = self.hook.watch(job, inline, self.poll_interval)
         if not job.state.is_final:
             if self.deferrable and time.time() < deadline and redefers <= MAX_REDEFERS:
                 self._wait_elsewhere(job, deadline, redefers)

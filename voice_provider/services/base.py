@@ -155,6 +155,7 @@ class Service(ABC):
     default_url: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
     instead: ClassVar[Mapping[Capability, str]] = {}
+    unique_voice_names: ClassVar[bool] = False
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self.extra = extra

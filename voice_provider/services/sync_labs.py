@@ -53,6 +53,7 @@ class SyncLabs(Service):
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.HOSTS_ASSETS, Capability.ASYNC_SPEECH, Capability.LIP_SYNC, Capability.ESTIMATE}
     )
+    unique_voice_names: ClassVar[bool] = True
     instead: ClassVar[Mapping[Capability, str]] = {
         Capability.CANCEL: "A job that was accepted runs to its end and is billed.",
         Capability.UPDATE_VOICE: "Delete the voice and clone it again under the new name.",

@@ -1,0 +1,256 @@
+"""The worker dies at every line of a job's life; the job is paid once, and its result is kept."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import MemoryStore, Task
+from voice_provider.exceptions import OutcomeUnknownError, ServiceUnavailableError, SlotLimitError
+from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.operators.lip_sync import LipSyncOperator
+from voice_provider.operators.speech import TTSOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from voice_provider.emulator.process import EmulatorHandle
+
+BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
+
+
+class Killed(BaseException):
+    """What a SIGKILL is to the code: no handler runs after it."""
+
+
+class MortalStore(MemoryStore):
+    """Dies at the n-th write, before or after it."""
+
+    def __init__(self, dies_at: int, when: str) -> None:
+        super().__init__()
+        self.left, self.when = dies_at, when
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        self.left -= 1
+        if self.left == 0 and self.when == "before":
+            raise Killed
+        super().set(key, value)
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.fixture
+def operators(sample: Path, video: Path, tmp_path: Path) -> dict[str, Callable[..., Any]]:
+    out = str(tmp_path / "out") + "/"
+    return {
+        "clone": lambda **kw: CloneVoiceOperator(task_id="t", name="Ann", sample=str(sample), ephemeral=True, **kw),
+        "speech": lambda **kw: TTSOperator(task_id="t", text="Hello there.", voice_id=BUILT_IN, output=out, **kw),
+        "lip_sync": lambda **kw: LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=out, **kw),
+    }
+
+
+def paid(emulator: EmulatorHandle, kind: str) -> int:
+    return len([row for row in emulator.ledger(kind) if not row["refunded"]])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("dies_at", range(1, 10))
+@pytest.mark.parametrize("kind", ["clone", "speech", "lip_sync"])
+def test_a_worker_that_dies_at_any_write_pays_once_and_loses_nothing(
+    kind: str,
+    dies_at: int,
+    when: str,
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+) -> None:
+    set_connection(tts_mode="jobs")
+    task = Task()
+    task.store = MortalStore(dies_at, when)
+    try:
+        result = task.run(operators[kind]())
+    except Killed:
+        result = task.run(operators[kind]())
+    assert paid(emulator, kind) == 1
+    state = emulator.state()
+    assert state["assets"] <= 1  # an upload whose id was not yet written down is the one thing a kill can leave
+    if when == "after" and dies_at > 2:
+        assert state["assets"] == 0
+    if kind == "clone":
+        assert state["voices"]["main"] == 1
+        assert result["voice_id"] == emulator.voices()[0]["id"]
+    else:
+        assert result["bytes"] > 0
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("fail", 1), ("resubmit", 2)])
+def test_speech_without_a_key_is_bought_again_only_where_the_author_said_so(
+    policy: str,
+    expected: int,
+    emulator: EmulatorHandle,
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+) -> None:
+    emulator.fault("drop_after", path="/v2/tts")
+    if policy == "fail":
+        with pytest.raises(OutcomeUnknownError, match=r"may be billed.*resubmit"):
+            task.run(operators["speech"]())
+        with pytest.raises(OutcomeUnknownError):  # and a retry does not buy it either
+            task.run(operators["speech"]())
+    else:
+        assert task.run(operators["speech"](on_unknown_outcome="resubmit"))["bytes"] > 0
+    assert paid(emulator, "speech") == expected
+
+
+def test_a_clone_whose_answer_was_lost_is_found_by_its_name(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("drop_after", path="/v2/voices", method="POST")
+    result = task.run(operators["clone"]())
+    assert [voice["id"] for voice in emulator.voices()] == [result["voice_id"]]
+    assert paid(emulator, "clone") == 1
+    assert emulator.state()["assets"] == 0
+
+
+def test_a_clone_that_was_never_made_is_not_mistaken_for_another(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.seed_voices(["Ann", "Ann [vp:default:aaaaaaaaaaaaaaaaaaaaaaaaaa:aaaa]"])
+    emulator.fault("status", path="/v2/voices", method="POST", status=500)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["clone"]())
+    assert paid(emulator, "clone") == 0
+    result = task.run(operators["clone"]())  # a retry looks again, and then repeats it: the name settles it
+    assert paid(emulator, "clone") == 1
+    assert result["name"].startswith("Ann [vp:default:")
+    assert emulator.state()["assets"] == 0
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "status", "html"])
+def test_a_keyed_order_survives_every_lost_answer(
+    fault: str, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault(fault, path="/v2/generate", method="POST", times=2, **({"status": 503} if fault == "html" else {}))
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_an_outage_is_left_to_a_retry_which_sends_the_same_key(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    rule = emulator.fault("drop_after", path="/v2/generate", method="POST", times=None)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["lip_sync"]())
+    emulator.clear_faults()
+    assert rule
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+    keys = {r["idempotency_key"] for r in emulator.requests("/v2/generate") if r["method"] == "POST"}
+    assert len(keys) == 1
+
+
+def test_clearing_a_finished_task_is_exactly_one_new_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    first = task.run(operators["lip_sync"]())
+    assert task.run(operators["lip_sync"]()) == first  # a try after a success that was not reported
+    assert paid(emulator, "lip_sync") == 1
+    task.clear()
+    again = task.run(operators["lip_sync"]())
+    assert again["job_id"] != first["job_id"]
+    assert task.run(operators["lip_sync"]()) == again
+    assert paid(emulator, "lip_sync") == 2
+
+
+def test_a_changed_request_is_a_new_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    task.run(operators["lip_sync"]())
+    task.run(operators["lip_sync"](sync_mode="loop"))
+    assert paid(emulator, "lip_sync") == 2
+
+
+def test_a_kept_result_that_vanished_is_fetched_again_not_bought(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, tmp_path: Path
+) -> None:
+    first = task.run(operators["lip_sync"]())
+    (tmp_path / "out" / first["uri"].rpartition("/")[2]).write_bytes(b"overwritten")
+    assert task.run(operators["lip_sync"]())["sha256"] == first["sha256"]
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_a_link_that_expired_before_the_result_was_fetched_is_asked_for_anew(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/results/*", status=403, body="<Error><Code>AccessDenied</Code></Error>")
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_a_job_that_the_service_has_forgotten_is_never_silently_bought_again(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    task.run(operators["lip_sync"](wait_for_completion=False))
+    record = task.record
+    record["job"]["id"] = "00000000-0000-4000-8000-000000000000"
+    record.pop("manifest", None)
+    record["finished"] = False
+    task.store.set("voice_job", record)
+    with pytest.raises(OutcomeUnknownError, match="not known to the service"):
+        task.run(operators["lip_sync"]())
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_a_connection_that_leads_to_another_account_does_not_reuse_its_jobs(
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+) -> None:
+    emulator.settings(job_seconds=60)
+    task.run(operators["lip_sync"](wait_for_completion=False))
+    emulator.add_account("another-key", "other")
+    set_connection(password="another-key")
+    with pytest.raises(OutcomeUnknownError, match="another account"):
+        task.run(operators["lip_sync"](wait_for_completion=False))
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_a_refused_order_leaves_no_upload_behind(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.settings(clone_slots=0)
+    with pytest.raises(SlotLimitError):
+        task.run(operators["clone"]())
+    assert emulator.state()["assets"] == 0
+    emulator.settings(clone_slots=1)
+    assert task.run(operators["clone"]())["state"] == "trained"
+
+
+def test_a_failed_job_leaves_no_upload_behind_and_a_clear_orders_anew(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("job_failed", path="/v2/generate", code="generation_input_face_selection_invalid", body="No face.")
+    with pytest.raises(Exception, match=r"No face\..*generation_input_face_selection_invalid"):
+        task.run(operators["lip_sync"]())
+    assert emulator.state()["assets"] == 0
+    task.clear()
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+
+
+def test_the_record_holds_no_key_no_script_and_no_link(
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+) -> None:
+    set_connection(tts_mode="jobs")
+    emulator.settings(job_seconds=60)
+    task.run(operators["speech"](wait_for_completion=False))
+    stored = json.dumps(task.record)
+    assert emulator.api_key not in stored.replace("sync_labs", "")
+    assert "Hello there" not in stored
+    assert "http" not in stored.replace("pageUrl", "").replace(task.record["job"].get("page_url", "-"), "")
