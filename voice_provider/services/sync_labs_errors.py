@@ -54,7 +54,7 @@ _BY_STATUS: dict[int, type[VoiceError]] = {
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
     QuotaError: "Nothing was done. Add credit or change the plan at sync. labs, then clear the task.",
-    SlotLimitError: "Delete a voice that is no longer needed (DeleteVoiceOperator): its slot is free at once.",
+    SlotLimitError: "The clone limit of the plan is reached. Delete a voice that is no longer needed (DeleteVoiceOperator): its slot is free at once.",
     NameTakenError: "Choose another name, or delete the voice that has it.",
     NotFoundError: "Check the id: it may have been deleted, or belong to another account.",
     InvalidInputError: "Correct the input; the same request would be refused again.",
@@ -100,9 +100,8 @@ def read_error(request: Request, response: Response) -> VoiceError:
             job_id=body.get("generationId"),
             **details,
         )
-    next_step = _NEXT_BY_CODE.get(code or "") or body.get("suggestion") or _NEXT[kind]
-    if kind is SlotLimitError:
-        said = f" The clone limit of the plan is reached.{said}"
+    suggestion = body.get("suggestion") if kind is InvalidInputError else None  # else ours names what to do in Airflow
+    next_step = _NEXT_BY_CODE.get(code or "") or suggestion or _NEXT[kind]
     return kind(f"{what}: sync. labs answered {response.status}{said} {next_step}", **details)
 
 
