@@ -139,6 +139,10 @@ def fingerprint_of(what: dict[str, Any]) -> str:
 
 
 def idempotency_key(scope: Scope, fingerprint: str, generation: int) -> str:
-    """Return the key of an order: the same for every try, another one for another request or a new order."""
-    parts = (scope.dag_id, scope.task_id, scope.run_id, scope.map_index, fingerprint, generation)
+    """Return the key of a new order; the record keeps it, so that every try sends the same one.
+
+    ``max_tries`` is in it because Airflow raises it when a task is cleared: from 3.4 a clear also empties the store,
+    and the new order would else be taken for a repetition of the old one.
+    """
+    parts = (scope.dag_id, scope.task_id, scope.run_id, scope.map_index, scope.max_tries, fingerprint, generation)
     return "vp-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]

@@ -75,7 +75,7 @@ class CloneVoiceOperator(JobOperator):
             "service": job.service,
             "voice_id": job.id,
             "name": record.name,
-            "label": self.name,
+            "label": " ".join(self.name.split()),
             "ephemeral": self.ephemeral,
             "state": job.status or job.state.value,
         }

@@ -1,0 +1,175 @@
+"""The sensors: they wait for what another task has ordered, keep it, and buy nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+
+from voice_provider.exceptions import InvalidInputError, JobFailedError, NotFoundError
+from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.operators.lip_sync import LipSyncOperator
+from voice_provider.operators.speech import TTSOperator
+from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor, VoiceTrainedSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Task
+    from voice_provider.emulator.process import EmulatorHandle
+
+BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
+
+
+@pytest.fixture
+def ticket(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> Callable[..., dict[str, Any]]:
+    """Order a lip sync that runs until the clock is moved, and return its ticket."""
+
+    def order(**changes: Any) -> dict[str, Any]:
+        emulator.settings(job_seconds=60)
+        out = str(tmp_path / "out.mp4")
+        values = {"video": str(video), "audio": str(sample), "output": out, "wait_for_completion": False}
+        task.clear()
+        result: dict[str, Any] = task.run(LipSyncOperator(task_id="t", **(values | changes)))
+        task.store.clear()
+        return result
+
+    return order
+
+
+def test_the_sensor_keeps_the_result_where_the_operator_was_told(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    job = ticket()
+    assert emulator.state()["assets"] == 2
+    emulator.advance(61)
+    sensor = LipSyncCompleteSensor(task_id="s", job=job, poke_interval=0.1)
+    result = task.run(sensor)
+    assert result["uri"] == str(tmp_path / "out.mp4")
+    assert Path(result["uri"]).stat().st_size == result["bytes"]
+    assert emulator.state()["assets"] == 0
+    assert len(emulator.ledger("lip_sync")) == 1
+    before = len(emulator.requests("/results/*"))
+    assert task.run(LipSyncCompleteSensor(task_id="s", job=job)) == result  # a retry fetches nothing
+    assert len(emulator.requests("/results/*")) == before
+
+
+def test_the_sensor_keeps_the_result_where_it_is_told_itself(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    job = ticket()
+    emulator.advance(61)
+    sensor = LipSyncCompleteSensor(task_id="s", job=job["job_id"], output=str(tmp_path / "b") + "/")
+    assert task.run(sensor)["uri"] == f"{tmp_path}/b/{job['job_id']}.mp4"
+
+
+def test_the_sensor_defers_and_comes_back(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]
+) -> None:
+    def sensor() -> LipSyncCompleteSensor:
+        return LipSyncCompleteSensor(task_id="s", job=job, deferrable=True, poke_interval=0.1)
+
+    job = ticket()
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(sensor())
+    emulator.advance(61)
+    event = asyncio.run(anext(deferred.value.trigger.run()))
+    kwargs = {**deferred.value.kwargs, "event": event.payload}
+    assert sensor().resume_execution(deferred.value.method_name, kwargs, task.context)["bytes"] > 0
+    with pytest.raises(TaskDeferred):
+        emulator.settings(job_seconds=60)
+        job = ticket()
+        task.run(sensor())
+    emulator.advance(61)
+    assert sensor().resume_execution("__fail__", {"error": "Trigger failure"}, task.context)["bytes"] > 0
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_timeout_is_airflows_own_and_soft_fail_skips(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]], deferrable: bool
+) -> None:
+    common = {"job": ticket(), "timeout": 0.0, "poke_interval": 0.05, "deferrable": deferrable}
+    with pytest.raises(AirflowSensorTimeout):
+        task.run(LipSyncCompleteSensor(task_id="s", **common))
+    with pytest.raises(AirflowSkipException):
+        task.run(LipSyncCompleteSensor(task_id="s", soft_fail=True, **common))
+    assert len(emulator.ledger("lip_sync")) == 1
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_failed_job_fails_with_the_services_reason_and_cleans_up(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]], deferrable: bool
+) -> None:
+    emulator.fault("job_rejected", path="/v2/generate", code="generation_input_video_invalid", body="Not a video.")
+    job = ticket()
+    emulator.advance(61)
+    with pytest.raises(JobFailedError, match=r"REJECTED: Not a video\..*generation_input_video_invalid"):
+        task.run(LipSyncCompleteSensor(task_id="s", job=job, deferrable=deferrable))
+    assert emulator.state()["assets"] == 0
+    with pytest.raises(AirflowSkipException):
+        task.run(LipSyncCompleteSensor(task_id="s", job=job, deferrable=deferrable, soft_fail=True))
+
+
+def test_a_blip_is_not_yet(emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]) -> None:
+    job = ticket()
+    emulator.advance(61)
+    emulator.fault("status", path="/v2/generate/*", status=503, times=7)
+    assert task.run(LipSyncCompleteSensor(task_id="s", job=job, poke_interval=0.05))["bytes"] > 0
+
+
+def test_speech_that_was_answered_at_once_is_passed_through(
+    emulator: EmulatorHandle, task: Task, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "speech") + "/"
+    operator = TTSOperator(task_id="t", text="Hi.", voice_id=BUILT_IN, output=out, wait_for_completion=False)
+    manifest = task.run(operator)
+    assert manifest["bytes"] > 0
+    count = len(emulator.requests())
+    assert task.run(TTSCompleteSensor(task_id="s", job=manifest)) == manifest
+    assert len(emulator.requests()) == count
+
+
+@pytest.mark.parametrize("mode", ["jobs", "direct"])
+def test_speech_that_has_to_be_asked_after(
+    mode: str, emulator: EmulatorHandle, task: Task, tmp_path: Path, set_connection: Callable[..., None]
+) -> None:
+    set_connection(tts_mode=mode)
+    emulator.settings(tts_mode="seed-async", job_seconds=60)
+    out = str(tmp_path / "speech") + "/"
+    ticket = task.run(TTSOperator(task_id="t", text="Hi.", voice_id=BUILT_IN, output=out, wait_for_completion=False))
+    assert ticket["job_id"]
+    set_connection(tts_mode="direct" if mode == "jobs" else "jobs")  # an edit does not lose the job
+    emulator.advance(61)
+    result = task.run(TTSCompleteSensor(task_id="s", job=ticket))
+    assert result["voice_id"] == BUILT_IN
+    assert result["bytes"] > 0
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_trained_voice_passes_at_once(emulator: EmulatorHandle, task: Task, sample: Path, deferrable: bool) -> None:
+    voice = task.run(CloneVoiceOperator(task_id="t", name="Ann", sample=str(sample)))
+    result = task.run(VoiceTrainedSensor(task_id="s", voice=voice, deferrable=deferrable))
+    assert result["voice_id"] == voice["voice_id"]
+    assert result["label"] == "Ann"
+    assert result["state"] == "trained"
+    assert emulator.ledger("clone")
+
+
+def test_what_cannot_be_waited_for_fails_at_once(emulator: EmulatorHandle, task: Task) -> None:
+    nobody = "11111111-2222-4333-8444-555555555555"
+    with pytest.raises(NotFoundError):
+        task.run(VoiceTrainedSensor(task_id="s", voice=nobody))
+    with pytest.raises(InvalidInputError, match="no voices"):
+        task.run(VoiceTrainedSensor(task_id="s", voice=None))
+    with pytest.raises(InvalidInputError, match="job is empty"):
+        task.run(TTSCompleteSensor(task_id="s", job=None, output="/x"))
+    with pytest.raises(InvalidInputError, match="output is missing"):
+        task.run(TTSCompleteSensor(task_id="s", job="some-job"))
+    with pytest.raises(InvalidInputError, match="not known to sync. labs"):
+        task.run(TTSCompleteSensor(task_id="s", job=nobody, output="/tmp/x"))
+    assert emulator.ledger() == []
