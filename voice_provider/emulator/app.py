@@ -1,0 +1,119 @@
+"""The ASGI application: two origins, faults in front of both, one log of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from voice_provider.emulator import control, sync_labs
+from voice_provider.emulator.errors import ApiError
+from voice_provider.emulator.faults import inflict, transport_of
+from voice_provider.emulator.files import StorageError
+
+if TYPE_CHECKING:
+    from fastapi import Request
+    from starlette.types import Message, Receive, Scope, Send
+
+    from voice_provider.emulator.parts import Emulator
+
+log = logging.getLogger(__name__)
+
+INTERNAL_ERROR = StorageError(500, "InternalError", "We encountered an internal error.")
+
+
+def api(emulator: Emulator) -> FastAPI:
+    app = FastAPI(title="voice emulator", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.emulator = emulator
+    app.include_router(control.router)
+    app.include_router(sync_labs.router)
+    app.add_exception_handler(ApiError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_unknown)
+    app.add_exception_handler(Exception, _answer_bug)
+    return app
+
+
+async def _answer_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)  # noqa: S101 - that is what it was registered for
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def _answer_unknown(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    message = error.detail if error.status_code not in (404, 405) else f"Cannot {request.method} {request.url.path}"
+    wrong = ApiError(404 if error.status_code == 405 else error.status_code, message=message)
+    return JSONResponse(wrong.body, wrong.status)
+
+
+async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s broke", request.method, request.url.path, exc_info=error)
+    wrong = ApiError(500, "internal_error")
+    return JSONResponse(wrong.body, wrong.status)
+
+
+class Gate:
+    """The outermost layer: tells the origins apart by the socket a request came in on."""
+
+    def __init__(self, emulator: Emulator, storage_port: int) -> None:
+        self._emulator = emulator
+        self._api = api(emulator)
+        self._storage_port = storage_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._api(scope, receive, send)
+            return
+        on_storage = scope["server"][1] == self._storage_port
+        app = self._emulator.storage if on_storage else self._api
+        if not on_storage and scope["path"].startswith("/_emulator/"):
+            await app(scope, receive, send)
+            return
+        entry = self._noted(scope, "storage" if on_storage else "api")
+        watched, transport = _Watched(send, entry), transport_of(send)
+        rule = self._emulator.faults.strike(scope["method"], scope["path"])
+        try:
+            if rule is not None:
+                entry["fault"] = rule.kind
+                await inflict(rule, app, scope, receive, watched, transport)
+            else:
+                await app(scope, receive, watched)
+        except asyncio.CancelledError:
+            transport.abort()  # told to stop: uvicorn would make up a 500 otherwise
+            raise
+        except Exception:
+            # The API answers its bugs and raises them again, upon which uvicorn would close the connection.
+            if entry["status"] is None:
+                log.exception("%s %s broke", scope["method"], scope["path"])
+                await INTERNAL_ERROR.response()(scope, receive, watched)
+
+    def _noted(self, scope: Scope, origin: str) -> dict[str, Any]:
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        entry = {
+            "at": self._emulator.clock.now(),
+            "method": scope["method"],
+            "path": scope["path"],
+            "query": "" if origin == "storage" else scope["query_string"].decode("latin-1"),
+            "origin": origin,
+            "status": None,
+            "has_key": "x-api-key" in headers or "authorization" in headers,
+            "idempotency_key": headers.get("idempotency-key"),
+            "fault": None,
+        }
+        self._emulator.requests.append(entry)
+        return entry
+
+
+class _Watched:
+    """`send`, noting the status that really went out."""
+
+    def __init__(self, send: Send, entry: dict[str, Any]) -> None:
+        self._send, self._entry = send, entry
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._entry["status"] = message["status"]
+        await self._send(message)

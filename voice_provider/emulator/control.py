@@ -1,0 +1,213 @@
+"""The control plane under `/_emulator/`: look inside, set limits, order faults, move the clock. No key, no faults."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from voice_provider.emulator import jobs, pages
+from voice_provider.emulator.clock import iso
+from voice_provider.emulator.faults import FaultRule
+from voice_provider.emulator.parts import Emulator
+from voice_provider.emulator.state import Asset, Charge, Job, Voice, new_id
+from voice_provider.emulator.sync_labs_requests import SERVICE, read
+
+router = APIRouter(prefix="/_emulator")
+
+SHOWN_REQUESTS = 1000
+
+
+class ClockMove(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    advance_seconds: float = Field(default=0.0, ge=0)
+    reset: bool = False
+
+
+class Account(BaseModel):
+    """Another key; keys of one organization are one person's unless `owner` says otherwise."""
+
+    model_config = ConfigDict(extra="forbid")
+    api_key: str = Field(min_length=1)
+    org: str = Field(min_length=1)
+    owner: str | None = None
+
+
+class SeedVoices(BaseModel):
+    """Clones made by hand, so to speak: by name, or so many of them."""
+
+    model_config = ConfigDict(extra="forbid")
+    names: list[str] | None = None
+    count: int = Field(default=0, ge=0, le=100_000)
+    prefix: str = "voice"
+    org: str = "main"
+    service: str = SERVICE
+    age_seconds: float = 0.0
+
+
+async def parts(request: Request) -> Emulator:
+    emulator: Emulator = request.app.state.emulator
+    return emulator
+
+
+Parts = Annotated[Emulator, Depends(parts)]
+
+
+@router.get("/health")
+async def health(emulator: Parts) -> JSONResponse:
+    return JSONResponse({"status": "ok", "engine": emulator.engine.name, "now": iso(emulator.clock.now())})
+
+
+@router.get("/state")
+async def state(emulator: Parts) -> JSONResponse:
+    store = emulator.state
+    leaks = store.leaks()
+    return JSONResponse(
+        {
+            "voices": store.tally("voices", "org"),
+            "assets": store.count(Asset),
+            "assets_by_org": store.tally("assets", "org"),
+            "jobs": store.tally("jobs", "status"),
+            "jobs_by_kind": store.tally("jobs", "kind"),
+            "active": store.count(Job, "status IN ('PENDING', 'PROCESSING')"),
+            "active_generations": store.count(Job, "status IN ('PENDING', 'PROCESSING') AND kind = 'lip_sync'"),
+            "ledger": store.count(Charge),
+            "key_leaks": len(leaks),
+            "key_leak_list": leaks,
+            "faults": len(emulator.faults.listing()),
+            "now": iso(emulator.clock.now()),
+            "clock_offset": emulator.clock.offset,
+            "engine": emulator.engine.name,
+        }
+    )
+
+
+@router.get("/ledger")
+async def ledger(emulator: Parts, kind: str | None = None) -> JSONResponse:
+    charges = emulator.state.find(Charge, "?1 IS NULL OR kind = ?1 ORDER BY seq", kind)
+    return JSONResponse([_charge_json(charge) for charge in charges])
+
+
+def _charge_json(charge: Charge) -> dict[str, Any]:
+    return charge.values() | {
+        "at": iso(charge.at),
+        "usd": round(charge.usd, 6),
+        "settled": bool(charge.settled),
+        "refunded": bool(charge.refunded),
+    }
+
+
+@router.get("/voices")
+async def voices(emulator: Parts, org: str = "main") -> JSONResponse:
+    """The clones of an organization with their dates, which the services do not tell."""
+    found = emulator.state.find(Voice, "org = ? ORDER BY created_at", org)
+    return JSONResponse(
+        [
+            {"id": v.id, "name": v.name, "service": v.service, "created_at": iso(v.created_at), "ready": bool(v.ready)}
+            for v in found
+        ]
+    )
+
+
+@router.get("/requests")
+async def requests(emulator: Parts, limit: int = SHOWN_REQUESTS) -> JSONResponse:
+    return JSONResponse([entry | {"at": iso(entry["at"])} for entry in list(emulator.requests)[-limit:]])
+
+
+@router.post("/reset")
+async def reset(emulator: Parts) -> JSONResponse:
+    emulator.reset()
+    return JSONResponse({"reset": True})
+
+
+@router.get("/settings")
+async def get_settings(emulator: Parts) -> JSONResponse:
+    return JSONResponse(emulator.settings.model_dump())
+
+
+@router.patch("/settings")
+async def patch_settings(request: Request, emulator: Parts) -> JSONResponse:
+    try:
+        changes = json.loads(await request.body())
+        emulator.change_settings(changes)
+    except (ValueError, TypeError) as error:
+        raise HTTPException(400, str(error)) from error
+    return JSONResponse(emulator.settings.model_dump())
+
+
+@router.post("/faults")
+async def add_fault(request: Request, emulator: Parts) -> JSONResponse:
+    rule, _ = await read(request, FaultRule)
+    return JSONResponse({"id": emulator.faults.add(rule)}, 201)
+
+
+@router.get("/faults")
+async def list_faults(emulator: Parts) -> JSONResponse:
+    return JSONResponse(emulator.faults.listing())
+
+
+@router.delete("/faults")
+@router.delete("/faults/{fault_id}")
+async def clear_faults(emulator: Parts, fault_id: str | None = None) -> JSONResponse:
+    emulator.faults.remove(fault_id)
+    return JSONResponse(emulator.faults.listing())
+
+
+@router.post("/clock")
+async def move_clock(request: Request, emulator: Parts) -> JSONResponse:
+    move, _ = await read(request, ClockMove)
+    emulator.move_clock(0.0 if move.reset else emulator.clock.offset + move.advance_seconds)
+    return JSONResponse({"now": iso(emulator.clock.now()), "offset": emulator.clock.offset})
+
+
+@router.post("/accounts")
+async def add_account(request: Request, emulator: Parts) -> JSONResponse:
+    account, _ = await read(request, Account)
+    emulator.state.add_account(account.api_key, account.org, account.owner or account.org)
+    return JSONResponse({"org": account.org}, 201)
+
+
+@router.post("/voices")
+async def seed_voices(request: Request, emulator: Parts) -> JSONResponse:
+    seed, _ = await read(request, SeedVoices)
+    names = seed.names if seed.names is not None else [f"{seed.prefix} {number}" for number in range(1, seed.count + 1)]
+    made = []
+    for name in names:
+        voice_id = new_id()
+        made.append(
+            Voice(
+                id=voice_id,
+                service=seed.service,
+                org=seed.org,
+                name=name,
+                provider_id=voice_id,
+                profile=None,
+                ready=1,
+                created_at=emulator.clock.now() - seed.age_seconds,
+            )
+        )
+    emulator.state.insert_many(made)
+    return JSONResponse([{"id": voice.id, "name": voice.name} for voice in made], 201)
+
+
+def _job(emulator: Emulator, job_id: str) -> Job:
+    job = emulator.state.first(Job, "id = ?", job_id)
+    if job is None:
+        raise HTTPException(404, "There is no such job.")
+    return job
+
+
+@router.get("/jobs/{job_id}")
+async def job_page(job_id: str, emulator: Parts) -> HTMLResponse:
+    return HTMLResponse(pages.page(emulator, _job(emulator, job_id)))
+
+
+@router.get("/jobs/{job_id}/media")
+async def job_media(job_id: str, emulator: Parts) -> FileResponse:
+    job = _job(emulator, job_id)
+    path = jobs.file_of(emulator, job, "results") or jobs.file_of(emulator, job, "speech")
+    if path is None or not path.exists():
+        raise HTTPException(404, "There is nothing to play yet.")
+    return FileResponse(path)

@@ -1,0 +1,41 @@
+"""The emulator for tests of DAGs: fixture `voice_emulator`, fresh for every test, one process for the session.
+
+pytest loads this file in every run of a project that has the package installed, so it imports nothing but pytest.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from voice_provider.emulator.process import EmulatorHandle, EmulatorProcess
+
+ENGINE_OPTION = "voice_emulator_engine"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(ENGINE_OPTION, "engine of the voice emulator: tone (default), local or auto", default="tone")
+
+
+@pytest.fixture(scope="session")
+def voice_emulator_process(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatorProcess]:
+    """The emulator's process, for the whole session."""
+    from voice_provider.emulator.process import EmulatorProcess  # noqa: PLC0415 - only where it is used
+
+    engine = os.environ.get("VOICE_EMULATOR_ENGINE") or str(request.config.getini(ENGINE_OPTION))
+    with EmulatorProcess(tmp_path_factory.mktemp("voice-emulator"), engine=engine) as process:
+        yield process
+
+
+@pytest.fixture
+def voice_emulator(voice_emulator_process: EmulatorProcess) -> EmulatorHandle:
+    """An emulator without voices, assets, jobs, bills or faults, at its start settings and the real time."""
+    voice_emulator_process.reset()
+    return voice_emulator_process
