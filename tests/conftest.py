@@ -25,6 +25,7 @@ os.environ.update(
 
 import pytest  # noqa: E402
 
+from voice_provider.emulator import API_KEY  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
 from voice_provider.operators import base as operators_base  # noqa: E402
@@ -32,9 +33,27 @@ from voice_provider.sensors import job as sensors_job  # noqa: E402
 from voice_provider.triggers import job as triggers_job  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from voice_provider.emulator.process import EmulatorHandle
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:  # noqa: ARG001
+    """Fail every test that prints or logs the key, whatever else it is about."""
+    report = yield
+    for title, text in report.sections:
+        if API_KEY in text:
+            report.outcome, report.longrepr = "failed", f"The API key is in the section '{title}' of this test's output."
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Search Airflow's home (metadata database, logs, rendered fields, XComs, links) for the key."""
+    found = [path for path in Path(_HOME.name).rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()]
+    if found:
+        print(f"\nThe API key was written to {', '.join(map(str, found))}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)

@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 
     from airflow.sdk import ObjectStoragePath
 
-CHUNK = 1024 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
+BLOCK = 8 * 1024 * 1024  # bytes of one part of an object; s3fs would hold 50 MB of every open file in memory
+CHUNK = 256 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
 MAX_TEXT = 1024 * 1024  # bytes of a script that is read from storage
 MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
+
+
+_SCHEME = re.compile(r"(?!local$)[a-z][a-z0-9+.-]*")  # "local" would be a second name of "file", past the checks
+_ODD_CHARACTERS = re.compile(r"[^\w.-]+")
 
 
 def _local(location: str) -> Path:
@@ -42,20 +47,22 @@ def is_location(text: str) -> bool:
 
 
 def _normalise(location: str) -> str:
-    """Return the location in one comparable form: links resolved, no dot segments, no connection id."""
+    """Return the location in one comparable form: links resolved, no dot segments, no connection id.
+
+    The location itself is opened later, so a spelling that could be read in two ways is refused here.
+    """
     if "::" in location or "\x00" in location:
         raise NotAllowedError("A storage location must be one plain path or URI, without '::' or null bytes.")
-    parts = urlsplit(location)
-    if parts.scheme in ("", "file"):
-        if parts.netloc not in ("", "localhost"):
-            raise InvalidInputError(f"'{location}' names a host; write file:///{parts.netloc}{parts.path} instead.")
-        if not parts.path.startswith("/"):
-            raise InvalidInputError(f"'{location}' is a relative path. Give an absolute path or a URI such as s3://…")
-        slash = "/" if parts.path.endswith("/") and parts.path != "/" else ""
-        return "file://" + os.path.realpath(location.removeprefix("file://").removeprefix("localhost")) + slash
-    path = posixpath.normpath("/" + location.partition("://")[2].partition("/")[2]).replace("//", "/")
-    slash = "/" if location.endswith("/") and path != "/" else ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{slash}"
+    scheme, _, rest = ("file", "", location) if location.startswith("/") else location.partition("://")
+    if not rest or not _SCHEME.fullmatch(scheme):
+        raise InvalidInputError(f"'{location}' is no location. Give an absolute path or a URI such as s3://bucket/key.")
+    if scheme == "file":
+        if not rest.startswith("/") or rest.startswith("//"):
+            raise InvalidInputError(f"'{location}' names a host. Write /{rest.lstrip('/')} or file:///… instead.")
+        return "file://" + os.path.realpath(rest) + ("/" if rest.endswith("/") and rest != "/" else "")
+    bucket, _, key = rest.partition("/")
+    path = posixpath.normpath("/" + key).replace("//", "/")
+    return f"{scheme}://{bucket.rpartition('@')[2]}{path}" + ("/" if key.endswith("/") and path != "/" else "")
 
 
 def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
@@ -66,7 +73,11 @@ def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
     :raises NotAllowedError: naming the location and the setting that would allow it
     """
     place = _normalise(location)
-    if not allowed or any((place + "/").startswith(_normalise(prefix).rstrip("/") + "/") for prefix in allowed):
+    try:
+        prefixes = [_normalise(prefix).rstrip("/") + "/" for prefix in allowed]
+    except InvalidInputError as error:
+        raise NotAllowedError(f"allowed_{purpose}s of the connection cannot be used: {error}") from None
+    if not prefixes or any((place + "/").startswith(prefix) for prefix in prefixes):
         return
     raise NotAllowedError(
         f"The {purpose} location {location} is outside the storage that the connection allows. Use one of "
@@ -94,12 +105,17 @@ def _explained(what: str, next_step: str) -> Iterator[None]:
         reason = "it does not exist" if isinstance(error, FileNotFoundError) and not error.args[:1] else str(error)
         if isinstance(error, FileNotFoundError) and "No such file" in reason:
             reason = "it does not exist"
+        if reason.startswith("No filesystem registered"):
+            next_step = "Install this storage's Airflow provider, such as apache-airflow-providers-amazon[s3fs]."
         kind = InvalidInputError if isinstance(error, _LASTING) else StorageError
-        raise kind(f"{what}: {reason or type(error).__name__}. {next_step}") from None
+        raise kind(f"{what}: {reason.rstrip('.') or type(error).__name__}. {next_step}") from None
 
 
 def _reading(location: str) -> AbstractContextManager[None]:
     return _explained(f"The input {location} cannot be read", "Check the location and the worker's permissions.")
+
+
+_ALSO = {"mp4": ("m4v",), "m4a": ("m4b", "mp4"), "jpg": ("jpeg",), "ogg": ("oga", "opus"), "mkv": ("mka",)}
 
 
 class StoredFile:
@@ -117,10 +133,12 @@ class StoredFile:
         with _reading(location):
             self._path = _open_path(location)
             self.size = int(self._path.stat().st_size)
+            if not self.size:
+                if self._path.fs.isdir(self._path.path):
+                    raise IsADirectoryError("it is a folder")
+                raise InvalidInputError(f"The input {location} is empty (0 bytes). Was it written completely?")
             with self._open() as file:
                 head = file.read(HEAD)
-        if not self.size:
-            raise InvalidInputError(f"The input {location} is empty (0 bytes). Was it written completely?")
         found = sniff(head)
         if found is None:
             raise InvalidInputError(
@@ -132,7 +150,7 @@ class StoredFile:
     def _open(self) -> BinaryIO:
         if self._path.protocol in ("", "file"):
             return Path(self._path.path).open("rb", buffering=0)
-        return cast("BinaryIO", self._path.open("rb"))
+        return cast("BinaryIO", self._path.open("rb", block_size=BLOCK))
 
     @property
     def media_type(self) -> str:
@@ -142,13 +160,11 @@ class StoredFile:
     @cached_property
     def name(self) -> str:
         """File name, with an extension that fits the bytes."""
-        name = re.sub(r"[^\w.-]+", "_", self._path.name)[-100:]
-        known = {
-            self.format.extension,
-            *(("jpeg",) if self.format.extension == "jpg" else ("mp4", "m4v", "opus", "oga")),
-        }
-        suffix = name.rpartition(".")[2].lower()
-        return name if suffix in known else f"{name}.{self.format.extension}"
+        name = _ODD_CHARACTERS.sub("_", self._path.name)[-100:]
+        extension = self.format.extension
+        if name.rpartition(".")[2].lower() in (extension, *_ALSO.get(extension, ())):
+            return str(name)
+        return f"{name}.{extension}"
 
     @property
     def kind(self) -> str:
@@ -158,15 +174,14 @@ class StoredFile:
     def chunks(self) -> Iterator[bytes]:
         """Open the file anew and yield it piece by piece; a whole pass also gives the hash."""
         digest, sent = hashlib.sha256(), 0
-        with self._open() as file:
-            while piece := file.read(CHUNK):
+        with _reading(self.location), self._open() as file:
+            while (piece := file.read(CHUNK)) and (sent := sent + len(piece)) <= self.size:
                 digest.update(piece)
-                sent += len(piece)
                 yield piece
-        if sent != self.size:
+        if sent != self.size or self._digest not in (None, digest.hexdigest()):
             raise InvalidInputError(
-                f"The input {self.location} changed while it was read ({self.size:,} bytes, then {sent:,}). "
-                "Is it still being written?"
+                f"The input {self.location} changed while it was read (it had {self.size:,} bytes at first). Is it "
+                "still being written?"
             )
         self._digest = digest.hexdigest()
 
@@ -179,11 +194,11 @@ class StoredFile:
 
     def seconds(self) -> float | None:
         """Return the length, where it can be read without decoding."""
-        try:
-            with self._open() as file:
+        with _reading(self.location), self._open() as file:
+            try:
                 return inspect(file, self.size).seconds
-        except NotWholeError as error:
-            raise InvalidInputError(f"The input {self.location}: {error}. Was it written completely?") from None
+            except NotWholeError as error:
+                raise InvalidInputError(f"The input {self.location}: {error}. Was it written completely?") from None
 
 
 def read_text(location: str, allowed: Sequence[str] = ()) -> str:
@@ -196,11 +211,12 @@ def read_text(location: str, allowed: Sequence[str] = ()) -> str:
         path = _open_path(location)
         if path.stat().st_size > MAX_TEXT:
             raise InvalidInputError(f"The script {location} is larger than 1 MiB: is it the right file?")
-        data = path.read_bytes()
+        with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
+            data = file.read()
     try:
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise InvalidInputError(f"The script {location} is not UTF-8 text.") from None
+        raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
 
 
 @dataclass(slots=True)
@@ -229,6 +245,7 @@ class Output:
 
     def __post_init__(self) -> None:
         check_allowed(self.location, self.allowed, "output")
+        self.name = _ODD_CHARACTERS.sub("_", self.name)  # may be an id that the service chose
 
     @property
     def _is_local(self) -> bool:
@@ -271,11 +288,13 @@ class Output:
             self._folder.mkdir(parents=True, exist_ok=True)
             part.unlink(missing_ok=True)
             file = part.open("xb+")
-        try:
-            with file:
-                yield Download(self, file, part)
-        finally:
-            part.unlink(missing_ok=True)
+        with file:
+            download = Download(self, file, part)
+            try:
+                yield download
+            finally:
+                if download.owns(part):
+                    part.unlink(missing_ok=True)
 
 
 class Download:
@@ -290,9 +309,17 @@ class Download:
         """Bytes received so far."""
         return self._size
 
+    def owns(self, part: Path) -> bool:
+        """Whether the temporary file is still this one, and not that of a later attempt."""
+        try:
+            return part.stat().st_ino == os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
     def write(self, data: bytes) -> None:
         """Take the next piece."""
-        self._file.write(data)
+        with _explained("The result cannot be written to this worker's disk", "Make room and clear the task."):
+            self._file.write(data)
         self._digest.update(data)
         self._size += len(data)
 
@@ -327,7 +354,7 @@ class Download:
         with _explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):
             if self._part is not None:
                 os.fsync(self._file.fileno())
-                if self._part.stat().st_ino != os.fstat(self._file.fileno()).st_ino:
+                if not self.owns(self._part):
                     raise OSError("another attempt of this task is writing it at the same time")
                 self._part.replace(_local(uri))
             else:
@@ -337,29 +364,30 @@ class Download:
     def _upload(self, uri: str) -> None:
         """Write one object; fsspec would publish a half-written one on close, so on any error it is discarded."""
         path = _open_path(uri)
-        stream: Any = path.fs.open(path.path, "wb")
+        stream: Any = path.fs.open(path.path, "wb", block_size=BLOCK)
         try:
             self._file.seek(0)
             while piece := self._file.read(CHUNK):
                 stream.write(piece)
+            stream.close()
         except BaseException:
             with suppress(Exception):  # the first error is the one to tell
                 stream.discard()
             stream.closed = True  # else the finalizer would close it, and close publishes
             raise
-        stream.close()
 
 
 def is_kept(uri: str, sha256: str, size: int) -> bool:
     """Whether a result is still where it was kept, byte for byte."""
-    path = _open_path(uri)
     digest = hashlib.sha256()
-    try:
-        if path.stat().st_size != size:
+    with _explained(f"The result kept at {uri} cannot be checked", "Check the worker's permissions."):
+        try:
+            path = _open_path(uri)
+            if path.stat().st_size != size:
+                return False
+            with path.open("rb", block_size=BLOCK) as file:
+                while piece := file.read(CHUNK):
+                    digest.update(piece)
+        except (FileNotFoundError, NotADirectoryError):
             return False
-        with path.open("rb") as file:
-            while piece := file.read(CHUNK):
-                digest.update(piece)
-    except FileNotFoundError:
-        return False
     return digest.hexdigest() == sha256
