@@ -1,0 +1,234 @@
+"""Reading and writing media with PyAV: what a file is, its sound, its pictures, and new files.
+
+Every failure of a decoder comes out as an ``EngineError`` that names the file and what to do.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from voice_provider.emulator.engine import EngineError, MediaInfo
+from voice_provider.emulator.engine.sniff import sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+Samples = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]  # height x width x 3, RGB
+COMMENT = "engine: local, approximate voice match"
+STILL_FPS = Fraction(25)
+MAX_FPS = 60
+AAC_RATE = 44_100
+PACKET = 1024  # samples handed to an encoder at once
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a format of speech is written: codec, container, sample format, rates in Hz (the first is the default)."""
+
+    codec: str
+    container: str
+    sample_format: str
+    rates: tuple[int, ...]
+    bit_rate: int | None = None
+
+
+ENCODINGS = {
+    "mp3": Encoding("libmp3lame", "mp3", "fltp", (44_100, 32_000), 128_000),
+    "wav": Encoding("pcm_s16le", "wav", "s16", (44_100, 8_000, 16_000, 24_000, 32_000)),
+    "pcm": Encoding("pcm_s16le", "s16le", "s16", (44_100, 8_000, 16_000, 24_000, 32_000)),
+    "opus": Encoding("libopus", "ogg", "flt", (48_000,), 32_000),
+}
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[Any]:
+    """Open a file; a decoder's error becomes ``not_media``."""
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        message = f"{path.name} cannot be decoded ({error}). Convert it to MP4, WAV or MP3."
+        raise EngineError("not_media", message) from error
+
+
+def probe(path: Path) -> MediaInfo:
+    """Say what a file is by decoding its header.
+
+    :raises EngineError: ``not_media``
+    """
+    kind, name = sniff(path)
+    if kind == "image":
+        picture = read_picture(path)
+        return MediaInfo(
+            "image", name, None, has_audio=False, width=picture.shape[1], height=picture.shape[0], fps=None
+        )
+    with decoding(path) as container:
+        seconds = container.duration / av.time_base if container.duration else None
+        heard = bool(container.streams.audio)
+        pictures = [stream for stream in container.streams.video if not stream.disposition & 0x400]  # 0x400: cover art
+        if not pictures:
+            if not heard:
+                raise EngineError("not_media", f"{path.name} holds neither sound nor pictures.")
+            return MediaInfo("audio", name, seconds, has_audio=True, width=None, height=None, fps=None)
+        stream = pictures[0]
+        return MediaInfo(
+            "video",
+            name,
+            seconds,
+            has_audio=heard,
+            width=stream.width,
+            height=stream.height,
+            fps=float(frame_rate(stream)),
+        )
+
+
+def frame_rate(stream: Any) -> Fraction:
+    """Return the rate that a constant-rate copy of a video gets."""
+    rate = Fraction(stream.average_rate or stream.guessed_rate or STILL_FPS)
+    return rate if 1 <= rate <= MAX_FPS else Fraction(min(MAX_FPS, max(1, round(rate))))
+
+
+def read_audio(path: Path, rate: int, *, max_seconds: float | None = None) -> Samples:
+    """Decode the first audio stream to mono.
+
+    :param rate: samples a second
+    :param max_seconds: where to stop
+    :raises EngineError: ``no_audio``, ``not_media``
+    """
+    sniff(path)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    pieces: list[Samples] = []
+    count, limit = 0, None if max_seconds is None else int(max_seconds * rate)
+    with decoding(path) as container:
+        if not container.streams.audio:
+            raise EngineError("no_audio", f"{path.name} has no sound. Give a file with speech.")
+        for frame in container.decode(audio=0):
+            pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
+            count = count + pieces[-1].size if pieces else count
+            if limit is not None and count >= limit:
+                break
+        else:
+            pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
+    sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    return np.asarray(sound[:limit], np.float32)
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode a still image.
+
+    :raises EngineError: ``not_media``
+    """
+    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise EngineError("not_media", f"{path.name} cannot be decoded. Convert it to PNG or JPEG.")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def upright(frame: Any) -> Picture:
+    """Return a decoded frame as a picture, turned as its metadata says."""
+    picture = frame.to_ndarray(format="rgb24")
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def encode_speech(
+    pieces: Iterable[Samples], rate: int, path: Path, form: str = "mp3", out_rate: int | None = None
+) -> float:
+    """Write speech as it comes; memory does not grow with its length.
+
+    :param pieces: mono samples
+    :param rate: their rate in Hz
+    :param path: the file; nothing is left there after an error
+    :param form: a name from ``ENCODINGS``
+    :param out_rate: rate of the file; default: the format's first
+    :return: seconds
+    :raises EngineError: ``bad_input``, for a format or rate that does not exist
+    """
+    encoding = ENCODINGS.get(form)
+    wanted = out_rate or (encoding.rates[0] if encoding else 0)
+    if encoding is None or wanted not in encoding.rates:
+        raise EngineError("bad_input", f"No speech is written as {form} at {wanted} Hz.")
+    written = 0
+    with writing(path), av.open(str(path), "w", format=encoding.container) as container:
+        container.metadata["comment"] = COMMENT
+        stream: Any = container.add_stream(encoding.codec, rate=wanted, layout="mono")
+        stream.format = encoding.sample_format
+        if encoding.bit_rate:
+            stream.bit_rate = encoding.bit_rate
+        resampler = av.AudioResampler(format=encoding.sample_format, layout="mono", rate=wanted)
+        for piece in pieces:
+            for frame in resampler.resample(_audio_frame(piece, rate, written)):
+                container.mux(stream.encode(frame))
+            written += piece.size
+        for frame in resampler.resample(None):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return written / rate
+
+
+def _audio_frame(samples: Samples, rate: int, at: int) -> Any:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), format="flt", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
+    return frame
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Remove a file that was begun and not finished."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+class VideoWriter:
+    """Writes an MP4 with one H.264 video and one AAC audio stream, ready to be streamed.
+
+    :param path: the file
+    :param rate: frames a second
+    :param size: width and height in pixels; odd ones lose a row or column, because the codec needs even ones
+    """
+
+    def __init__(self, path: Path, rate: Fraction, size: tuple[int, int]) -> None:
+        self.width, self.height = (max(2, side // 2 * 2) for side in size)
+        self._rate, self._count = rate, 0
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._container.metadata["comment"] = COMMENT
+        options = {"preset": "veryfast", "crf": "19"}
+        self._video: Any = self._container.add_stream("libx264", rate=rate, options=options)
+        self._video.width, self._video.height, self._video.pix_fmt = self.width, self.height, "yuv420p"
+        self._audio: Any = self._container.add_stream("aac", rate=AAC_RATE, layout="mono")
+
+    def picture(self, picture: Picture) -> None:
+        """Append a frame."""
+        cut = np.ascontiguousarray(picture[: self.height, : self.width])
+        frame = av.VideoFrame.from_ndarray(cut, format="rgb24")
+        frame.pts, frame.time_base = self._count, 1 / self._rate
+        self._container.mux(self._video.encode(frame))
+        self._count += 1
+
+    def finish(self, sound: Samples) -> None:
+        """Append the sound (mono, ``AAC_RATE``) and close the file."""
+        self._container.mux(self._video.encode(None))
+        for start in range(0, sound.size, PACKET):
+            part = np.ascontiguousarray(sound[None, start : start + PACKET], np.float32)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = AAC_RATE, start, Fraction(1, AAC_RATE)
+            self._container.mux(self._audio.encode(frame))
+        self._container.mux(self._audio.encode(None))
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
