@@ -1,0 +1,121 @@
+"""The first command of the README, with real speech and real pictures: what it must show, measured on its results."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import write_mp4, write_wav
+from tests.emulator.engine.measure import measure, pitch_of
+from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+pytestmark = pytest.mark.system
+DEMO = [sys.executable, "-m", "voice_provider.cli", "demo"]
+
+
+@dataclass
+class Done:
+    """A finished demo."""
+
+    output: str
+    folder: Path
+    seconds: float
+
+    def file(self, name: str) -> Path:
+        (found,) = self.folder.glob(f"{name}.*")
+        return found
+
+
+def run(folder: Path, *arguments: str) -> Done:
+    began = time.monotonic()
+    done = subprocess.run(
+        [*DEMO, "--output", str(folder), *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    seconds = time.monotonic() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Done(done.stdout, folder, seconds)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    return run(tmp_path_factory.mktemp("demo"))
+
+
+def check_media(done: Done) -> None:
+    """One video and one audio stream; the sound is the speech, in its place; the mouth follows it."""
+    found = measure(done.file("lip_sync"), done.file("speech"))
+    print(found)
+    assert found.streams == {"video": 1, "audio": 1}
+    assert found.seconds == pytest.approx(found.speech_seconds, abs=0.15)
+    assert found.audio_offset == pytest.approx(0, abs=0.15)
+    assert found.correlation_smoothed >= 0.9
+    assert found.correlation_plain >= 0.8
+
+
+def test_results_are_what_was_promised(demo: Done, record_property: pytest.RecordProperty) -> None:
+    record_property("seconds", round(demo.seconds, 1))
+    print(f"the demo took {demo.seconds:.1f} s")
+    check_media(demo)
+    assert "no voice and no uploaded file" in demo.output
+    names = sorted(path.name for path in demo.folder.iterdir())
+    assert names == ["lip_sync.mp4", demo.file("speech").name, "sample.mp4", "target.mp4"]
+    assert "approximate voice match" in demo.output
+
+
+def test_speech_has_the_pitch_of_the_sample(demo: Done) -> None:
+    assert pitch_of(demo.file("speech")) == pytest.approx(pitch_of(demo.file("sample")), rel=0.08)
+
+
+def test_other_files_and_another_line(demo: Done, tmp_path: Path) -> None:
+    sample, video = demo.file("speech"), demo.file("sample")
+    line = "Something else entirely, from other files."
+    done = run(tmp_path / "out", "--sample", str(sample), "--video", str(video), "--script", line)
+    check_media(done)
+    assert "no voice and no uploaded file" in done.output
+    assert sorted(path.stem for path in done.folder.iterdir()) == ["lip_sync", "speech"]
+    assert pitch_of(done.file("speech")) == pytest.approx(pitch_of(sample), rel=0.08)
+
+
+@pytest.fixture
+def ui(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    write_wav(tmp_path / "a.wav")
+    write_mp4(tmp_path / "b.mp4")
+    files = ["--sample", str(tmp_path / "a.wav"), "--video", str(tmp_path / "b.mp4"), "--output", str(tmp_path / "out")]
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [*DEMO, "--ui", "--engine", "tone", *files],
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_ui_runs_the_dag_in_a_real_airflow_until_it_is_stopped(ui: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert ui.stdout is not None
+    url = next(found[0] for line in ui.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+    airflow = AirflowStandalone(AirflowHome(tmp_path / "client"))
+    airflow.url = url
+    run_id = airflow.trigger("clone_to_lip_sync", {"sample": "sample.wav"})
+    assert airflow.wait("clone_to_lip_sync", run_id, 120) == "success"
+    states = {task: ti["state"] for task, ti in airflow.task_instances("clone_to_lip_sync", run_id).items()}
+    assert set(states.values()) == {"success"}, states
+    ui.send_signal(signal.SIGINT)
+    assert ui.wait(60) == 130
+    assert not list((tmp_path / "tmp").iterdir())
+    assert list((tmp_path / "out" / "results").glob("*/lip_sync.mp4"))

@@ -1,0 +1,103 @@
+"""What the user asked for, checked before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
+
+from voice_provider.emulator.engine import LOCAL_PACKAGES
+from voice_provider.media import NotWholeError, inspect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from voice_provider.media import MediaInfo
+
+MAX_SCRIPT = 5000  # characters, as the DAG's form has it
+SCRIPT = "Good morning. Nobody ever recorded me saying this, and yet here we are, in my own voice."
+INSTALL = "python -m pip install 'airflow-provider-voice[local]' (in a checkout: python -m pip install -e '.[local]')"
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the demo is to do.
+
+    :param script: the line to speak
+    :param sample: recording to clone the voice from; default: a clip drawn and voiced here
+    :param video: video to re-voice; default: a second such clip
+    :param output: folder that gets the results
+    :param keep: leave the work folder (Airflow home, emulator's data, logs) where it is
+    :param ui: open the Airflow UI instead of running the DAG once
+    :param engine: ``local``, or ``tone`` for placeholders
+    """
+
+    script: str
+    sample: Path | None
+    video: Path | None
+    output: Path
+    keep: bool = False
+    ui: bool = False
+    engine: Literal["local", "tone"] = "local"
+
+    @property
+    def draws(self) -> bool:
+        """Whether a clip has to be drawn."""
+        return self.sample is None or self.video is None
+
+    def check(self) -> None:
+        """Find out what cannot work.
+
+        :raises UsageError: in one sentence or two, for the person at the terminal
+        """
+        if not self.script.strip():
+            raise UsageError("The script is empty. Give the line to speak after --script.")
+        if len(self.script) > MAX_SCRIPT:
+            raise UsageError(f"The script has {len(self.script):,} characters; at most {MAX_SCRIPT:,} are allowed.")
+        if self.sample is not None:
+            check_media(self.sample, "--sample", ("audio", "video"))
+        if self.video is not None:
+            check_media(self.video, "--video", ("video",))
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"The output folder {self.output} cannot be made: {error.strerror}.") from None
+        if self.engine == "local" or self.draws:
+            check_extra()
+
+
+def check_extra() -> None:
+    """Refuse to start without the packages that speak and draw.
+
+    :raises UsageError: says what to install
+    """
+    missing = [package for package in LOCAL_PACKAGES if find_spec(package) is None]
+    if missing:
+        raise UsageError(
+            f"The demo speaks and draws with packages that are not installed ({', '.join(missing)}). "
+            f"Install the 'local' extra: {INSTALL}."
+        )
+
+
+def check_media(path: Path, option: str, kinds: tuple[str, ...]) -> MediaInfo:
+    """Return what a file is.
+
+    :param option: the option it was given with, for the message
+    :param kinds: what it may be: ``audio``, ``video``
+    :raises UsageError: missing, empty, cut short, or something else
+    """
+    wanted = " or ".join(kinds)
+    try:
+        with path.open("rb") as file:
+            info = inspect(file, path.stat().st_size)
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
+    except NotWholeError as error:
+        raise UsageError(f"{option} {path} is unusable: {error}. Give {wanted}.") from None
+    if info.format.kind not in kinds:
+        raise UsageError(f"{option} {path} is {info.format.kind} ({info.format.extension}). Give {wanted}.")
+    return info

@@ -1,0 +1,64 @@
+"""``voice-provider demo --ui``: the same emulator and the same DAG, in an Airflow to click through."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from voice_provider.demo.airflow_home import AirflowError, AirflowStandalone
+from voice_provider.demo.dag_run import DAG_ID
+from voice_provider.demo.inputs import SCRIPT
+from voice_provider.demo.run import PAUSE, Clips, DemoError
+from voice_provider.demo.summary import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from voice_provider.demo.run import Workplace
+    from voice_provider.demo.steps import Story
+
+LOOK_SECONDS = 1.0
+
+
+def serve(place: Workplace, story: Story, console: Console) -> NoReturn:
+    """Start everything, say where it is, and go on until it is told to stop (``Stopped``).
+
+    :raises DemoError: something did not start
+    """
+    clips = Clips(place, story.clips)
+    with console.status("Starting a voice service and Airflow; this takes about half a minute."):
+        clips.begin()
+        place.start_emulator()
+        while not clips.ready():
+            time.sleep(PAUSE)
+        airflow = AirflowStandalone(place.home, environment=place.environment(), log=place.log)
+        try:
+            place.enter(airflow)
+            airflow.wait_for_dag(DAG_ID)
+        except AirflowError as error:
+            raise DemoError(str(error)) from None
+    console.print("Airflow is up, with the DAG and a connection to a voice service on this machine.", style="bold")
+    for label, value in (
+        ("Open", f"{airflow.url}/dags/{DAG_ID}"),
+        ("Press", "Trigger, then Trigger again below the form (no login is needed)"),
+        *(("Fill in", f"{title}: {value}") for title, value in _differences(place, clips)),
+        ("Inputs", f"{shown(place.inbox)} (more files can be put there: name them in the form)"),
+        ("Results", f"{shown(place.root)}/results"),
+    ):
+        console.print(f"  {label:<9}{value}", soft_wrap=True, highlight=False, markup=False)
+    console.print("Ctrl-C stops everything; inputs and results stay.", style="dim")
+    while airflow.is_running:
+        time.sleep(LOOK_SECONDS)
+    raise DemoError("Airflow has ended.")
+
+
+def _differences(place: Workplace, clips: Clips) -> Iterator[tuple[str, str]]:
+    """Go through what has to be typed into the form, because the DAG's own defaults are something else."""
+    if clips.params["sample"] != "sample.mp4":
+        yield "Voice sample", clips.params["sample"]
+    if clips.params["video"] != "target.mp4":
+        yield "Video to re-voice", clips.params["video"]
+    if place.order.script != SCRIPT:
+        yield "New line", place.order.script
