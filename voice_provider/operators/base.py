@@ -122,7 +122,7 @@ class JobOperator(VoiceOperator):
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
         self.on_unknown_outcome = on_unknown_outcome
         self.on_clear = on_clear
-        self.result_location: str | None = None
+        self.result_location: str | None = None  # for the links
         self.job_page: str | None = None
         self._job: Job | None = None
 
