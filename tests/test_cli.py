@@ -139,7 +139,7 @@ def test_keep_leaves_the_work_folder_and_says_where(
         (["--video", "{}/my sample.wav"], "my sample.wav is audio (wav). Give video."),
         (["--script", " "], "The script is empty."),
         (["--script", "a" * 5001], "The script has 5,001 characters; at most 5,000 are allowed."),
-        (["--output", "{}/text.mp4/out"], "text.mp4/out cannot be made"),
+        (["--output", "{}/text.mp4/out"], "text.mp4/out cannot be written"),
     ],
 )
 def test_wrong_input_is_told_in_a_sentence_before_anything_starts(

@@ -71,7 +71,7 @@ def test_results_are_what_was_promised(demo: Done, record_property: pytest.Recor
     check_media(demo)
     assert "no voice and no uploaded file" in demo.output
     names = sorted(path.name for path in demo.folder.iterdir())
-    assert names == ["lip_sync.mp4", demo.file("speech").name, "sample.mp4", "target.mp4"]
+    assert names == ["lip_sync.mp4", "sample.mp4", demo.file("speech").name, "target.mp4"]
     assert "approximate voice match" in demo.output
 
 

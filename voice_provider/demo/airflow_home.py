@@ -27,7 +27,6 @@ START_SECONDS = 120.0
 STOP_SECONDS = 6.0  # the triggerer takes 10 and has nothing to lose
 CALL_SECONDS = 30.0
 FINAL_RUN_STATES = ("success", "failed")
-FINAL_TASK_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
 class AirflowError(RuntimeError):

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from voice_provider.demo import summary, ui
 from voice_provider.demo.inputs import SCRIPT, Order, UsageError
-from voice_provider.demo.run import DemoError, Stopped, TaskError, Workplace, new_story, run, stoppable
+from voice_provider.demo.run import new_story, run
 from voice_provider.demo.screen import open_screen
+from voice_provider.demo.workplace import DemoError, Stopped, TaskError, Workplace, stoppable
 from voice_provider.emulator.process import EmulatorError
 
 if TYPE_CHECKING:
@@ -50,9 +51,13 @@ def demo(options: argparse.Namespace, given: Sequence[str]) -> int:
                 if order.ui:
                     ui.serve(place, new_story(order), console)
                 return _play(place, console, given)
-            except (DemoError, EmulatorError) as error:
+            except (DemoError, EmulatorError, OSError) as error:
                 _explain(errors, error, place)
                 return FAILED
+            except Stopped:
+                if order.ui:
+                    _say(errors, "Stopping Airflow; this takes a few seconds.", "dim")
+                raise
             finally:
                 if order.keep:
                     _say(console, f"Airflow home, emulator data and logs are kept in {place.folder}", "dim")
@@ -67,7 +72,7 @@ def _play(place: Workplace, console: Console, given: Sequence[str]) -> int:
     with open_screen(console, story) as screen:
         try:
             result = run(place, story, screen)
-        except (DemoError, EmulatorError):
+        except (DemoError, EmulatorError, OSError):
             story.fail()
             raise
     summary.show(console, story, result, place.emulator.engine, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
@@ -62,12 +63,14 @@ class Order:
             check_media(self.sample, "--sample", ("audio", "video"))
         if self.video is not None:
             check_media(self.video, "--video", ("video",))
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"The output folder {self.output} cannot be made: {error.strerror}.") from None
         if self.engine == "local" or self.draws:
             check_extra()
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.output):
+                pass
+        except OSError as error:
+            raise UsageError(f"The output folder {self.output} cannot be written: {error.strerror}.") from None
 
 
 def check_extra() -> None:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, NoReturn
 from voice_provider.demo.airflow_home import AirflowError, AirflowStandalone
 from voice_provider.demo.dag_run import DAG_ID
 from voice_provider.demo.inputs import SCRIPT
-from voice_provider.demo.run import PAUSE, Clips, DemoError
+from voice_provider.demo.run import PAUSE
 from voice_provider.demo.summary import shown
+from voice_provider.demo.workplace import Clips, DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
 
-    from voice_provider.demo.run import Workplace
     from voice_provider.demo.steps import Story
+    from voice_provider.demo.workplace import Workplace
 
 LOOK_SECONDS = 1.0
 
