@@ -46,7 +46,7 @@ with DAG(
             description="Video in the inbox whose lips are to move.",
         ),
         "script": Param(
-            "Good morning. Nobody ever recorded me saying this, and yet here we are, in my own voice.",
+            "Good morning. Nobody ever recorded me saying this, and the voice is borrowed, too.",
             type="string",
             format="multiline",
             minLength=1,

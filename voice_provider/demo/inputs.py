@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from voice_provider.media import MediaInfo
 
 MAX_SCRIPT = 5000  # characters, as the DAG's form has it
-SCRIPT = "Good morning. Nobody ever recorded me saying this, and yet here we are, in my own voice."
+SCRIPT = "Good morning. Nobody ever recorded me saying this, and the voice is borrowed, too."
 INSTALL = "python -m pip install 'airflow-provider-voice[local]' (in a checkout: python -m pip install -e '.[local]')"
 
 

@@ -168,7 +168,7 @@ class EmulatorProcess(EmulatorHandle):
     def start(self) -> Self:
         """Start and wait until it answers."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "voice_provider.emulator", "--data-dir", str(self.data_dir)]
+        command = [sys.executable, "-P", "-m", "voice_provider.emulator", "--data-dir", str(self.data_dir)]
         command += ["--port", str(self._port), "--engine", self._engine, "--log-level", self._log_level]
         command += ["--exit-with-parent"]
         for key, value in self._settings.items():
