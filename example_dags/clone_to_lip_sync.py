@@ -82,7 +82,7 @@ with DAG(
     speak = TTSOperator(
         task_id="speak",
         text="{{ params.script }}",
-        voice_id=wait_until_trained.output["voice_id"],
+        voice_id=wait_until_trained.output,
         output=f"{RESULTS}/speech/",
         wait_for_completion=False,
     )

@@ -39,12 +39,15 @@ if TYPE_CHECKING:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:  # noqa: ARG001
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Fail every test that prints or logs the key, whatever else it is about."""
     report = yield
     for title, text in report.sections:
         if API_KEY in text:
-            report.outcome, report.longrepr = "failed", f"The API key is in the section '{title}' of this test's output."
+            report.outcome, report.longrepr = (
+                "failed",
+                f"The API key is in the section '{title}' of this test's output.",
+            )
     return report
 
 
@@ -85,7 +88,13 @@ class Task:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.ti = SimpleNamespace(
-            dag_id="dag", task_id="task", run_id="run", map_index=-1, max_tries=0, try_number=1, xcom_pull=lambda **_: None
+            dag_id="dag",
+            task_id="task",
+            run_id="run",
+            map_index=-1,
+            max_tries=0,
+            try_number=1,
+            xcom_pull=lambda **_: None,
         )
 
     @property
@@ -109,12 +118,13 @@ def task() -> Task:
 
 
 @pytest.fixture
-def set_connection(
-    voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., None]:
-    """Return a function that (re)writes the connection ``voice_default``: to the emulator, unless it is told otherwise."""
+def set_connection(voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that (re)writes the connection ``voice_default``: to the emulator, unless it is told "
+    "otherwise."""
 
-    def write(conn_id: str = "voice_default", host: str | None = None, password: str | None = None, **extra: Any) -> None:
+    def write(
+        conn_id: str = "voice_default", host: str | None = None, password: str | None = None, **extra: Any
+    ) -> None:
         value = voice_emulator.connection(**extra)
         value["host"] = value["host"] if host is None else host
         value["password"] = value["password"] if password is None else password
@@ -125,13 +135,13 @@ def set_connection(
 
 
 @pytest.fixture
-def emulator(voice_emulator: EmulatorHandle, set_connection: Callable[..., None]) -> EmulatorHandle:  # noqa: ARG001
+def emulator(voice_emulator: EmulatorHandle, set_connection: Callable[..., None]) -> EmulatorHandle:
     """The emulator, with the connection ``voice_default`` leading to it."""
     return voice_emulator
 
 
 @pytest.fixture
-def hook(emulator: EmulatorHandle) -> VoiceHook:  # noqa: ARG001
+def hook(emulator: EmulatorHandle) -> VoiceHook:
     return VoiceHook.for_connection("voice_default")
 
 

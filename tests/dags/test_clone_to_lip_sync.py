@@ -20,7 +20,7 @@ SCRIPT = "A line that nobody ever recorded."
 
 
 @pytest.fixture
-def run(emulator: EmulatorHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:  # noqa: ARG001
+def run(emulator: EmulatorHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     write_wav(tmp_path / "inbox" / "sample.wav")
     write_mp4(tmp_path / "inbox" / "target.mp4")
     monkeypatch.setenv("AIRFLOW_VAR_VOICE_ROOT", str(tmp_path))
@@ -38,9 +38,7 @@ def states(dag_run: Any) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
 
 
-@pytest.mark.parametrize(
-    ("tts_mode", "service_mode"), [("direct", "sync"), ("direct", "seed-async"), ("jobs", "sync")]
-)
+@pytest.mark.parametrize(("tts_mode", "service_mode"), [("direct", "sync"), ("direct", "seed-async"), ("jobs", "sync")])
 def test_a_line_is_spoken_in_the_cloned_voice_and_lip_synced(
     run: Callable[..., Any],
     emulator: EmulatorHandle,

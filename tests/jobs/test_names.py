@@ -36,7 +36,9 @@ def test_a_name_that_a_person_chose_is_never_taken(name: str) -> None:
     assert ManagedName.parse(name) is None
 
 
-@given(LABELS, NAMESPACES, FINGERPRINTS, st.integers(0, 99), st.sampled_from(string.ascii_letters + string.digits + "] :"))
+@given(
+    LABELS, NAMESPACES, FINGERPRINTS, st.integers(0, 99), st.sampled_from(string.ascii_letters + string.digits + "] :")
+)
 def test_an_edited_managed_name_is_never_taken(
     label: str, namespace: str, fingerprint: str, at: int, letter: str
 ) -> None:

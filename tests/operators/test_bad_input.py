@@ -222,8 +222,16 @@ def test_a_wrong_key(
 
 
 def test_the_other_401_body(task: Task, emulator: EmulatorHandle, speak: Callable[..., Any]) -> None:
-    emulator.fault("status", path="/v2/tts", status=401, body={"message": "Either Cookie or x-api-key header must be "
-                   "provided", "error": "Unauthorized", "statusCode": 401})
+    emulator.fault(
+        "status",
+        path="/v2/tts",
+        status=401,
+        body={
+            "message": "Either Cookie or x-api-key header must be provided",
+            "error": "Unauthorized",
+            "statusCode": 401,
+        },
+    )
     refused(task, emulator, speak(), AuthError, "x-api-key header must be provided.*Check the API key")
 
 
@@ -242,12 +250,14 @@ def test_an_html_page_instead_of_an_answer(
     assert emulator.ledger() == []
 
 
-def test_a_presigned_link_that_has_expired(
-    task: Task, emulator: EmulatorHandle, sample: Path
-) -> None:
-    emulator.fault("status", path="/uploads/*", method="PUT", status=403, body="<Error><Code>AccessDenied</Code></Error>")
+def test_a_presigned_link_that_has_expired(task: Task, emulator: EmulatorHandle, sample: Path) -> None:
+    emulator.fault(
+        "status", path="/uploads/*", method="PUT", status=403, body="<Error><Code>AccessDenied</Code></Error>"
+    )
     operator = UploadAssetOperator(task_id="t", file=str(sample))
-    refused(task, emulator, operator, ServiceUnavailableError, r"refused \(403\).*expired.*next try asks for a new link")
+    refused(
+        task, emulator, operator, ServiceUnavailableError, r"refused \(403\).*expired.*next try asks for a new link"
+    )
     assert task.run(operator)["asset_id"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferred
+from airflow.sdk.exceptions import TaskDeferred
 
 from voice_provider.exceptions import CapabilityError, JobTimeoutError
 from voice_provider.models import Capability
@@ -166,7 +166,11 @@ def test_a_script_can_drive_the_lips_directly(
 ) -> None:
     result = task.run(
         LipSyncOperator(
-            task_id="t", video=str(video), text="Hello.", voice_id={"voice_id": BUILT_IN}, output=str(tmp_path / "o.mp4")
+            task_id="t",
+            video=str(video),
+            text="Hello.",
+            voice_id={"voice_id": BUILT_IN},
+            output=str(tmp_path / "o.mp4"),
         )
     )
     assert dict(bodies)["/v2/generate"]["input"][1]["provider"]["script"] == "Hello."
@@ -213,7 +217,12 @@ class TestDeferred:
     @pytest.fixture
     def lip_sync(self, video: Path, sample: Path, tmp_path: Path) -> Callable[..., LipSyncOperator]:
         def make(**changes: Any) -> LipSyncOperator:
-            values = {"video": str(video), "audio": str(sample), "output": str(tmp_path / "o.mp4"), "poll_interval": 0.2}
+            values = {
+                "video": str(video),
+                "audio": str(sample),
+                "output": str(tmp_path / "o.mp4"),
+                "poll_interval": 0.2,
+            }
             return LipSyncOperator(task_id="t", **(values | {"deferrable": True} | changes))
 
         return make
@@ -325,9 +334,7 @@ def test_being_killed_says_that_the_job_runs_on(
 ) -> None:
     emulator.settings(job_seconds=60)
     out = str(tmp_path / "o.mp4")
-    operator = LipSyncOperator(
-        task_id="t", video=str(video), audio=str(sample), output=out, wait_for_completion=False
-    )
+    operator = LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=out, wait_for_completion=False)
     operator.on_kill()
     task.run(operator)
     operator.on_kill()

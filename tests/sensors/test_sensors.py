@@ -81,9 +81,8 @@ def test_the_sensor_defers_and_comes_back(
     event = asyncio.run(anext(deferred.value.trigger.run()))
     kwargs = {**deferred.value.kwargs, "event": event.payload}
     assert sensor().resume_execution(deferred.value.method_name, kwargs, task.context)["bytes"] > 0
+    job = ticket()
     with pytest.raises(TaskDeferred):
-        emulator.settings(job_seconds=60)
-        job = ticket()
         task.run(sensor())
     emulator.advance(61)
     assert sensor().resume_execution("__fail__", {"error": "Trigger failure"}, task.context)["bytes"] > 0
@@ -170,6 +169,6 @@ def test_what_cannot_be_waited_for_fails_at_once(emulator: EmulatorHandle, task:
         task.run(TTSCompleteSensor(task_id="s", job=None, output="/x"))
     with pytest.raises(InvalidInputError, match="output is missing"):
         task.run(TTSCompleteSensor(task_id="s", job="some-job"))
-    with pytest.raises(InvalidInputError, match="not known to sync. labs"):
+    with pytest.raises(InvalidInputError, match=r"not known to sync\. labs"):
         task.run(TTSCompleteSensor(task_id="s", job=nobody, output="/tmp/x"))
     assert emulator.ledger() == []

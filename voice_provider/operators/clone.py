@@ -13,7 +13,7 @@ from voice_provider.operators.base import JobOperator, VoiceOperator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from voice_provider.jobs.lifecycle import Lifecycle
     from voice_provider.jobs.record import Record
@@ -42,10 +42,10 @@ class CloneVoiceOperator(JobOperator):
 
     template_fields: Sequence[str] = (*JobOperator.template_fields, "name", "sample")
 
-    def __init__(self, *, name: str, sample: Media, ephemeral: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, name: str, sample: Media | XComArg, ephemeral: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.name = name
-        self.sample = sample
+        self.sample: Any = sample  # what another task gives is there when the task runs
         self.ephemeral = ephemeral
 
     def order(self, context: Context) -> CloneOrder:  # noqa: ARG002

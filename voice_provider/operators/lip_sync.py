@@ -12,7 +12,7 @@ from voice_provider.services.options import LipSyncOptions, parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from voice_provider.services.options import Media
 
@@ -70,12 +70,12 @@ class LipSyncOperator(ResultOperator):
     def __init__(
         self,
         *,
-        video: Media | None = None,
-        image: Media | None = None,
-        audio: Media | list[dict[str, Any]] | None = None,
-        text: str | list[dict[str, Any]] | None = None,
+        video: Media | XComArg | None = None,
+        image: Media | XComArg | None = None,
+        audio: Media | list[dict[str, Any]] | XComArg | None = None,
+        text: str | list[dict[str, Any]] | XComArg | None = None,
         text_uri: str | None = None,
-        voice_id: str | dict[str, Any] | None = None,
+        voice_id: str | dict[str, Any] | XComArg | None = None,
         stability: float | str | None = None,
         similarity_boost: float | str | None = None,
         segments: list[dict[str, Any]] | None = None,

@@ -13,7 +13,7 @@ from voice_provider.services.options import SpeechOptions, parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 
 class TTSOperator(ResultOperator):
@@ -48,15 +48,15 @@ class TTSOperator(ResultOperator):
     def __init__(
         self,
         *,
-        text: str | None = None,
+        text: str | XComArg | None = None,
         text_uri: str | None = None,
-        voice_id: str | dict[str, Any],
+        voice_id: str | dict[str, Any] | XComArg,
         stability: float | str | None = None,
         similarity_boost: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.text = text
+        self.text: Any = text  # what a template or another task gives is there when the task runs
         self.text_uri = text_uri
         self.voice_id = voice_id
         self.stability = stability

@@ -24,7 +24,7 @@ from voice_provider.triggers.job import JobTrigger
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
 KEPT_KEY = "voice_kept"  # manifest of what a try of this task has kept already
@@ -153,7 +153,7 @@ class VoiceTrainedSensor(JobSensor):
     kind = "clone"
     template_fields: Sequence[str] = (*JobSensor.template_fields, "voice")
 
-    def __init__(self, *, voice: str | dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, voice: str | dict[str, Any] | XComArg, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.voice = voice
 
@@ -185,7 +185,7 @@ class CompletionSensor(JobSensor):
 
     template_fields: Sequence[str] = (*JobSensor.template_fields, "job", "output_location")
 
-    def __init__(self, *, job: str | dict[str, Any], output: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, job: str | dict[str, Any] | XComArg, output: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job = job
         self.output_location = output
