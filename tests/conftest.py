@@ -29,7 +29,6 @@ from voice_provider.emulator import API_KEY  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
 from voice_provider.operators import base as operators_base  # noqa: E402
-from voice_provider.sensors import job as sensors_job  # noqa: E402
 from voice_provider.triggers import job as triggers_job  # noqa: E402
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "FIRST_WAIT", 0.02)
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
-    monkeypatch.setattr(sensors_job, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
 
 

@@ -10,9 +10,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from voice_provider.exceptions import InvalidInputError, JobFailedError, NotFoundError
+from voice_provider.operators import base as operators_base
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.sensors import job as sensors_job
 from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor, VoiceTrainedSensor
 
 if TYPE_CHECKING:
@@ -86,6 +88,22 @@ def test_the_sensor_defers_and_comes_back(
         task.run(sensor())
     emulator.advance(61)
     assert sensor().resume_execution("__fail__", {"error": "Trigger failure"}, task.context)["bytes"] > 0
+
+
+def test_a_short_job_is_not_worth_deferring(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators_base, "INLINE_WAIT", 5.0)
+    job = ticket()
+    asked: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        asked.append(seconds)
+        emulator.advance(25)
+
+    monkeypatch.setattr(sensors_job.time, "sleep", sleep)
+    assert task.run(LipSyncCompleteSensor(task_id="s", job=job, deferrable=True))["bytes"] > 0
+    assert asked
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

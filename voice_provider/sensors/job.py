@@ -13,11 +13,11 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralError
 
 from voice_provider.exceptions import InvalidInputError, NotFoundError, TransientVoiceError, VoiceError
-from voice_provider.hooks.voice import VoiceHook, describe, succeeded
+from voice_provider.hooks.voice import FIRST_PAUSE, VoiceHook, describe, succeeded
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Job, JobKind, JobState, Manifest
+from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import DEFER_GRACE, default_deferrable
 from voice_provider.storage import Output, is_kept
 from voice_provider.triggers.job import JobTrigger
 
@@ -53,7 +53,7 @@ class JobSensor(BaseSensorOperator):
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.voice_conn_id = voice_conn_id
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.deferrable = base.default_deferrable() if deferrable is None else deferrable
         self.result_location: str | None = None
         self.job_page: str | None = None
         self._told = ""
@@ -106,7 +106,7 @@ class JobSensor(BaseSensorOperator):
 
     def _ask_or_defer(self, context: Context, deadline: float) -> Any:
         try:
-            answer = self.poke(context)
+            answer = self._ask_for_a_while(context, deadline)
         except VoiceError as error:
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(f"Skipped instead of failed: {error}") from None
@@ -122,6 +122,18 @@ class JobSensor(BaseSensorOperator):
             kwargs={"deadline": deadline},
         )
 
+    def _ask_for_a_while(self, context: Context, deadline: float) -> PokeReturnValue:
+        """Ask until the result is there, for a few seconds: a short job is not worth the way to the triggerer."""
+        inline, pause = min(deadline, time.time() + base.INLINE_WAIT), FIRST_PAUSE
+        while True:
+            answer = self.poke(context)
+            job = answer.xcom_value
+            asked = job.retry_after or 0.0 if isinstance(job, Job) else 0.0
+            pause = max(min(pause * 1.5, self.poke_interval), asked)
+            if answer.is_done or time.time() + pause > inline:
+                return answer
+            time.sleep(pause)
+
     def _trigger(self, job: Job | None, deadline: float) -> JobTrigger:
         job_id, path = (job.id, job.path) if job is not None else self.job_reference()
         return JobTrigger(
@@ -131,7 +143,7 @@ class JobSensor(BaseSensorOperator):
             path=path,
             poll_interval=self.poke_interval,
             deadline=deadline,
-            first_poll=time.time() + max(DEFER_GRACE, (job.retry_after or 0) if job is not None else 0),
+            first_poll=time.time() + max(base.DEFER_GRACE, (job.retry_after or 0) if job is not None else 0),
         )
 
     def job_reference(self) -> tuple[str, str | None]:
