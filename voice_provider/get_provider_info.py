@@ -89,7 +89,7 @@ def get_provider_info() -> dict[str, Any]:
                         "direct: POST /v2/tts, open to every account. jobs: POST /v2/tts/jobs with an idempotency "
                         "key, so that a lost reply is never paid twice; sync. labs must have enabled it for the "
                         "account. Default: direct.",
-                        enum=["direct", "jobs"],
+                        enum=["direct", "jobs", None],
                     ),
                     **_COMMON_FIELDS,
                 },

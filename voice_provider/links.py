@@ -25,8 +25,8 @@ def browser_url(location: str) -> str | None:
     if parts.scheme in ("gs", "gcs"):
         return f"https://console.cloud.google.com/storage/browser/_details/{bucket}/{quote(key)}"
     if parts.scheme in ("http", "https"):
-        return location
-    if parts.scheme in ("", "file"):
+        return parts._replace(query="", fragment="").geturl()
+    if parts.path and parts.scheme in ("", "file"):
         return "file://" + quote(location.removeprefix("file://"))
     return None
 
@@ -48,4 +48,5 @@ class JobLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         """Return the address of the job's page."""
-        return getattr(operator, "job_page", None) or ""
+        page = getattr(operator, "job_page", None) or ""
+        return browser_url(page) or "" if page.startswith(("http://", "https://")) else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 HEAD = 64  # bytes that are enough to know a format
-_WAV_PLACEHOLDER = 0xFFFFFE00  # writers that do not know the length yet put a size near 4 GiB
+_PICTURE_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")  # boxes as in MP4, but HEIC and AVIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ WEBP = Format("webp", "image/webp", timed=False)
 def sniff(head: bytes) -> Format | None:
     """Return the format that the first bytes show, or ``None`` when they show no known media."""
     if head[4:8] == b"ftyp":
+        if head[8:12] in _PICTURE_BRANDS:
+            return None
         return {b"M4A ": M4A, b"M4B ": M4A, b"qt  ": MOV}.get(head[8:12], MP4)
     if head[:4] == b"RIFF":
         return {b"WAVE": WAV, b"AVI ": AVI, b"WEBP": WEBP}.get(head[8:12])
@@ -54,9 +56,17 @@ def sniff(head: bytes) -> Format | None:
     ):
         if head.startswith(magic):
             return found
-    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        return AAC if head[1] & 0x06 == 0 else MP3  # layer 0 is AAC's ADTS frame
-    return None
+    return _sniff_frame(head)
+
+
+def _sniff_frame(head: bytes) -> Format | None:
+    """Know MP3 and AAC by the header of their first frame; the mark of UTF-16 text (FF FE) looks much like one."""
+    if len(head) < 4 or head[0] != 0xFF:
+        return None
+    if head[1] & 0xF6 == 0xF0:  # twelve bits of sync and layer 0: ADTS
+        return AAC
+    layer_3 = head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08  # version 1 is reserved
+    return MP3 if layer_3 and head[2] & 0xF0 != 0xF0 and head[2] & 0x0C != 0x0C else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ def inspect(file: BinaryIO, size: int) -> MediaInfo:
     if found in (MP4, MOV, M4A):
         _check_boxes(file, size)
     elif found == WAV:
-        _check_riff(head, size)
+        _check_riff(file, size)
     return MediaInfo(found, _seconds(file, found))
 
 
@@ -110,24 +120,43 @@ def _check_boxes(file: BinaryIO, size: int) -> None:
             raise NotWholeError(f"it is cut short: {size:,} of at least {at + max(length, 8):,} bytes are there")
         names.add(name)
         at += length
-    if b"moov" not in names:
-        raise NotWholeError("it is cut short: the index (moov) is missing")
+    for name, what in ((b"moov", "index"), (b"mdat", "media data")):
+        if name not in names:
+            raise NotWholeError(f"it is cut short: the {what} ({name.decode()}) is missing")
 
 
-def _check_riff(head: bytes, size: int) -> None:
-    declared = struct.unpack("<I", head[4:8])[0]
-    if declared < _WAV_PLACEHOLDER and declared + 8 > size + 1:  # one padding byte is often left out
-        raise NotWholeError(f"it is cut short: {size:,} of {declared + 8:,} bytes are there")
+def _check_riff(file: BinaryIO, size: int) -> None:
+    """Walk the chunks of a WAV: none may reach beyond the end, and the sound has to be among them."""
+    file.seek(4)
+    end = 8 + struct.unpack("<I", file.read(4))[0]
+    at, sound = 12, False
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack("<4sI", file.read(8))
+        sound = sound or name == b"data"
+        if sound and _is_placeholder(length):
+            return
+        at += 8 + length
+        if at > size:
+            raise NotWholeError(f"it is cut short: {size:,} of at least {at:,} bytes are there")
+        at += length % 2  # a padding byte, which writers often leave out at the end
+    if not sound or (size < end - 1 and not _is_placeholder(end - 8)):
+        raise NotWholeError(f"it is cut short at byte {size:,}")
+
+
+def _is_placeholder(length: int) -> bool:
+    """Whether a WAV's size was never filled in, as by a writer to a pipe: 0, or near 2 or 4 GiB."""
+    return length == 0 or 0x7FFFF000 <= length <= 0x80000000 or length >= 0xFFFFFE00
 
 
 def _seconds(file: BinaryIO, found: Format) -> float | None:
     if not found.timed:
         return None
-    from tinytag import TinyTag, TinyTagException  # noqa: PLC0415  # 2 ms that DAG parsing need not pay
+    from tinytag import TinyTag  # noqa: PLC0415  # 2 ms that DAG parsing need not pay
 
     file.seek(0)
     try:
         seconds = TinyTag.get(file_obj=file, tags=False).duration
-    except (TinyTagException, ValueError, KeyError, IndexError, struct.error):  # unusual files are no fault of theirs
+    except Exception:  # noqa: BLE001  # a parser's trouble with unusual bytes does not make the file unusable
         return None
     return float(seconds) if seconds else None

@@ -91,7 +91,15 @@ def _open_path(location: str) -> ObjectStoragePath:
     return ObjectStoragePath(location)
 
 
-_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, ImportError)
+_LASTING = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    ValueError,
+    ImportError,
+)
 
 
 @contextmanager
@@ -102,9 +110,11 @@ def _explained(what: str, next_step: str) -> Iterator[None]:
     except VoiceError:
         raise
     except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
-        reason = "it does not exist" if isinstance(error, FileNotFoundError) and not error.args[:1] else str(error)
-        if isinstance(error, FileNotFoundError) and "No such file" in reason:
+        reason = str(error)
+        if isinstance(error, FileNotFoundError) and "does not exist" not in reason:
             reason = "it does not exist"
+        if isinstance(error, FileExistsError):
+            reason = f"{error.filename} is a file, not a folder"
         if reason.startswith("No filesystem registered"):
             next_step = "Install this storage's Airflow provider, such as apache-airflow-providers-amazon[s3fs]."
         kind = InvalidInputError if isinstance(error, _LASTING) else StorageError
@@ -214,7 +224,7 @@ def read_text(location: str, allowed: Sequence[str] = ()) -> str:
         with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
             data = file.read()
     try:
-        return data.decode("utf-8-sig").strip()
+        return bytes(data).decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
 
@@ -266,7 +276,7 @@ class Output:
             else:
                 path = _open_path(self.location)
                 if not path.fs.exists(path.bucket or path.path):
-                    raise FileNotFoundError(f"the bucket '{path.bucket}' does not exist")
+                    raise FileNotFoundError(f"the bucket '{path.bucket}' does not exist or may not be listed")
 
     @property
     def _folder(self) -> Path:

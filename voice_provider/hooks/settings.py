@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,8 +14,6 @@ from urllib.parse import urlsplit
 from voice_provider.exceptions import AuthError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import Connection
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
@@ -22,12 +22,28 @@ DEFAULT_TIMEOUT = 60.0  # seconds; what the services' own clients use
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
-    if host == "localhost":
+    if host.rstrip(".") == "localhost":
         return True
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def is_internal(host: str) -> bool:
+    """Whether a host is this machine or its link: cloud metadata services are there."""
+    address = _address(host)
+    return is_loopback(host) or (address is not None and (address.is_link_local or address.is_unspecified))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address as the system would connect to it: also 127.1, 2130706433 and ::ffff:127.0.0.1."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        try:
+            return ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -63,8 +79,13 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
     :raises InvalidInputError: a base URL or extra that cannot be used; names the field
     """
     name = f"Connection '{connection.conn_id}'"
-    if not connection.password:
+    if not isinstance(extra, Mapping) or (not extra and (connection.extra or "{}").strip() not in ("{}", "null")):
+        raise InvalidInputError(f"{name}: its extra field is no JSON object, so its limits cannot be read.")
+    key = (connection.password or "").strip()
+    if not key:
         raise AuthError(f"{name} has no API key. Put it into the password field (form: 'API key').")
+    if not re.fullmatch(r"[!-~]+", key):
+        raise AuthError(f"{name}: the API key has characters that no key has (spaces, line breaks). Paste it again.")
     namespace = str(extra.get("namespace") or "default")
     if not _NAMESPACE.fullmatch(namespace):
         raise InvalidInputError(
@@ -79,7 +100,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
     return Settings(
         conn_id=connection.conn_id,
         base_url=_base_url(connection, default_url, name),
-        key=connection.password.strip(),
+        key=key,
         timeout=timeout,
         namespace=namespace,
         allowed_inputs=_lines(extra.get("allowed_inputs")),
@@ -89,23 +110,23 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
 
 def _base_url(connection: Connection, default_url: str, name: str) -> str:
     """Build the base URL from host, and from schema and port where the connection was written as a URI."""
-    host = (connection.host or "").strip().rstrip("/")
+    host = (connection.host or "").strip()
     if not host:
         return default_url
     if "://" not in host:
         scheme = connection.schema if connection.schema in ("http", "https") else "https"
-        host = f"{scheme}://{host}"
-    parts = urlsplit(host)
+        host = f"{scheme}://[{host}]" if host.count(":") > 1 and "[" not in host else f"{scheme}://{host}"
     try:
+        parts = urlsplit(host)
         port = parts.port or connection.port
     except ValueError:
-        port = None
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise InvalidInputError(f"{name}: the base URL '{connection.host}' has to look like {default_url}.")
+        parts, port = urlsplit(""), None
+    shown = re.sub(r"(//).*@", r"\1", host)  # what stands before an @ may be a key
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in host or parts.query or parts.fragment:
+        raise InvalidInputError(f"{name}: the base URL '{shown}' has to look like {default_url}.")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise InvalidInputError(
-            f"{name}: the base URL '{connection.host}' would send the API key unencrypted. Use https:// "
+            f"{name}: the base URL '{shown}' would send the API key unencrypted. Use https:// "
             "(http:// is for this machine only)."
         )
     bracketed = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -11,7 +11,9 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urljoin
@@ -28,7 +30,7 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
     VoiceError,
 )
-from voice_provider.hooks.settings import Settings, is_loopback, origin
+from voice_provider.hooks.settings import Settings, is_internal, is_loopback, origin
 from voice_provider.services.base import Flow, Request, Response, Service
 
 if TYPE_CHECKING:
@@ -43,9 +45,18 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; a longer Retry
 CONNECT_TIMEOUT = 10.0
 DOWNLOAD_CHUNK = 256 * 1024
 MAX_REDIRECTS = 3  # of a file behind a public URL
-_NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+# UnicodeError: a host name that no resolver takes, such as a..b
+_NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
 # Many waits share few connections: each request costs about a millisecond of the triggerer's one thread.
 _LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=120)
+
+
+# A proxy of the environment is not asked for this machine: it could not reach it, and it would see the key.
+_DIRECT: dict[str, None] = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
+_sending: ContextVar[bool] = ContextVar("voice_provider_sending", default=False)
+# They log whole URLs, and those of files carry their signature. What matters of a request is logged here.
+for _chatty in ("httpx", "httpcore.http11"):
+    logging.getLogger(_chatty).addFilter(lambda _: not _sending.get())
 
 
 @cache
@@ -62,7 +73,7 @@ def _async_client(settings: Settings) -> httpx.AsyncClient:
     clients = _async_clients.setdefault(asyncio.get_running_loop(), {})
     client = clients.get(settings.account)
     if client is None or client.is_closed:
-        client = clients[settings.account] = httpx.AsyncClient(verify=_ssl_context(), limits=_LIMITS)
+        client = clients[settings.account] = httpx.AsyncClient(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT)
     return client
 
 
@@ -80,9 +91,9 @@ class Transport:
         self._log = log
         self._client: httpx.Client | None = None
 
-    def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its end on the worker."""
-        return self._drive(flow, lambda request: self._retrying(request)(self._send, request))
+    def run(self, flow: Flow[T], attempts: int = ATTEMPTS) -> T:
+        """Drive a flow to its end on the worker; a request is sent at most so many times."""
+        return self._drive(flow, lambda request: self._retrying(request, attempts)(self._send, request))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""
@@ -120,23 +131,23 @@ class Transport:
 
     # attempts
 
-    def _retrying(self, request: Request) -> tenacity.Retrying:
+    def _retrying(self, request: Request, attempts: int) -> tenacity.Retrying:
         return tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            stop=tenacity.stop_after_attempt(attempts),
             wait=_wait,
             retry=tenacity.retry_if_exception(lambda error: _may_repeat(request, error)),
-            before_sleep=lambda state: self._report(request, state),
+            before_sleep=lambda state: self._report(request, attempts, state),
             reraise=True,
         )
 
-    def _report(self, request: Request, state: tenacity.RetryCallState) -> None:
+    def _report(self, request: Request, attempts: int, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self._log.info(
             "%s %s did not succeed (try %d of %d), again in %.1f s: %s",
             request.method,
             "file" if request.public else request.url.partition("?")[0],
             state.attempt_number,
-            ATTEMPTS,
+            attempts,
             state.upcoming_sleep,
             error,
         )
@@ -151,24 +162,30 @@ class Transport:
 
     @staticmethod
     def _new_client() -> httpx.Client:
-        return httpx.Client(verify=_ssl_context(), limits=_LIMITS)
+        return httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT)
 
     def _send_with(self, client: httpx.Client, request: Request) -> Response:
+        quiet = _sending.set(True)
         try:
             if request.sink is not None:
                 return self._download(client, request)
             content = request.body.chunks() if request.body else None
             answer = client.send(self._build(client, request, content=content))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, UnicodeError) as error:
             raise self._no_answer(request, error) from None
+        finally:
+            _sending.reset(quiet)
         return self._read(request, answer)
 
     async def _asend(self, request: Request) -> Response:
         client = _async_client(self.settings)
+        quiet = _sending.set(True)
         try:
             answer = await client.send(self._build(client, request))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, UnicodeError) as error:
             raise self._no_answer(request, error) from None
+        finally:
+            _sending.reset(quiet)
         return self._read(request, answer)
 
     def _download(self, client: httpx.Client, request: Request) -> Response:
@@ -177,12 +194,14 @@ class Transport:
         assert sink is not None  # noqa: S101  # the caller looked
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
-            headers = {"range": f"bytes={sink.position}-"} if sink.position else {}
+            headers = {"accept-encoding": "identity"}  # else a position in the file is not one in the transfer
+            if sink.position:
+                headers["range"] = f"bytes={sink.position}-"
             message = self._build(client, request, url=url, headers=headers)
             answer = client.send(message, stream=True)
             try:
-                if answer.is_redirect and request.public:
-                    url = urljoin(url, answer.headers["location"])
+                if answer.has_redirect_location and request.public:
+                    url = _moved(url, answer)
                     continue
                 if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     sink.restart()
@@ -190,14 +209,16 @@ class Transport:
                 if not answer.is_success:
                     answer.read()
                     return self._read(request, answer)
-                if answer.status_code != httpx.codes.PARTIAL_CONTENT and sink.position:
+                if sink.position and not _goes_on(answer, sink.position):
                     sink.restart()
+                    if answer.status_code == httpx.codes.PARTIAL_CONTENT:
+                        continue
                 for piece in answer.iter_bytes(DOWNLOAD_CHUNK):
                     sink.write(piece)
                 return Response(status=answer.status_code, headers=_headers(answer))
             finally:
                 answer.close()
-        raise ServiceUnavailableError("The result's storage redirects in circles; nothing was kept.")
+        raise ServiceUnavailableError("The file's storage answers in circles; nothing was kept.")
 
     # one message
 
@@ -210,7 +231,10 @@ class Transport:
         headers: dict[str, str] | None = None,
         content: Any = None,
     ) -> httpx.Request:
-        target = self._target(request, url or request.url)
+        try:
+            target = self._target(request, url or request.url)
+        except ValueError:
+            raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
         sent = {"user-agent": f"airflow-provider-voice/{__version__}", **request.headers, **(headers or {})}
         if request.body is not None:
             sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
@@ -227,10 +251,12 @@ class Transport:
 
     def _target(self, request: Request, url: str) -> str:
         if not request.public:
+            if not url.startswith("/"):  # appended to the host, it would name another one
+                raise ServiceUnavailableError("The service gave an address that cannot be used: it is no path.")
             return self.settings.base_url + url
         scheme, host, _ = origin(url)
         home = origin(self.settings.base_url)[1]
-        if scheme == "https" and not (is_loopback(host) and not is_loopback(home)):
+        if scheme == "https" and host and not (is_internal(host) and not is_loopback(home)):
             return url
         if scheme == "http" and is_loopback(host) and is_loopback(home):
             return url
@@ -244,8 +270,8 @@ class Transport:
         response = Response(status=answer.status_code, headers=_headers(answer), content=answer.content)
         if answer.is_success:
             return response
-        if answer.is_redirect:
-            where = origin(urljoin(str(answer.request.url), answer.headers["location"]))[1]
+        if answer.has_redirect_location:
+            where = answer.next_request.url.host if answer.next_request else "another address"
             raise ServiceUnavailableError(
                 f"{request.method} {request.url.partition('?')[0]} was redirected to {where}. Redirects are not "
                 f"followed, "
@@ -255,7 +281,7 @@ class Transport:
             )
         raise self._service.error(request, response)
 
-    def _no_answer(self, request: Request, error: httpx.HTTPError) -> VoiceError:
+    def _no_answer(self, request: Request, error: Exception) -> VoiceError:
         sent = not isinstance(error, _NO_ATTEMPT)
         where = "the file host" if request.public else f"{self._service.label} ({self.settings.base_url})"
         kind = type(error).__name__
@@ -267,6 +293,19 @@ class Transport:
             )
         what = "the file transfer" if request.public else f"{request.method} {request.url.partition('?')[0]}"
         return ServiceUnavailableError(f"{where} gave no complete answer to {what} ({kind}).", sent=True)
+
+
+def _moved(url: str, answer: httpx.Response) -> str:
+    try:
+        return urljoin(url, answer.headers["location"])
+    except ValueError:
+        raise ServiceUnavailableError("The file's storage redirects to an address that cannot be used.") from None
+
+
+def _goes_on(answer: httpx.Response, position: int) -> bool:
+    """Whether the host sends the rest of the file, and from where it was asked to."""
+    sent = answer.headers.get("content-range", f"bytes {position}-")
+    return answer.status_code == httpx.codes.PARTIAL_CONTENT and sent.startswith(f"bytes {position}-")
 
 
 def _headers(answer: httpx.Response) -> dict[str, str]:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from uuid import uuid4
 
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException
 
 from voice_provider.exceptions import (
     CapabilityError,
@@ -68,12 +70,24 @@ class VoiceHook(BaseHook):
 
         :raises CapabilityError: the connection belongs to something else than a voice service
         """
-        return cls._checked(conn_id, BaseHook.get_hook(conn_id))
+        try:
+            hook = BaseHook.get_hook(conn_id)
+        except (AirflowException, AttributeError) as error:
+            if not _says_no_hook(error):
+                raise
+            hook = None
+        return cls._checked(conn_id, hook)
 
     @classmethod
     async def afor_connection(cls, conn_id: str) -> VoiceHook:
         """``for_connection`` on the triggerer; the connection is read here, so nothing blocks later."""
-        hook = cls._checked(conn_id, await BaseHook.aget_hook(conn_id))
+        try:
+            found = await BaseHook.aget_hook(conn_id)
+        except (AirflowException, AttributeError) as error:
+            if not _says_no_hook(error):
+                raise
+            found = None
+        hook = cls._checked(conn_id, found)
         connection = await BaseHook.aget_connection(conn_id)
         hook.connect(connection, await connection.aextra_dejson())
         return hook
@@ -82,9 +96,9 @@ class VoiceHook(BaseHook):
     def _checked(conn_id: str, hook: Any) -> VoiceHook:
         if isinstance(hook, VoiceHook):
             return hook
+        kind = f"of type '{hook.conn_type}'" if hasattr(hook, "conn_type") else "of a type without a hook"
         raise CapabilityError(
-            f"Connection '{conn_id}' is of type '{getattr(hook, 'conn_type', '?')}', which is no voice service. "
-            "Use a connection of type sync_labs."
+            f"Connection '{conn_id}' is {kind}, which is no voice service. Use a connection of type sync_labs."
         )
 
     # the connection
@@ -131,7 +145,7 @@ class VoiceHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Make the cheapest call that needs the key; return whether it worked, and one sentence."""
         try:
-            return True, self.run(self.service.check_account())
+            return True, self.transport.run(self.service.check_account(), attempts=2)  # a person waits
         except VoiceError as error:
             return False, str(error)
 
@@ -167,7 +181,7 @@ class VoiceHook(BaseHook):
         try:
             return self.run(self.service.clone_voice(name, Input(asset_id=asset.id)))
         finally:
-            self.run(self.service.delete_asset(asset.id))
+            self._discard([asset.id])
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.
@@ -297,7 +311,7 @@ class VoiceHook(BaseHook):
         self.service.check_speech(order)
         place = Output(output, "speech", self.settings.allowed_outputs)
         place.check_writable()
-        job = self.wait_for(self.run(self.service.start_speech(order, None)), timeout)
+        job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
         return self.keep(job, Output(output, job.id, self.settings.allowed_outputs), voice_id=voice_id)
 
     def lip_sync(self, output: str, *, timeout: float = 3600, **options: Any) -> Manifest:
@@ -321,11 +335,22 @@ class VoiceHook(BaseHook):
                     uploads.append(self.upload_file(source).id)
                     source = Input(asset_id=uploads[-1])
                 inputs.append(source)
-            job = self.wait_for(self.run(self.service.start_lip_sync(order, inputs, None)), timeout)
+            job = self.wait_for(self.run(self.service.start_lip_sync(order, inputs, uuid4().hex)), timeout)
             return self.keep(job, Output(output, job.id, self.settings.allowed_outputs))
+        except JobTimeoutError:
+            self.log.warning("The job goes on and needs its files; delete them when it has ended: %s.", uploads)
+            uploads = []
+            raise
         finally:
-            for asset_id in uploads:
+            self._discard(uploads)
+
+    def _discard(self, assets: list[str]) -> None:
+        """Delete what was uploaded on the way; a file left behind is no reason to lose what was paid."""
+        for asset_id in assets:
+            try:
                 self.delete_asset(asset_id)
+            except VoiceError as error:
+                self.log.warning("Asset %s, uploaded on the way, could not be deleted: %s", asset_id, error)
 
     def wait_for(self, job: Job, timeout: float, poll_interval: float = 3) -> Job:
         """Wait here until a job has succeeded.
@@ -344,7 +369,7 @@ class VoiceHook(BaseHook):
         """Ask after a job until it has ended or a time has come; a question that fails does not end the wait.
 
         :param until: wall-clock time, seconds since 1970
-        :param poll_interval: seconds between two questions; the first ones come sooner, and the service may ask for more
+        :param poll_interval: seconds between two questions; the first come sooner, and the service may ask for more
         """
         pause = min(FIRST_PAUSE, poll_interval)
         while not job.state.is_final and time.time() < until:
@@ -385,6 +410,11 @@ class VoiceHook(BaseHook):
             engine=job.engine,
             **details,
         )
+
+
+def _says_no_hook(error: Exception) -> bool:
+    """Airflow has no word of its own for it: not registered, or (generic, fs ...) registered without a class."""
+    return isinstance(error, AttributeError) or str(error).startswith("Unknown hook type")
 
 
 def describe(job: Job) -> str:

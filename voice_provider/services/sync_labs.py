@@ -7,8 +7,10 @@ listed anywhere, text-to-speech that answers at once or has to be asked after.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from pydantic import BaseModel, ValidationError
 
 from voice_provider.exceptions import (
     InvalidInputError,
@@ -32,6 +34,8 @@ MAX_UPLOAD = 5 * 1024**3  # bytes of one presigned upload
 MAX_VOICE_NAME = 100  # characters
 MAX_LONG_POLL = 10  # seconds
 CLONE_TIMEOUT = 180.0  # cloning answers only when the voice is ready
+
+NounT = TypeVar("NounT", bound=BaseModel)
 
 _DONE = {"COMPLETED", "SUCCESS", "SUCCEEDED"}
 _FAILED = {"FAILED", "REJECTED", "CANCELED", "CANCELLED", "TIMED_OUT"}
@@ -196,10 +200,10 @@ class SyncLabs(Service):
             response = yield Request(
                 method="POST", url="/v2/tts/jobs", json=body, headers=headers, repeatable=key is not None
             )
-        answer = response.object()
-        default = f"/v2/tts/{answer.get('id')}" if self.tts_mode == "direct" else f"/v2/tts/jobs/{answer.get('id')}"
-        location = urlsplit(response.headers.get("location", "")).path or default
-        return self._job("speech", response, path=location)
+        asked = "/v2/tts" if self.tts_mode == "direct" else "/v2/tts/jobs"
+        location = response.headers.get("location")
+        path = urlsplit(urljoin(asked, location)).path if location else f"{asked}/{response.object().get('id')}"
+        return self._job("speech", response, path=path)
 
     # lip sync
 
@@ -240,7 +244,9 @@ class SyncLabs(Service):
                 params = {"wait": "true", "timeout": str(int(min(wait, MAX_LONG_POLL)))}
             else:
                 params = {"include": "progress"}
-        response = yield Request(method="GET", url=path or f"/v2/tts/jobs/{_segment(job_id)}", params=params)
+        elif not path:
+            path = f"/v2/tts/{_segment(job_id)}" if self.tts_mode == "direct" else f"/v2/tts/jobs/{_segment(job_id)}"
+        response = yield Request(method="GET", url=path, params=params)
         return self._job(kind, response, path=path)
 
     def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:
@@ -251,7 +257,11 @@ class SyncLabs(Service):
     def list_models(self) -> Flow[list[LipSyncModel]]:
         """List the lip sync models that are not deprecated."""
         response = yield Request(method="GET", url="/v2/models")
-        return [LipSyncModel(service=self.name, **item) for item in _list(response) if item.get("id")]
+        return [
+            _noun(LipSyncModel, service=self.name, id=str(item["id"]), name=item.get("name"), type=item.get("type"))
+            for item in _list(response)
+            if item.get("id")
+        ]
 
     def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:
         """Ask what a generation of this length would cost."""
@@ -260,7 +270,8 @@ class SyncLabs(Service):
         answer = response.json()
         answer = answer[0] if isinstance(answer, list) and answer else answer  # an older form answers with a list
         answer = answer if isinstance(answer, dict) else {}
-        return Estimate(
+        return _noun(
+            Estimate,
             service=self.name,
             frames=answer.get("estimatedFrameCount"),
             usd=answer.get("estimatedGenerationCost"),
@@ -274,7 +285,8 @@ class SyncLabs(Service):
         voice_id = body.get("id") or body.get("voiceId")
         if not voice_id:
             raise ServiceUnavailableError("The service answered with a voice that has no id.")
-        return Voice(
+        return _noun(
+            Voice,
             service=self.name,
             id=str(voice_id),
             name=body.get("name") or "",
@@ -285,9 +297,10 @@ class SyncLabs(Service):
     def _asset(self, body: Mapping[str, Any]) -> Asset:
         if not body.get("id"):
             raise ServiceUnavailableError("The service answered with an asset that has no id.")
-        return Asset(
+        return _noun(
+            Asset,
             service=self.name,
-            id=body["id"],
+            id=str(body["id"]),
             type=body.get("type") or "",
             name=body.get("name"),
             url=body.get("url"),
@@ -309,7 +322,8 @@ class SyncLabs(Service):
         if isinstance(failure, dict):
             failure = failure.get("message") or failure.get("errorCode")
         progress = body.get("progress_percent")
-        return Job(
+        return _noun(
+            Job,
             service=self.name,
             kind=kind,
             id=str(body["id"]),
@@ -375,6 +389,15 @@ def _state(status: str, *, has_result: bool) -> JobState:
     return JobState.PENDING if status == "PENDING" else JobState.RUNNING
 
 
+def _noun(noun: type[NounT], /, **values: Any) -> NounT:
+    """Build a noun from an answer; a detail in a form that nobody expects is not worth losing a paid job for."""
+    try:
+        return noun(**values)
+    except ValidationError as error:
+        unreadable = {problem["loc"][0] for problem in error.errors()}
+        return noun(**{name: value for name, value in values.items() if name not in unreadable})
+
+
 def _present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -386,7 +409,9 @@ def _hosted(where: Input) -> dict[str, Any]:
 def _list(response: Response) -> list[dict[str, Any]]:
     value = response.json()
     if not isinstance(value, list):
-        raise ServiceUnavailableError("The service answered with something else than a list.")
+        raise ServiceUnavailableError(
+            "sync. labs answered with a page or with something else than a list. Check the base URL of the connection."
+        )
     return [item for item in value if isinstance(item, dict)]
 
 

@@ -54,7 +54,8 @@ _BY_STATUS: dict[int, type[VoiceError]] = {
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
     QuotaError: "Nothing was done. Add credit or change the plan at sync. labs, then clear the task.",
-    SlotLimitError: "The clone limit of the plan is reached. Delete a voice that is no longer needed (DeleteVoiceOperator): its slot is free at once.",
+    SlotLimitError: "The clone limit of the plan is reached. Delete a voice that is no longer needed "
+    "(DeleteVoiceOperator): its slot is free at once.",
     NameTakenError: "Choose another name, or delete the voice that has it.",
     NotFoundError: "Check the id: it may have been deleted, or belong to another account.",
     InvalidInputError: "Correct the input; the same request would be refused again.",
@@ -70,7 +71,7 @@ _NEXT_BY_CODE = {
 def read_error(request: Request, response: Response) -> VoiceError:
     """Return the error for an answer that is no success; the caller raises it."""
     body = response.object()
-    code = body.get("errorCode") or body.get("error_code")
+    code = str(body.get("errorCode") or body.get("error_code") or "") or None
     what = f"{request.method} {request.url.partition('?')[0]}" if not request.public else "The file transfer"
     said = _message(response, body)
     details: dict[str, Any] = {"error_code": code, "status": response.status, "request_id": body.get("requestId")}
@@ -86,7 +87,7 @@ def read_error(request: Request, response: Response) -> VoiceError:
             sent=False,
             **details,
         )
-    if response.status == 403 and request.url == "/v2/voices" and not code:
+    if response.status == 403 and (request.method, request.url) == ("POST", "/v2/voices") and not code:
         kind = SlotLimitError  # the guide names no code: a 403 to a clone is the clone limit
     if kind is None:
         hint = ""
@@ -102,6 +103,8 @@ def read_error(request: Request, response: Response) -> VoiceError:
         )
     suggestion = body.get("suggestion") if kind is InvalidInputError else None  # else ours names what to do in Airflow
     next_step = _NEXT_BY_CODE.get(code or "") or suggestion or _NEXT[kind]
+    if response.status == 404 and not body:
+        next_step = "Nothing answers there as sync. labs does: check the base URL of the connection."
     return kind(f"{what}: sync. labs answered {response.status}{said} {next_step}", **details)
 
 

@@ -79,24 +79,26 @@ class JobTrigger(BaseTrigger):
     async def _wait(self) -> dict[str, Any]:
         await asyncio.sleep(max(0.0, min(self.first_poll, self.deadline) - time.time()))
         hook: VoiceHook | None = None
-        told, refusals = "", 0
+        told, refusals, blips = "", 0, 0
         while True:
-            pause = AFTER_A_BLIP
             try:
                 hook = hook or await VoiceHook.afor_connection(self.voice_conn_id)
                 job = await hook.arun(
                     hook.service.get_job(self.kind, self.job_id, path=self.path, wait=self._patience())
                 )
             except PermanentVoiceError as error:
-                refusals += 1
+                hook = None  # read the connection again: its key may have been changed meanwhile
+                refusals, pause = refusals + 1, AFTER_A_BLIP
                 if refusals >= CONFIRMATIONS:
                     return {"status": "refused", "state": None, "message": str(error)}
             except Exception as error:  # noqa: BLE001  # only its end or the deadline ends the wait for a paid job
                 self.log.info("Asking after job %s did not succeed; asking again. %s", self.job_id, error)
+                pause = min(AFTER_A_BLIP * 2**blips, max(self.poll_interval, AFTER_A_BLIP))  # an outage is no blip
+                blips = min(blips + 1, 10)
                 if isinstance(error, RateLimitedError):
                     pause = error.retry_after or self.poll_interval
             else:
-                refusals = 0
+                refusals = blips = 0
                 if job.state.is_final:
                     return {"status": "ended", "state": job.state.value, "message": job.status}
                 told = self._tell(job, told)
