@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from customer import PNG, Customer
 
+from tests.emulator.customer import PNG, Customer
 from voice_provider.emulator import engine
 from voice_provider.emulator.process import EmulatorProcess
 

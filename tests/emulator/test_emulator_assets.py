@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from customer import Customer, web
+
+from tests.emulator.customer import Customer, web
 
 UNKNOWN = "6533643b-aceb-4c40-967e-d9ba9baac39e"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from customer import LINE, Customer, web
 
+from tests.emulator.customer import LINE, Customer, web
 from voice_provider.emulator import API_KEY
 from voice_provider.emulator.process import EmulatorError
 

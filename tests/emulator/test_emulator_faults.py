@@ -6,7 +6,8 @@ import time
 
 import httpx
 import pytest
-from customer import LINE, web
+
+from tests.emulator.customer import LINE, web
 
 
 @pytest.fixture

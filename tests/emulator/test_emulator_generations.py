@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from customer import LINE, PNG, Customer, web
+
+from tests.emulator.customer import LINE, PNG, Customer, web
 
 if TYPE_CHECKING:
     import httpx

@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from customer import LINE, Customer
+
+from tests.emulator.customer import LINE, Customer
 
 
 def test_ten_clones_an_hour_then_the_window_has_to_pass(customer, voice_emulator):

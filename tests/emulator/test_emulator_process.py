@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from customer import LINE, Customer, web
 
+from tests.emulator.customer import LINE, Customer, web
 from voice_provider.emulator import API_KEY
 from voice_provider.emulator.process import EmulatorError, EmulatorProcess
 

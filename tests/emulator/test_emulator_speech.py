@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from customer import LINE, Customer, web
+
+from tests.emulator.customer import LINE, Customer, web
 
 if TYPE_CHECKING:
     import httpx

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from customer import LINE, Customer, web
 
+from tests.emulator.customer import LINE, Customer, web
 from voice_provider.emulator import API_KEY
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from customer import LINE, PNG, Customer
+
+from tests.emulator.customer import LINE, PNG, Customer
 
 
 def test_a_voice_is_cloned_from_an_asset_and_speaks_at_once(customer, sample, voice_emulator):

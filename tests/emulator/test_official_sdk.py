@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from customer import LINE, web
 from sync import AsyncSync, Sync
 from sync.common import Audio, GenerationOptions, GenerationSegment, SegmentAudioInput, Video
 from sync.common.errors import BadRequestError, NotFoundError, UnauthorizedError
 from sync.core.api_error import ApiError
+
+from tests.emulator.customer import LINE, web
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Measures a lip-synced video from the outside, by its pixels and its sound; shares nothing with the engine.
 
-The mouth's opening is the number of dark pixels in the lower middle of the face, frame by frame. It is compared with the
-loudness of the speech: the root mean square of 40 ms around the middle of each frame, in decibels above a floor 30 dB below
-the loudest frames (what is quieter counts as silence). "Smoothed" is that after a Gaussian of one frame.
+The mouth's opening is the number of dark pixels in the lower middle of the face, frame by frame. It is compared with
+the loudness of the speech: the root mean square of 40 ms around the middle of each frame, in decibels above a floor
+30 dB below the loudest frames (what is quieter counts as silence). "Smoothed" is that after a Gaussian of one frame.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _gaps(frames: Any) -> list[float]:
             box = max(found, key=lambda b: b[2]) if len(found) else box
         assert box is not None, "no face in the first frame"
         x, y, size, _ = box
-        part = gray[y + int(0.62 * size) : y + int(1.08 * size), x + int(0.3 * size) : x + int(0.7 * size)]
+        # no wider: beside the chin there may be dark hair
+        part = gray[y + int(0.62 * size) : y + int(1.03 * size), x + int(0.35 * size) : x + int(0.65 * size)]
         gaps.append(float((part < 0.40 * np.median(part)).sum()))
     return gaps
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from voice_provider.emulator.engine import voice
-from voice_provider.emulator.engine.media import AAC_RATE, Samples, VideoWriter, read_audio, encode_speech, writing
+from voice_provider.emulator.engine.media import AAC_RATE, Samples, VideoWriter, encode_speech, read_audio, writing
 from voice_provider.emulator.engine.mouth import openings
 from voice_provider.emulator.engine.pitch import RATE
 from voice_provider.emulator.engine.presenter import PRESENTERS, background, draw_frame

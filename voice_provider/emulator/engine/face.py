@@ -19,6 +19,7 @@ FACE_EVERY = 3  # the face is searched in every third frame
 SEARCH_SIZE = 360  # pixels of the shorter side in which a face is searched
 PATCH = 200  # the face box is scaled to this width before the mouth is searched
 MAX_LOST = 1.0  # seconds that a lost face keeps its last place
+STRIDE = 1.5  # face widths within which a speaker who was lost is found again
 
 
 @dataclass
@@ -55,6 +56,7 @@ class FaceFinder:
         self._clahe = cv2.createCLAHE(3, (8, 8))
         self._speaker = speaker
         self._last: Floats | None = None
+        self._place: Floats | None = None  # middle of the face when it was last seen
 
     def __call__(self, gray: npt.NDArray[np.uint8], scale: float) -> Floats | None:
         """Return x, y, size, size of the face in pixels of ``gray``, or ``None``.
@@ -65,6 +67,8 @@ class FaceFinder:
         if box is None:
             box = self._search(gray, scale)
         self._last = box
+        if box is not None:
+            self._place = box[:2] + box[2] / 2
         return box
 
     def _search(self, gray: npt.NDArray[np.uint8], scale: float) -> Floats | None:
@@ -73,11 +77,17 @@ class FaceFinder:
             hits = [cascade.detectMultiScale(image, step, neighbours, minSize=(40, 40)) for cascade in self._cascades]
             found = [np.asarray(box, np.float64) for boxes in hits for box in boxes]
             if found and self._speaker is not None:
-                point = np.array(self._speaker) * scale
-                return min(found, key=lambda box: float(np.linalg.norm(box[:2] + box[2] / 2 - point)))
+                return self._nearest(found, scale)
             if found:
                 return max(found, key=lambda box: float(box[2]))
         return None
+
+    def _nearest(self, found: list[Floats], scale: float) -> Floats | None:
+        """Return the speaker, and not the neighbour of a speaker who looks away for a moment."""
+        place = np.array(self._speaker) * scale if self._place is None else self._place
+        distances = [float(np.linalg.norm(box[:2] + box[2] / 2 - place)) for box in found]
+        best = int(np.argmin(distances))
+        return None if self._place is not None and distances[best] > STRIDE * found[best][2] else found[best]
 
     def _near(self, gray: npt.NDArray[np.uint8], last: Floats) -> Floats | None:
         x, y, width, _ = last
@@ -88,7 +98,7 @@ class FaceFinder:
         if not len(found):
             return None
         best = min(found, key=lambda box: abs(box[2] - width))
-        return np.asarray(best, np.float64) + np.array([left, top, 0.0, 0.0])
+        return np.asarray(np.add(best, (left, top, 0, 0)), np.float64)
 
 
 def find_mouth(image: Picture, box: Floats) -> Mouth:

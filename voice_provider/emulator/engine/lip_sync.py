@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +19,7 @@ from voice_provider.emulator.engine.media import (
     VideoWriter,
     decoding,
     frame_rate,
+    pictures_in,
     read_audio,
     read_picture,
     upright,
@@ -28,9 +27,13 @@ from voice_provider.emulator.engine.media import (
 )
 from voice_provider.emulator.engine.mouth import open_mouth, openings
 from voice_provider.emulator.engine.sniff import sniff
-from voice_provider.emulator.engine.timeline import check_segments, output_seconds, source_time
+from voice_provider.emulator.engine.timeline import check_segments, check_sync_mode, output_seconds, source_time
 
-BLOCK = 48  # frames decoded at once where the video plays backwards
+if TYPE_CHECKING:
+    from fractions import Fraction
+    from pathlib import Path
+
+BLOCK, BLOCK_PIXELS = 48, 48 * 1280 * 720  # most frames, and most pixels, kept where the video plays backwards
 TRACK_SHARE = 0.45  # of the work, for the progress
 Progress = Callable[[float], None]
 
@@ -62,11 +65,13 @@ def lip_sync(
 ) -> LipSyncResult:
     """Write the video; see ``Engine.lip_sync``.
 
-    :raises EngineError: ``no_face`` before the output is opened; ``not_media``, ``no_audio``, ``bad_segments``, ``bad_input``
+    :raises EngineError: ``no_face``, ``not_media``, ``no_audio``, ``bad_segments``, ``bad_input``; each of them before
+        the output is opened
     """
     report = progress or (lambda _: None)
     if (audio is None) == (not segments):
         raise EngineError("bad_input", "Give exactly one of audio and segments.")
+    check_sync_mode(sync_mode)
     source = _Still(visual) if sniff(visual)[0] == "image" else _Video(visual)
     said = read_audio(audio, AAC_RATE) if audio is not None else None
     if said is not None and not said.size:
@@ -79,7 +84,7 @@ def lip_sync(
             "front, well lit and at least 60 pixels wide.",
         )
     fps = float(source.rate)
-    length = float(seen.times[-1]) + 1 / fps
+    length = source.seconds(seen, said, segments)
     plan = (
         _whole(said, length, seen, fps, sync_mode) if said is not None else _parts(visual, segments, length, seen, fps)
     )
@@ -112,6 +117,12 @@ def _parts(visual: Path, segments: Sequence[Segment], length: float, seen: Track
         heard = read_audio(segment.audio, AAC_RATE)
         start = round((segment.audio_start or 0) * AAC_RATE)
         end = heard.size if segment.audio_end is None else round(segment.audio_end * AAC_RATE)
+        if start >= heard.size:
+            raise EngineError(
+                "bad_segments",
+                f"Segment {segment.start:g}-{segment.end:g} s starts in its audio at {start / AAC_RATE:g} s, and "
+                f"{segment.audio.name} is {heard.size / AAC_RATE:.2f} s long. Let it start before.",
+            )
         sound[first:last] = _fit(heard[start:end], max(0, last - first))
         moved[round(segment.start * fps) : round(segment.end * fps)] = True
     return Plan(sound, _order(seen, fps, count, lambda time: time), moved)
@@ -160,12 +171,15 @@ def _draw(
 
 
 class _Still:
-    """A picture that is shown all the time."""
+    """A picture that is shown for as long as there is something to say."""
 
     rate = STILL_FPS
 
     def __init__(self, path: Path) -> None:
         self._picture = read_picture(path)
+
+    def seconds(self, seen: Track, said: Samples | None, segments: Sequence[Segment]) -> float:  # noqa: ARG002
+        return max(segment.end for segment in segments) if said is None else said.size / AAC_RATE
 
     def track(self, speaker: tuple[float, float] | None, report: Progress) -> Track | None:
         report(1.0)
@@ -182,41 +196,51 @@ class _Video:
     def __init__(self, path: Path) -> None:
         self._path = path
         with decoding(path) as container:
-            if not container.streams.video:
+            stream = pictures_in(container)
+            if stream is None:
                 raise EngineError("bad_input", f"{path.name} has no pictures. Give a video or an image.")
-            stream = container.streams.video[0]
+            self._block = min(BLOCK, max(2, BLOCK_PIXELS // (stream.width * stream.height)))
             self.rate: Fraction = frame_rate(stream)
             self._seconds = container.duration / 1_000_000 if container.duration else None
+
+    def seconds(self, seen: Track, said: Samples | None, segments: Sequence[Segment]) -> float:  # noqa: ARG002
+        return float(seen.times[-1]) + 1 / float(self.rate)
 
     def track(self, speaker: tuple[float, float] | None, report: Progress) -> Track | None:
         return track(self._all(report), speaker)
 
     def _all(self, report: Progress) -> Iterator[tuple[float, Picture]]:
         with decoding(self._path) as container:
-            stream = container.streams.video[0]
+            stream = pictures_in(container)
             stream.thread_type = "AUTO"
+            first, latest = None, 0.0
             for frame in container.decode(stream):
-                time = float(frame.pts * stream.time_base)
-                report(min(1.0, time / self._seconds) if self._seconds else 0.0)
-                yield time, upright(frame)
+                if frame.pts is None:  # a frame without a moment of its own is never shown
+                    continue
+                first = frame.pts if first is None else first
+                latest = max(latest, float((frame.pts - first) * stream.time_base))
+                report(min(1.0, latest / self._seconds) if self._seconds else 0.0)
+                yield latest, upright(frame)
 
     def frames(self, times: npt.NDArray[np.float64], order: npt.NDArray[np.intp]) -> Iterator[Picture]:
         """Yield pictures in the given order; where it runs backwards, blocks are decoded forwards and kept."""
         with decoding(self._path) as container:
-            stream: Any = container.streams.video[0]
+            stream = pictures_in(container)
             stream.thread_type = "AUTO"
             block: dict[int, Any] = {}
             decoder, at, start = container.decode(stream), -1, None
             for number, index in enumerate(order):
                 if index not in block:
-                    ahead = order[number : number + BLOCK]
+                    ahead = order[number : number + self._block]
                     backwards = len(ahead) > 1 and ahead[1] < index == ahead.max()
-                    first = max(0, index - BLOCK + 1) if backwards and ahead[1] >= index - 2 else index
+                    first = max(0, index - self._block + 1) if backwards and ahead[1] >= index - 2 else index
                     if first <= at:
                         container.seek((start or 0) + round(times[first] / stream.time_base), stream=stream)
                         decoder, at = container.decode(stream), -1
                     block = {}
                     for frame in decoder:
+                        if frame.pts is None:
+                            continue
                         start = frame.pts if start is None else start
                         at = int(np.argmin(np.abs(times - float((frame.pts - start) * stream.time_base))))
                         if at >= first:

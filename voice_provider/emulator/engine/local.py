@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from voice_provider.emulator.engine import MIN_SAMPLE_SECONDS, EngineError
+from voice_provider.emulator.engine import MIN_SAMPLE_SECONDS, EngineError, media, voice
 from voice_provider.emulator.engine import lip_sync as lips
-from voice_provider.emulator.engine import media, voice
 from voice_provider.emulator.engine.pitch import RATE
 from voice_provider.emulator.engine.profile import VoiceProfile
 
@@ -68,7 +67,7 @@ class LocalEngine:
         sync_mode: str = "bounce",
         temperature: float = 0.5,
         speaker: tuple[float, float] | None = None,
-        speaker_frame: int | None = None,  # noqa: ARG002  # the face is followed, so one place is enough
+        speaker_frame: int | None = None,  # noqa: ARG002  # the place is looked for from the first frame on
         progress: Callable[[float], None] | None = None,
     ) -> LipSyncResult:
         """Write the video."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_GAP = 0.36  # widest opening, as a share of the mouth's width
 RANGE = 28  # decibels between the loudest sound and a closed mouth
+BLOCK = 512  # frames whose sound is analysed at a time
+EDGE = 1.5  # pixels over which the inside of the mouth fades into the lips
 MIN_WIDTH = 8  # pixels; a smaller mouth is left alone
 
 
@@ -30,11 +32,13 @@ def openings(sound: Samples, rate: int, fps: float, count: int) -> tuple[Floats,
     padded = np.pad(sound, (width, width + int(rate / fps)))
     middles = ((np.arange(count) + 0.5) / fps * rate).astype(int) + width  # a frame is seen around its middle
     starts = np.minimum(middles - width // 2, len(padded) - width)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width)[starts] * np.hanning(width)
-    power = np.abs(np.fft.rfft(windows, axis=1)) ** 2
     frequency = np.fft.rfftfreq(width, 1 / rate)
-    low = power[:, (frequency > 100) & (frequency < 1000)].sum(1)
-    high = power[:, (frequency >= 1000) & (frequency < 4000)].sum(1)
+    lower, upper = (frequency > 100) & (frequency < 1000), (frequency >= 1000) & (frequency < 4000)
+    low, high = np.zeros(count), np.zeros(count)
+    for at in range(0, count, BLOCK):  # so that a long sound needs little memory
+        windows = np.lib.stride_tricks.sliding_window_view(padded, width)[starts[at : at + BLOCK]]
+        power = np.abs(np.fft.rfft(windows * np.hanning(width), axis=1)) ** 2
+        low[at : at + BLOCK], high[at : at + BLOCK] = power[:, lower].sum(1), power[:, upper].sum(1)
     level = 10 * np.log10(low + high + 1e-9)
     floor = max(float(np.percentile(level, 95)) - RANGE, -35)  # quieter than this is silence
     opening = np.clip((level - floor) / RANGE, 0, 1) ** 1.2
@@ -72,6 +76,8 @@ def open_mouth(image: Picture, mouth: Mouth, opening: float, rounding: float = 0
     jaw = (target - mouth.gap) * np.exp(-2.6 * u * u)
     mix, fade = np.clip(depth / 0.3, 0, 1), np.clip(1 - depth / 1.1, 0, 1)
     shift = np.where(depth >= 0, ((new - old) * (1 - mix) + jaw * mix) * fade * fade * (3 - 2 * fade), 0)
+    # a little above its edge, too, so that what was there does not shine through where the inside is blended in
+    shift = np.where((depth < 0) & (depth > -EDGE / width) & (below > old), below - old, shift)
     squeeze = 0.16 * rounding * opening * np.exp(-((u / 0.6) ** 2) - ((below - 0.1) / 0.45) ** 2) * u
     map_x = np.arange(x1 - x0, dtype=np.float32)[None] + (squeeze * axis[0] + shift * axis[1]) * width
     map_y = np.arange(y1 - y0, dtype=np.float32)[:, None] + (squeeze * axis[1] - shift * axis[0]) * width
@@ -80,7 +86,7 @@ def open_mouth(image: Picture, mouth: Mouth, opening: float, rounding: float = 0
     )
 
     # the inside of the mouth, blended over the parted lips
-    edge = width / 1.5
+    edge = width / EDGE
     hole = np.clip(below * edge + 0.5, 0, 1) * np.clip((new - below) * edge + 0.5, 0, 1) * (column > 0)
     if hole.any():
         inner = _inside(u, below, new, half, _brightness(patch), width, 1 - mouth.teeth)

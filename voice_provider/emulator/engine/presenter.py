@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, pi, sin
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from voice_provider.emulator.engine.media import Picture
+if TYPE_CHECKING:
+    from voice_provider.emulator.engine.media import Picture
 
 Colour = tuple[int, int, int]  # red, green, blue
 Points = npt.NDArray[np.float64]
@@ -71,14 +73,14 @@ class _Pen:
     def __init__(self, image: Picture, x: float, y: float, scale: float) -> None:
         self.image, self.x, self.y, self.scale = image, x, y, scale
 
-    def _fixed(self, points: Points) -> Points:
-        points = np.asarray(points, float) * self.scale + (self.x, self.y)
-        return np.round(points * (1 << _SHIFT)).astype(np.int32)
+    def _fixed(self, points: npt.ArrayLike) -> npt.NDArray[np.int32]:
+        placed = np.asarray(points, float) * self.scale + (self.x, self.y)
+        return np.round(placed * (1 << _SHIFT)).astype(np.int32)
 
-    def polygon(self, points: Points, colour: Colour) -> None:
+    def polygon(self, points: npt.ArrayLike, colour: Colour) -> None:
         cv2.fillPoly(self.image, [self._fixed(points)], colour, cv2.LINE_AA, _SHIFT)
 
-    def line(self, points: Points, colour: Colour, width: float) -> None:
+    def line(self, points: npt.ArrayLike, colour: Colour, width: float) -> None:
         width = max(1, round(width * self.scale))
         cv2.polylines(self.image, [self._fixed(points)], False, colour, width, cv2.LINE_AA, _SHIFT)
 
@@ -148,7 +150,7 @@ def _mouth(pen: _Pen, who: Presenter, opening: float) -> None:
         pen.polygon(np.concatenate([seam, inner[::-1]]), (74, 26, 30))
         if drop > 20:
             pen.ellipse(0, y + 4 + drop * 0.8, half * 0.42, drop * 0.2, (160, 72, 78))
-        teeth = np.minimum(inner, seam + (0, min(10, drop * 0.4)))
+        teeth = np.minimum(inner, np.add(seam, (0, min(10, drop * 0.4))))
         pen.polygon(np.concatenate([seam[4:-4], teeth[4:-4][::-1]]), (240, 238, 232))
     pen.polygon(np.concatenate([upper, seam[::-1]]), _shade(who.lips, 0.92))
     pen.line(seam, _shade(who.lips, 0.55), 4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ FFT = 1200
 BINS = FFT // 2 + 1
 FREQUENCIES = np.arange(BINS) * RATE / FFT
 LEVEL = np.s_[5:200]  # bins that define the overall level: 100 Hz to 4 kHz
+LOUD = np.s_[4:160]  # bins whose loudest one says how loud a frame is
 MAX_COLOUR = 2.3  # largest correction of the average colour, in nepers (20 dB)
 KINDS, ROUNDS, SHRINK = 20, 4, 8.0  # kinds of sound, matching rounds, weight of the average colour
 MIN_VOICED = 40  # frames of 12.5 ms with a clear pitch
@@ -57,10 +59,11 @@ class VoiceProfile:
         try:
             with np.load(path, allow_pickle=False) as data:
                 read: dict[str, Any] = {item.name: data[item.name] for item in fields(cls)}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, BadZipFile) as error:
             message = f"{path.name} is not a voice of the local engine. Learn the voice again."
             raise EngineError("bad_input", message) from error
-        return cls(**{name: value if value.ndim else float(value) for name, value in read.items()})
+        numbers: dict[str, Any] = {name: value if value.ndim else float(value) for name, value in read.items()}
+        return cls(**numbers)
 
     @classmethod
     def shaped(cls, pitch: float, spread: float, warp: float, tilt: float = 0.0) -> VoiceProfile:
@@ -121,7 +124,7 @@ def analyse(samples: npt.NDArray[np.floating]) -> Analysis:
     step = len(voiced) // MAX_FRAMES + 1
     chosen = voiced[::step]
     spectra = np.log(np.abs(np.fft.rfft(frames[chosen] * window, axis=1)) + 1e-6)
-    energy = spectra[:, 4:160].max(1) if len(chosen) else np.zeros(0)
+    energy = spectra[:, LOUD].max(1) if len(chosen) else np.zeros(0)
     clear = energy > np.percentile(energy, 25) if len(chosen) else np.zeros(0, bool)
     if clear.sum() * step < MIN_VOICED or level < 1e-4:
         raise EngineError(

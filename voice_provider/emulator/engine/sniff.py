@@ -91,6 +91,27 @@ def iso_facts(path: Path) -> IsoFacts:
     return facts
 
 
+def missing_bytes(path: Path) -> int:
+    """Return how much an MP4 or MOV file is shorter than its boxes say; 0 for every other file.
+
+    FFmpeg decodes a file whose header comes first, and whose end is missing, without a word about it.
+    """
+    size, start = path.stat().st_size, 0
+    with path.open("rb") as file:
+        if file.read(8)[4:] not in ISO_STARTS:
+            return 0
+        while start + 8 <= size:
+            file.seek(start)
+            header = file.read(16)
+            length = struct.unpack_from(">I", header)[0]
+            if length == 1 and len(header) == 16:
+                length = struct.unpack_from(">Q", header, 8)[0]
+            if length < 8:  # 0: the last box, as long as the file; else not a box at all
+                return 0
+            start += length
+    return max(0, start - size)
+
+
 def _read_boxes(file: BinaryIO, start: int, end: int, facts: IsoFacts) -> None:
     for kind, body, stop in _boxes(file, start, end):
         if kind in {b"moov", b"trak", b"mdia"}:

@@ -29,6 +29,15 @@ SYNC_MODES = ("bounce", "loop", "cut_off", "silence", "remap")
 SLACK = 0.25  # seconds a segment may end after the video: containers round their lengths
 
 
+def check_sync_mode(mode: str) -> None:
+    """Refuse an unknown mode.
+
+    :raises EngineError: ``bad_input``
+    """
+    if mode not in SYNC_MODES:
+        raise EngineError("bad_input", f"Unknown sync_mode {mode!r}. Use one of {', '.join(SYNC_MODES)}.")
+
+
 def output_seconds(video: float, audio: float, mode: str) -> float:
     """Return the length of the result.
 
@@ -37,8 +46,7 @@ def output_seconds(video: float, audio: float, mode: str) -> float:
     :param mode: one of ``SYNC_MODES``
     :raises EngineError: ``bad_input``, for an unknown mode
     """
-    if mode not in SYNC_MODES:
-        raise EngineError("bad_input", f"Unknown sync_mode {mode!r}. Use one of {', '.join(SYNC_MODES)}.")
+    check_sync_mode(mode)
     if mode == "cut_off":
         return min(video, audio)
     return max(video, audio) if mode == "silence" else audio

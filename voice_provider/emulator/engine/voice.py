@@ -18,6 +18,7 @@ from hibari import Hibari, dsp
 from voice_provider.emulator.engine import EngineError
 from voice_provider.emulator.engine.profile import (
     BINS,
+    LOUD,
     Analysis,
     VoiceProfile,
     analyse,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]
 LOUDNESS = 0.08  # root mean square of every voice
 PEAK = 0.98
-DRIFT = 0.03  # how far, in log pitch, the median of one sentence may be from the median of the voice
+DRIFT = 0.01  # how far, in log pitch, the median of one sentence may be from the median of the voice
 MAX_PHONEMES = 400  # what the model is given at once
 FULL_SIMILARITY = 0.75  # the services' default goes the whole way
 BUILTIN = {
@@ -181,7 +182,11 @@ def _reshape(parts: list[Samples], voice: VoiceProfile) -> list[Samples]:
     heard, voiced = base().analysis, predicted > 40
     spread = np.clip(voice.spread / heard.spread, 0.5, 1.5)
     log_pitch = np.log(np.maximum(predicted, 40))
-    middle = float(np.median(log_pitch[voiced])) if voiced.any() else heard.log_pitch
+    energy = harmonic[LOUD].max(0)
+    clear = (
+        voiced & (energy > np.percentile(energy[voiced], 25)) if voiced.any() else voiced
+    )  # those ``analyse`` counts
+    middle = float(np.median(log_pitch[clear])) if clear.any() else heard.log_pitch
     stray = middle - heard.log_pitch
     log_pitch = (log_pitch - heard.log_pitch - stray + np.clip(stray, -DRIFT, DRIFT)) * spread + voice.log_pitch
     pitch = np.clip(np.where(voiced, np.exp(log_pitch), 0), 0, 600)

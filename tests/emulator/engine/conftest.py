@@ -1,0 +1,79 @@
+"""The local engine's own: the demo's clips, a voice learnt from them, a line in it, and a video that says it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.emulator.engine.footage import footage
+from tests.emulator.engine.measure import RATE, sound_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from voice_provider.emulator.engine import Engine
+
+LINE = "Hello there. This line is spoken by a voice that was learned, only a moment ago."
+
+
+@pytest.fixture(scope="session")
+def local() -> Engine:
+    pytest.importorskip("hibari")
+    from voice_provider.emulator.engine import load
+
+    return load("local")
+
+
+@pytest.fixture(scope="session")
+def clips(local: Engine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    from voice_provider.emulator.engine.clips import make_demo_clips
+
+    return make_demo_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def learnt(local: Engine, clips: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was learnt of the voice in the demo's sample."""
+    path = tmp_path_factory.mktemp("voice") / "profile"
+    local.learn_voice([clips[0]], path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def line(local: Engine, learnt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("line") / "line.mp3"
+    local.speak(LINE, path, voice=learnt)
+    return path
+
+
+@pytest.fixture(scope="session")
+def synced(local: Engine, clips: tuple[Path, Path], line: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("synced") / "synced.mp4"
+    local.lip_sync(clips[1], path, audio=line)
+    return path
+
+
+@pytest.fixture(scope="session")
+def say(line: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Path]:
+    """Make a recording of so many seconds of speech, without a pause at its beginning or end."""
+    folder = tmp_path_factory.mktemp("said")
+
+    def make(seconds: float) -> Path:
+        from voice_provider.emulator.engine.media import encode_speech
+
+        path = folder / f"{seconds:g}.wav"
+        spoken = sound_of(line)
+        spoken = spoken[np.abs(spoken) > 0.02]  # speech without its pauses
+        encode_speech([np.resize(spoken, round(seconds * RATE)).astype(np.float32)], RATE, path, "wav", 16_000)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def face(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a numbered, listening presenter, with a tone."""
+    return footage(tmp_path_factory.mktemp("face") / "face.mp4", tone="mono")
