@@ -28,6 +28,7 @@ import pytest  # noqa: E402
 from voice_provider.emulator import API_KEY  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
+from voice_provider.jobs import lifecycle  # noqa: E402
 from voice_provider.operators import base as operators_base  # noqa: E402
 from voice_provider.triggers import job as triggers_job  # noqa: E402
 
@@ -65,6 +66,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
+    monkeypatch.setattr(lifecycle, "CONFIRM_AFTER", 0.05)
 
 
 class MemoryStore(dict[str, Any]):

@@ -31,14 +31,24 @@ def browser_url(location: str) -> str | None:
     return None
 
 
+def _page(operator: BaseOperator) -> str:
+    page = getattr(operator, "job_page", None) or ""
+    return browser_url(page) or "" if page.startswith(("http://", "https://")) else ""
+
+
 class ResultLink(BaseOperatorLink):
-    """The kept result; before it is there, the place where it will be."""
+    """The kept result; before it is there, the place where it will be.
+
+    Airflow's UI shows links to the web only, so for a local file it is the job's page, where the service has one that
+    plays the result.
+    """
 
     name = "Result"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         """Return the address of what the task keeps."""
-        return browser_url(getattr(operator, "result_location", None) or "") or ""
+        place = browser_url(getattr(operator, "result_location", None) or "") or ""
+        return place if place.startswith("https://") else _page(operator) or place
 
 
 class JobLink(BaseOperatorLink):
@@ -48,5 +58,4 @@ class JobLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         """Return the address of the job's page."""
-        page = getattr(operator, "job_page", None) or ""
-        return browser_url(page) or "" if page.startswith(("http://", "https://")) else ""
+        return _page(operator)

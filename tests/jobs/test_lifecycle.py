@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import MemoryStore, Task
-from voice_provider.exceptions import OutcomeUnknownError, ServiceUnavailableError, SlotLimitError
+from tests.conftest import MemoryStore, Task, write_wav
+from voice_provider.exceptions import (
+    InvalidInputError,
+    JobTimeoutError,
+    OutcomeUnknownError,
+    ServiceUnavailableError,
+    SlotLimitError,
+)
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from voice_provider.emulator.process import EmulatorHandle
 
@@ -254,3 +260,118 @@ def test_the_record_holds_no_key_no_script_and_no_link(
     assert emulator.api_key not in stored.replace("sync_labs", "")
     assert "Hello there" not in stored
     assert "http" not in stored.replace("pageUrl", "").replace(task.record["job"].get("page_url", "-"), "")
+
+
+def test_a_retry_collects_the_paid_job_although_its_inputs_are_gone(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, sample: Path
+) -> None:
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        task.run(operators["lip_sync"](timeout=0.1))
+    sample.unlink()
+    emulator.advance(61)
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+    assert emulator.state()["assets"] == 0
+    task.clear()
+    with pytest.raises(InvalidInputError, match="does not exist"):  # a new order needs them
+        task.run(operators["lip_sync"]())
+
+
+def test_a_new_key_of_the_same_account_finds_its_jobs(
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+) -> None:
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        task.run(operators["lip_sync"](timeout=0.1))
+    emulator.add_account("rotated-key", "main")
+    set_connection(password="rotated-key")
+    emulator.advance(61)
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_a_clone_at_another_account_is_not_made_a_second_time_unasked(
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+) -> None:
+    task.run(operators["clone"]())
+    emulator.add_account("another-key", "other")
+    set_connection(password="another-key")
+    with pytest.raises(OutcomeUnknownError, match="another account"):
+        task.run(operators["clone"]())
+    assert emulator.state()["voices"] == {"main": 1}
+
+
+def test_a_manifest_whose_file_was_overwritten_is_not_used(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, video: Path, tmp_path: Path
+) -> None:
+    speech = task.run(operators["speech"]())
+    Path(speech["uri"]).write_bytes(write_wav(tmp_path / "other.wav").read_bytes())
+    operator = LipSyncOperator(task_id="t", video=str(video), audio=speech, output=str(tmp_path / "o.mp4"))
+    with pytest.raises(InvalidInputError, match=r"hash is another one.*folder as output"):
+        task.run(operator)
+    assert paid(emulator, "lip_sync") == 0
+
+
+def test_clearing_a_task_that_handed_its_job_over_is_a_new_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.settings(job_seconds=60)
+    first = task.run(operators["lip_sync"](wait_for_completion=False))
+    assert task.run(operators["lip_sync"](wait_for_completion=False))["job_id"] == first["job_id"]
+    task.clear()
+    assert task.run(operators["lip_sync"](wait_for_completion=False))["job_id"] != first["job_id"]
+    assert paid(emulator, "lip_sync") == 2
+
+
+def test_an_order_is_repeated_with_the_very_body_that_was_sent(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("drop_after", path="/v2/generate", method="POST", times=None)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["lip_sync"]())
+    record = task.record
+    record["uploads"] = {}  # what is left when the uploads were forgotten
+    task.store.set("voice_job", record)
+    emulator.clear_faults()
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_one_wrong_not_found_does_not_end_a_paid_job(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        task.run(operators["lip_sync"](timeout=0.1))
+    emulator.advance(61)
+    emulator.fault("status", path="/v2/generate/*", status=404, times=1)
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_an_ephemeral_clone_that_fails_for_good_gives_its_slot_back(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("drop_after", path="/v2/voices", method="POST")
+    emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5)
+    assert task.ti.try_number > task.ti.max_tries, "this try is the last one"
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["clone"]())
+    assert emulator.state()["voices"].get("main", 0) == 0
+    assert paid(emulator, "clone") == 1
+
+
+def test_a_link_to_speech_that_has_expired_for_good_is_said_to_be_so(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/speech/*", status=403, body="<Error/>", times=None)
+    with pytest.raises(OutcomeUnknownError, match=r"link to its result has expired.*on_clear='resubmit'"):
+        task.run(operators["speech"]())
+    assert paid(emulator, "speech") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -313,9 +314,40 @@ def test_deleting_twice_is_a_success_that_says_so(task: Task, emulator: Emulator
 
 
 def test_an_id_that_would_change_the_path_is_refused(task: Task, emulator: EmulatorHandle) -> None:
-    result = task.run(DeleteVoiceOperator(task_id="t", voice="../assets/1"))
-    assert result == {"deleted": []}
+    refused(task, emulator, DeleteVoiceOperator(task_id="t", voice="../assets/1"), InvalidInputError, "not an id")
     assert emulator.requests() == []
+
+
+@pytest.mark.parametrize("rendered", ["{'service': 'sync_labs', 'voice_id': 'x'}", "['x']"])
+def test_a_teardown_is_no_success_when_a_template_turned_its_ids_into_text(
+    rendered: str, task: Task, emulator: EmulatorHandle
+) -> None:
+    operator = DeleteVoiceOperator(task_id="t", voice=rendered)
+    refused(task, emulator, operator, InvalidInputError, r"turned into text\. Pass the other task's \.output")
+
+
+def test_an_interval_may_be_written_in_every_form_of_airflow() -> None:
+    for value in (5, 5.0, "5", timedelta(seconds=5)):
+        assert TTSOperator(task_id="t", text="x", voice_id="y", output="/z", poll_interval=value).poll_interval == 5
+
+
+@pytest.mark.parametrize("value", ["5s", 0, -1, float("nan")])
+def test_an_interval_that_cannot_be_waited_is_refused_when_the_dag_is_parsed(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"poll_interval|could not convert"):
+        TTSOperator(task_id="t", text="x", voice_id="y", output="/z", poll_interval=value)
+
+
+def test_what_nothing_was_rendered_to_is_not_spoken(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], lip_sync: Callable[..., Any]
+) -> None:
+    refused(task, emulator, speak(text="None"), InvalidInputError, "script is empty")
+    refused(task, emulator, lip_sync(audio="None"), InvalidInputError, "Nothing to say")
+    refused(task, emulator, UploadAssetOperator(task_id="t", file=None), InvalidInputError, "file is empty")
+
+
+def test_native_types_from_templates_are_texts(task: Task, emulator: EmulatorHandle, speak: Callable[..., Any]) -> None:
+    assert task.run(speak(text=2026))["bytes"] > 0
+    assert emulator.ledger("speech")[0]["units"] == 4
 
 
 def test_options_that_a_model_ignores_are_warned_of(

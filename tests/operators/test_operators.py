@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from voice_provider.exceptions import CapabilityError, JobTimeoutError
+from voice_provider.links import ResultLink
 from voice_provider.models import Capability
 from voice_provider.operators import base
 from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
@@ -241,9 +242,7 @@ class TestDeferred:
         event = asyncio.run(anext(deferred.value.trigger.run()))
         assert event.payload["status"] == "ended"
         resumed = lip_sync()  # another process: nothing of the first operator is left
-        result = resumed.resume_execution(
-            deferred.value.method_name, {**deferred.value.kwargs, "event": event.payload}, task.context
-        )
+        result = resumed.resume_execution(deferred.value.method_name, {"event": event.payload}, task.context)
         assert result["bytes"] > 0
         assert len(emulator.ledger("lip_sync")) == 1
         assert emulator.state()["assets"] == 0
@@ -270,10 +269,27 @@ class TestDeferred:
         self, emulator: EmulatorHandle, task: Task, lip_sync: Callable[..., LipSyncOperator]
     ) -> None:
         emulator.settings(job_seconds=60)
+        failed = {"error": "Trigger failure"}
         with pytest.raises(TaskDeferred):
             task.run(lip_sync())
+        for _ in range(base.MAX_REDEFERS):
+            with pytest.raises(TaskDeferred):
+                lip_sync().resume_execution("__fail__", failed, task.context)
         with pytest.raises(JobTimeoutError, match="collects it without paying again"):
-            lip_sync().execute_complete(task.context, None, deadline=9e9, redefers=base.MAX_REDEFERS + 1)
+            lip_sync().resume_execution("__fail__", failed, task.context)
+        with pytest.raises(TaskDeferred):  # a retry waits afresh
+            task.run(lip_sync())
+        assert len(emulator.ledger("lip_sync")) == 1
+
+    def test_a_trigger_that_fails_does_not_move_the_deadline(
+        self, emulator: EmulatorHandle, task: Task, lip_sync: Callable[..., LipSyncOperator]
+    ) -> None:
+        emulator.settings(job_seconds=60)
+        with pytest.raises(TaskDeferred) as first:
+            task.run(lip_sync())
+        with pytest.raises(TaskDeferred) as second:
+            lip_sync().resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+        assert second.value.trigger.deadline == first.value.trigger.deadline
 
     def test_a_timeout_leaves_the_job_to_the_next_try(
         self, emulator: EmulatorHandle, task: Task, lip_sync: Callable[..., LipSyncOperator]
@@ -301,7 +317,9 @@ class TestDeferred:
             task.run(operator)
         links = {link.name: link.get_link(operator, ti_key=None) for link in operator.operator_extra_links}
         assert links["Job at the service"].startswith(f"{emulator.url}/_emulator/jobs/")
-        assert links["Result"] == f"file://{tmp_path}/o.mp4"
+        assert links["Result"] == links["Job at the service"], "a browser does not open local files"
+        operator.result_location = "s3://bucket/o.mp4"
+        assert ResultLink().get_link(operator, ti_key=None).startswith("https://console.aws.amazon.com/")
 
 
 def test_deferrable_follows_airflows_own_setting(monkeypatch: pytest.MonkeyPatch) -> None:

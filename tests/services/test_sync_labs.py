@@ -11,7 +11,6 @@ from tests.services.flows import answer, drive
 from voice_provider.exceptions import (
     CapabilityError,
     InvalidInputError,
-    NotFoundError,
     RateLimitedError,
     ServiceUnavailableError,
 )
@@ -206,7 +205,7 @@ def test_an_id_that_would_change_the_path_is_refused_before_anything_is_sent(
     else:
         more = {"download_asset": (Sink(),), "update_asset": ({},)}.get(call, ())
         flow = getattr(service, call)(odd, *more)
-    with pytest.raises(NotFoundError, match=r"is not an id of sync\. labs\. Pass the id that the service returned"):
+    with pytest.raises(InvalidInputError, match=r"is not an id of sync\. labs\. Pass the id that the service returned"):
         next(flow)
 
 

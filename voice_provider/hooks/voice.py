@@ -267,7 +267,9 @@ class VoiceHook(BaseHook):
         if media.startswith(("http://", "https://")):
             return Input(url=media)
         if is_location(media):
-            return StoredFile(media, self.settings.allowed_inputs)
+            file = StoredFile(media, self.settings.allowed_inputs)
+            file.seconds()  # raises for one that is cut short
+            return file
         raise InvalidInputError(
             f"The media input '{media[:200]}' is no storage location (absolute path or URI), no URL and no asset id of "
             f"{self.service.label}."
@@ -396,6 +398,8 @@ class VoiceHook(BaseHook):
         with output.receive() as sink:
             self.run(download(job.url, sink))
             kept = sink.keep(job.seconds)
+        if not kept.uri.lower().endswith(f".{kept.info.format.extension}"):
+            self.log.warning("%s holds %s, whatever its name says.", kept.uri, kept.info.format.media_type)
         return Manifest(
             service=job.service,
             kind=job.kind,

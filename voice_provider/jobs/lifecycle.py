@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import pendulum
 
 from voice_provider.exceptions import (
     JobFailedError,
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from voice_provider.jobs.orders import Order
 
 
+CONFIRM_AFTER = 2.0  # seconds until a "no such job" is believed: edges and deployments hiccup
+
+
 @dataclass
 class Lifecycle:
     """One job of one task instance.
@@ -60,10 +64,15 @@ class Lifecycle:
     log: Logger
     on_unknown_outcome: OnUnknownOutcome = "fail"
     on_clear: OnClear = "reattach"
+    _accepted: Job | None = field(default=None, init=False)
 
     def load(self) -> Record | None:
         """Read what is remembered."""
         return Record.load(self.store.get(RECORD_KEY))
+
+    def wait_until(self, record: Record, deadline: float, redefers: int = 0) -> Record:
+        """Remember how long this attempt waits, so that a wait that fails on the triggerer does not begin anew."""
+        return self._save(record, deadline=deadline, redefers=redefers)
 
     def _save(self, record: Record, **changes: object) -> Record:
         record = record.model_copy(update=changes)
@@ -122,14 +131,17 @@ class Lifecycle:
         return self._save(record)
 
     def _submit(self, order: Order, record: Record) -> Record:
-        inputs = []
-        for source in order.sources:
-            record, where = self._upload(source, record)
-            inputs.append(where)
-        record = self._save(record, posted_at=_now(), account=self.hook.settings.account)
+        inputs = list(record.inputs) if record.posted_at is not None else []
+        if not inputs:
+            for source in order.sources:
+                record, where = self._upload(source, record)
+                inputs.append(where)
+        record = self._save(record, posted_at=_now(), account=self.hook.settings.account, inputs=inputs)
         try:
             job = self.hook.run(order.submit(self.hook.service, inputs, record))
         except VoiceError as error:
+            if error.status == 409 and self.hook.service.is_keyed(order.kind):
+                raise  # the key is known there with another body: something was accepted, so nothing is forgotten
             if isinstance(error, ServiceUnavailableError) and error.sent:
                 if self.hook.service.is_keyed(order.kind):
                     raise  # a retry sends it again under the same key
@@ -150,6 +162,7 @@ class Lifecycle:
         # A result URL is remembered only where the service cannot be asked for it again: speech that was answered at
         # once.
         keep_url = job.kind == "speech" and not job.status
+        self._accepted = job
         return self._save(record, job=job if keep_url else job.model_copy(update={"url": None}))
 
     def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input]:
@@ -183,8 +196,6 @@ class Lifecycle:
 
     def _find(self, order: Order, record: Record) -> Record | None:
         """Look at the service for what became of an order whose answer was lost."""
-        if record.account != self.hook.settings.account:
-            return None
         found = self.hook.run(order.find(self.hook.service, record))
         if found is None:
             return None
@@ -193,10 +204,15 @@ class Lifecycle:
 
     def _resolve(self, order: Order, record: Record) -> Record:
         """An order may have been accepted: look for it, else repeat it where that is safe, else ask the author."""
+        same_account = record.account == self.hook.settings.account
+        if record.job is not None:  # under a new key of the same account the job is still there, and asking is free
+            with suppress(NotFoundError):
+                self.hook.get_job(record.job.kind, record.job.id, path=record.job.path)
+                return self._attach(self._save(record, account=self.hook.settings.account))
         found = self._find(order, record)
         if found is not None:
             return found
-        if order.is_settled_by_name(self.hook.service):
+        if same_account and order.is_settled_by_name(self.hook.service):
             return self._submit(order, record)
         return self._unknown(order, record, "an earlier try ended before the answer came")
 
@@ -215,16 +231,31 @@ class Lifecycle:
 
     # following a job
 
+    def is_running(self, record: Record) -> bool:
+        """Whether this try of the task can go on with a job that was ordered before, whatever became of its inputs."""
+        over = record.failed or record.finished or record.max_tries != self.scope.max_tries
+        return record.job is not None and not over
+
+    def hand_over(self, record: Record) -> Record:
+        """Remember that the rest is another task's: to clear this one afterwards is a new order."""
+        return self._save(record, finished=True)
+
     def refresh(self, record: Record) -> Job:
         """Ask after the record's job once.
 
         :raises OutcomeUnknownError: the service does not know the job
         """
+        accepted, self._accepted = self._accepted, None
+        if accepted is not None:
+            return accepted  # this very moment: some services do not find a job in its first second
         job = record.job
         assert job is not None  # noqa: S101  # begin() returned it
         if job.url and job.state.is_final:
             return job
         try:
+            with suppress(NotFoundError):
+                return self.hook.get_job(job.kind, job.id, path=job.path)
+            time.sleep(CONFIRM_AFTER)
             return self.hook.get_job(job.kind, job.id, path=job.path)
         except NotFoundError as error:
             raise OutcomeUnknownError(
@@ -232,6 +263,13 @@ class Lifecycle:
                 f"If it was "
                 "deleted there, clear the task with on_clear='resubmit' to order it again."
             ) from None
+
+    def watch(self, record: Record, job: Job, until: float, poll_interval: float) -> Job:
+        """Wait here until the job has ended or a time has come; see ``VoiceHook.watch``."""
+        try:
+            return self.hook.watch(job, until, poll_interval)
+        except NotFoundError:
+            return self.refresh(record)
 
     def fail(self, record: Record, job: Job) -> None:
         """Remember that the job failed, give back what was made for it, and raise its error."""
@@ -248,8 +286,14 @@ class Lifecycle:
         try:
             manifest = self.hook.keep(job, output, submitted_at=record.posted_at, **details)
         except ServiceUnavailableError as error:
-            if error.status is None or error.status >= 500 or record.job is None or record.job.url:
+            if error.status is None or error.status >= 500 or record.job is None:
                 raise
+            if record.job.url:  # speech that was answered at once: there is nothing to ask for another link
+                raise OutcomeUnknownError(
+                    f"{describe(job)} was ordered at {record.posted_at} and paid, but the link to its result has "
+                    "expired and sync. labs gives no other. Clear the task with on_clear='resubmit' to order it again; "
+                    "tts_mode 'jobs' on the connection avoids this."
+                ) from None
             self.log.info("The link to the result has expired; asking for a new one.")
             manifest = self.hook.keep(self.refresh(record), output, submitted_at=record.posted_at, **details)
         self.finish(record, manifest=manifest)
@@ -277,4 +321,4 @@ class Lifecycle:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return pendulum.now("UTC").isoformat(timespec="milliseconds")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from voice_provider.exceptions import NameTakenError
+from voice_provider.exceptions import InvalidInputError, NameTakenError
 from voice_provider.jobs.names import ManagedName, short_hash
 from voice_provider.jobs.record import Scope, fingerprint_of
 from voice_provider.models import Job, JobState
@@ -27,7 +27,13 @@ Source = Input | StoredFile
 def identity(media: Media, source: Source) -> str:
     """Return what identifies a media input: the hash of its bytes where they are known, else what the author wrote."""
     if isinstance(source, StoredFile):
-        return source.sha256()
+        digest = source.sha256()
+        if isinstance(media, dict) and media.get("sha256") not in (None, digest):
+            raise InvalidInputError(
+                f"{source.location} is not what the task before has kept: its hash is another one. Do two tasks write "
+                "it? Mapped tasks need a folder as output, which ends in '/'."
+            )
+        return digest
     if isinstance(media, dict) and media.get("sha256"):
         return str(media["sha256"])
     return source.asset_id or source.url or ""

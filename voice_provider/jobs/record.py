@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.models import Job, JobKind, Manifest
+from voice_provider.services.base import Input
 
 RECORD_KEY = "voice_job"  # renaming it would lose the jobs that are running when a deployment is upgraded
 
@@ -68,11 +69,14 @@ class Record(BaseModel):
     created_at: str
     name: str | None = None
     uploads: dict[str, str] = Field(default_factory=dict, description="sha256 of a file -> id of the asset it became")
+    inputs: list[Input] = Field(default_factory=list, description="what was sent; the same key needs the same body")
     posted_at: str | None = None
     job: Job | None = None
     failed: bool = False
     finished: bool = False
     manifest: Manifest | None = None
+    deadline: float = Field(default=0, description="of this attempt's wait, seconds since 1970")
+    redefers: int = Field(default=0, description="how often this attempt went back to waiting")
 
     def dump(self) -> dict[str, Any]:
         """Return plain JSON-ready values."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.exceptions import InvalidInputError, NotFoundError
+from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
 from voice_provider.jobs.names import short_hash
 from voice_provider.models import Capability
-from voice_provider.operators.base import VoiceOperator, run_key
+from voice_provider.operators.base import VoiceOperator, as_text, run_key
 from voice_provider.storage import StoredFile
 
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ class UploadAssetOperator(VoiceOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the file, and return what is needed to use it."""
         self.hook.service.require(Capability.HOSTS_ASSETS)
-        file = StoredFile(self.file, self.hook.settings.allowed_inputs)
+        if (location := as_text(self.file)) is None:
+            raise InvalidInputError("file is empty: pass a path or URI. Did the task that names it succeed?")
+        file = StoredFile(location, self.hook.settings.allowed_inputs)
         seconds = file.seconds()
         length = f", {seconds:.1f} s" if seconds else ""
         self.log.info("Uploading %s: %s, %s bytes%s.", file.location, file.media_type, f"{file.size:,}", length)
         mark = f"[vp:{self.hook.settings.namespace}:{short_hash(run_key(context), 8)}]"
-        asset = self.hook.upload_file(file, self.name or f"{file.name} {mark}")
+        asset = self.hook.upload_file(file, as_text(self.name) or f"{file.name} {mark}")
         self.log.info("Uploaded as asset %s.", asset.id)
         result = {
             "service": asset.service,
@@ -78,16 +80,22 @@ class DeleteAssetOperator(VoiceOperator):
         self.asset = asset
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """Delete what there is to delete."""
-        deleted = []
+        """Delete what there is to delete; one that cannot be deleted does not stop the rest."""
+        deleted: list[str] = []
+        failed: VoiceError | None = None
         for asset_id in ids_of(self.asset, "asset_id"):
             try:
                 self.hook.delete_asset(asset_id)
             except NotFoundError:
                 self.log.info("Asset %s is gone already.", asset_id)
+            except VoiceError as error:
+                self.log.warning("Asset %s could not be deleted: %s", asset_id, error)
+                failed = failed or error
             else:
                 self.log.info("Deleted asset %s.", asset_id)
                 deleted.append(asset_id)
+        if failed is not None:
+            raise failed
         if not deleted:
             self.log.info("Nothing had to be deleted.")
         return {"deleted": deleted}
@@ -98,10 +106,14 @@ def ids_of(value: Any, field: str) -> list[str]:
 
     :raises InvalidInputError: something that holds no id
     """
-    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
-        return []
-    if isinstance(value, str):
-        return [value.strip()]
+    if isinstance(value, str | int | None):
+        text = as_text(value)
+        if text is not None and text[0] in "[{(":
+            raise InvalidInputError(
+                f"'{text[:60]}' is a dict or a list that a template has turned into text. Pass the other task's "
+                ".output, or set render_template_as_native_obj=True on the DAG."
+            )
+        return [] if text is None else [text]
     if isinstance(value, dict):
         if not value.get(field):
             raise InvalidInputError(

@@ -42,10 +42,27 @@ def default_deferrable() -> bool:
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
+def as_text(value: Any) -> str | None:
+    """Read a text that a template or another task gave: nothing rendered is "None", and native types are no strings."""
+    text = "" if value is None else str(value).strip()
+    return None if text in ("", "None") else text
+
+
 def run_key(context: Context) -> str:
     """Return a short, stable name of the task instance: the same for every try."""
     ti = context["ti"]
     return hashlib.sha256(f"{ti.dag_id}\0{ti.run_id}\0{ti.task_id}\0{ti.map_index}".encode()).hexdigest()[:16]
+
+
+def seconds_of(value: float | timedelta, name: str, *, allow_zero: bool = False) -> float:
+    """Read a duration when the DAG is parsed: after the job is paid would be too late.
+
+    :raises ValueError: no number of seconds, or none that can be waited
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not (seconds > 0 or (allow_zero and seconds == 0)):
+        raise ValueError(f"{name} is {value!r}; give seconds or a timedelta{'' if allow_zero else ', more than 0'}.")
+    return seconds
 
 
 class VoiceOperator(BaseOperator):
@@ -70,14 +87,17 @@ class VoiceOperator(BaseOperator):
             self._hook = VoiceHook.for_connection(self.voice_conn_id)
         return self._hook
 
-    def read_script(self, text: str | None, text_uri: str | None) -> str:
+    def read_script(self, text: Any, text_uri: Any) -> str:
         """Return the script, from the argument or from storage; log its length and hash only.
 
         The two are separate arguments, so that a script typed into a form is never taken for a path and read.
         """
         if (text is None) == (text_uri is None):
             raise InvalidInputError("Give exactly one of text and text_uri.")
-        script = text.strip() if text is not None else read_text(str(text_uri), self.hook.settings.allowed_inputs)
+        if text_uri is not None:
+            script = read_text(str(text_uri).strip(), self.hook.settings.allowed_inputs)
+        else:
+            script = as_text(text) or ""
         digest = hashlib.sha256(script.encode()).hexdigest()[:12]
         self.log.info("The script has %d characters (sha256 %s…).", len(script), digest)
         return script
@@ -105,7 +125,7 @@ class JobOperator(VoiceOperator):
         *,
         deferrable: bool | None = None,
         wait_for_completion: bool = True,
-        poll_interval: float = 5,
+        poll_interval: float | timedelta = 5,
         timeout: float | timedelta = 3600,
         on_unknown_outcome: OnUnknownOutcome = "fail",
         on_clear: OnClear = "reattach",
@@ -118,8 +138,8 @@ class JobOperator(VoiceOperator):
             raise ValueError(f"on_clear is '{on_clear}'; use 'reattach' or 'resubmit'.")
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.wait_for_completion = wait_for_completion
-        self.poll_interval = poll_interval
-        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+        self.poll_interval = seconds_of(poll_interval, "poll_interval")
+        self.timeout = seconds_of(timeout, "timeout", allow_zero=True)
         self.on_unknown_outcome = on_unknown_outcome
         self.on_clear = on_clear
         self.result_location: str | None = None  # for the links
@@ -155,16 +175,22 @@ class JobOperator(VoiceOperator):
         if self.execution_timeout is not None:
             limits.append(self.execution_timeout.total_seconds())
         lifecycle = self._lifecycle(context)
-        record = lifecycle.begin(self.order(context))
-        return self._follow(context, lifecycle, record, deadline=time.time() + min(limits))
+        try:
+            order = self.order(context)
+        except InvalidInputError as error:
+            record = lifecycle.load()
+            if record is None or not lifecycle.is_running(record):
+                raise
+            self.log.warning("%s What was ordered before is collected all the same.", error)
+        else:
+            record = lifecycle.begin(order)
+        return self._follow(context, lifecycle, lifecycle.wait_until(record, time.time() + min(limits)))
 
-    def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, deadline: float = 0, redefers: int = 0
-    ) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger: ask after the job again, whatever the event says, and collect it or wait on."""
         if event and event.get("message"):
             self.log.info("Back from waiting: %s.", event["message"])
-        return self._resume(context, deadline=deadline or time.time() + self.timeout, redefers=redefers)
+        return self._resume(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the trigger, also when the trigger itself failed: a broken wait is no reason to burn a retry."""
@@ -172,31 +198,32 @@ class JobOperator(VoiceOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError as error:
             self.log.warning("Waiting on the triggerer failed (%s); asking after the job from here.", error)
-            return self._resume(context, deadline=time.time() + self.timeout, redefers=1)
+            return self._resume(context, failed=True)
 
-    def _resume(self, context: Context, *, deadline: float, redefers: int) -> dict[str, Any]:
+    def _resume(self, context: Context, *, failed: bool = False) -> dict[str, Any]:
         """Go on with what is remembered; the arguments were checked and the files hashed before."""
         lifecycle = self._lifecycle(context)
         record = lifecycle.load()
         if record is None or record.job is None:
             return self.execute(context)
-        return self._follow(context, lifecycle, record, deadline=deadline, redefers=redefers)
+        if failed:
+            record = lifecycle.wait_until(record, record.deadline, record.redefers + 1)
+        return self._follow(context, lifecycle, record)
 
-    def _follow(
-        self, context: Context, lifecycle: Lifecycle, record: Record, *, deadline: float, redefers: int = 0
-    ) -> dict[str, Any]:
+    def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
+        deadline = record.deadline
         if record.manifest is not None:
             return self._return_kept(record.manifest)
         job = self._job = lifecycle.refresh(record)
         self.job_page = job.page_url
         if not self.wait_for_completion and not job.state.is_final:
-            return self.ticket(record, job)
+            return self.ticket(lifecycle.hand_over(record), job)
         inline = min(deadline, time.time() + INLINE_WAIT) if self.deferrable else deadline
         if not job.state.is_final:
-            job = self._job = self.hook.watch(job, inline, self.poll_interval)
+            job = self._job = lifecycle.watch(record, job, inline, self.poll_interval)
         if not job.state.is_final:
-            if self.deferrable and time.time() < deadline and redefers <= MAX_REDEFERS:
-                self._wait_elsewhere(job, deadline, redefers)
+            if self.deferrable and time.time() < deadline and record.redefers <= MAX_REDEFERS:
+                self._wait_elsewhere(job, deadline)
             raise JobTimeoutError(
                 f"{describe(job)} is still {job.status or job.state} after {self.timeout:g} s of waiting. It "
                 f"goes on at "
@@ -206,7 +233,7 @@ class JobOperator(VoiceOperator):
             lifecycle.fail(record, job)
         return self.deliver(lifecycle, record, job, context)
 
-    def _wait_elsewhere(self, job: Job, deadline: float, redefers: int) -> None:
+    def _wait_elsewhere(self, job: Job, deadline: float) -> None:
         trigger = JobTrigger(
             voice_conn_id=self.voice_conn_id,
             kind=job.kind,
@@ -216,11 +243,7 @@ class JobOperator(VoiceOperator):
             deadline=deadline,
             first_poll=time.time() + max(DEFER_GRACE, job.retry_after or 0),
         )
-        self.defer(
-            trigger=trigger,
-            method_name="execute_complete",
-            kwargs={"deadline": deadline, "redefers": redefers},
-        )
+        self.defer(trigger=trigger, method_name="execute_complete")
 
     def _return_kept(self, manifest: Manifest) -> dict[str, Any]:
         self.result_location = manifest.uri
@@ -277,18 +300,29 @@ class ResultOperator(JobOperator):
         self.result_location = self.output_location.strip()
         return Output(self.result_location, name, self.hook.settings.allowed_outputs)
 
-    def check_place(self) -> None:
+    def check_place(self, context: Context) -> None:
         """Find out before anything is paid whether the result can be kept."""
         if not isinstance(self.output_location, str) or not is_location(self.output_location.strip()):
             raise InvalidInputError(
                 f"output is '{self.output_location}': give an absolute path or a URI such as s3://bucket/key.mp4."
             )
         self.place("check").check_writable()
+        mapped = context["ti"].map_index not in (None, -1)
+        if mapped and not self.output_location.strip().endswith("/"):
+            self.log.warning(
+                "This task is mapped and output is one file: unless it differs for each of them, they overwrite each "
+                "other's result. A folder (ending in '/') keeps them apart."
+            )
 
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
         """Add where the result is to be kept, and what its manifest says besides."""
         name = record.fingerprint[:16]
-        return {**super().ticket(record, job), "output": self.output_location, "name": name, "details": self.details()}
+        return {
+            **super().ticket(record, job),
+            "output": self.output_location.strip(),
+            "name": name,
+            "details": self.details(),
+        }
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Keep the result and return its manifest."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.exceptions import InvalidInputError, NotFoundError
+from voice_provider.exceptions import InvalidInputError, NotFoundError, PermanentVoiceError, VoiceError
 from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.orders import CloneOrder
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import JobOperator, VoiceOperator
+from voice_provider.operators.base import JobOperator, VoiceOperator, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +48,37 @@ class CloneVoiceOperator(JobOperator):
         self.sample: Any = sample  # what another task gives is there when the task runs
         self.ephemeral = ephemeral
 
+    @property
+    def _label(self) -> str:
+        return " ".join((as_text(self.name) or "").split())
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Clone the voice; a try that fails for good does not leave an ephemeral voice in its slot."""
+        try:
+            return super().execute(context)
+        except VoiceError as error:
+            ti = context["ti"]
+            if self.ephemeral and (isinstance(error, PermanentVoiceError) or ti.try_number > (ti.max_tries or 0)):
+                self._give_back(context)
+            raise
+
+    def _give_back(self, context: Context) -> None:
+        """Delete what may have been made: a teardown does not run behind a setup that has failed."""
+        record = self._lifecycle(context).load()
+        wanted = ManagedName.parse(record.name or "") if record is not None and record.posted_at else None
+        if wanted is None:
+            return
+        try:
+            for voice in self.hook.list_voices():
+                if wanted.is_same_voice(ManagedName.parse(voice.name)):
+                    self.hook.delete_voice(voice.id)
+                    self.log.info("Deleted voice %s again; its slot is free.", voice.id)
+        except VoiceError as error:
+            self.log.warning("A voice '%s' may have been left at the service: %s", wanted, error)
+
     def order(self, context: Context) -> CloneOrder:  # noqa: ARG002
         """Check name and sample."""
-        label = " ".join(self.name.split())
+        label = self._label
         self.hook.service.check_voice_name(label)
         if ManagedName.parse(label):
             raise InvalidInputError(f"'{label}' is a name that this provider gave: pass the author's own name.")
@@ -75,7 +103,7 @@ class CloneVoiceOperator(JobOperator):
             "service": job.service,
             "voice_id": job.id,
             "name": record.name,
-            "label": " ".join(self.name.split()),
+            "label": self._label,
             "ephemeral": self.ephemeral,
             "state": job.status or job.state.value,
         }
@@ -93,9 +121,9 @@ class DeleteVoiceOperator(VoiceOperator):
 
     template_fields: Sequence[str] = (*VoiceOperator.template_fields, "voice")
 
-    def __init__(self, *, voice: Any = None, voice_id: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *, voice: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.voice = voice if voice is not None else voice_id
+        self.voice = voice
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Delete what there is to delete."""

@@ -114,23 +114,23 @@ class LipSyncOperator(ResultOperator):
         self.output_file_name = output_file_name
         self.project_id = project_id
 
-    def order(self, context: Context) -> LipSyncOrder:  # noqa: ARG002
+    def order(self, context: Context) -> LipSyncOrder:
         """Check the whole request, then its files."""
         service = self.hook.service
         service.require(Capability.LIP_SYNC)
         options = self._options()
         for warning in service.check_lip_sync(options):
             self.log.warning("%s", warning)
-        self.check_place()
+        self.check_place(context)
         return LipSyncOrder(options, tuple(self.hook.resolve(media) for media in options.media))
 
     def _options(self) -> LipSyncOptions:
         values = {name: getattr(self, name) for name in _OPTIONS}
-        values = {name: value for name, value in values.items() if value not in (None, "", [], ())}
+        values = {name: value for name, value in values.items() if value not in (None, "", "None", [], ())}
         audio, text = values.get("audio"), values.get("text")
         if audio is not None and not isinstance(audio, list):
             values["audio"] = [{"media": audio}]
-        if isinstance(text, str) or self.text_uri:
+        if isinstance(text, str | int | float) or self.text_uri:
             voice = self.voice_id.get("voice_id") if isinstance(self.voice_id, dict) else self.voice_id
             said = {
                 "text": text,

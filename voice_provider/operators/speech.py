@@ -62,7 +62,7 @@ class TTSOperator(ResultOperator):
         self.stability = stability
         self.similarity_boost = similarity_boost
 
-    def order(self, context: Context) -> SpeechOrder:  # noqa: ARG002
+    def order(self, context: Context) -> SpeechOrder:
         """Check script, voice, options and output."""
         options = parse(
             SpeechOptions,
@@ -75,7 +75,7 @@ class TTSOperator(ResultOperator):
         )
         for warning in self.hook.service.check_speech(options):
             self.log.warning("%s", warning)
-        self.check_place()
+        self.check_place(context)
         return SpeechOrder(options)
 
     def _voice(self) -> str:

@@ -9,10 +9,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralError
 
-from voice_provider.exceptions import InvalidInputError, NotFoundError, TransientVoiceError, VoiceError
+from voice_provider.exceptions import (
+    InvalidInputError,
+    NotFoundError,
+    ResultError,
+    StorageError,
+    TransientVoiceError,
+    VoiceError,
+)
 from voice_provider.hooks.voice import FIRST_PAUSE, VoiceHook, describe, succeeded
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Job, JobKind, JobState, Manifest
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
+WAIT_KEY = "voice_wait"  # until when a deferred try waits, and how often its trigger has failed
 KEPT_KEY = "voice_kept"  # manifest of what a try of this task has kept already
 
 
@@ -74,6 +82,8 @@ class JobSensor(BaseSensorOperator):
         """Ask once; a blip is "not yet"."""
         try:
             found = self.ask(context)
+        except (ResultError, StorageError):
+            raise  # it is there and could not be kept: that is for Airflow's retries, not for the next question
         except TransientVoiceError as error:
             self.log.warning("%s", error)
             return PokeReturnValue(is_done=False)
@@ -88,23 +98,34 @@ class JobSensor(BaseSensorOperator):
         """Wait here, or on the triggerer."""
         if not self.deferrable:
             return super().execute(context)
-        return self._ask_or_defer(context, deadline=time.time() + self.timeout)
+        limits = [self.timeout]
+        if self.execution_timeout is not None:
+            limits.append(self.execution_timeout.total_seconds())
+        return self._ask_or_defer(context, deadline=time.time() + min(limits))
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, deadline: float = 0) -> Any:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Ask again after the trigger, and collect or wait on."""
         if event and event.get("message"):
             self.log.info("Back from waiting: %s.", event["message"])
-        return self._ask_or_defer(context, deadline=deadline or time.time() + self.timeout)
+        waited = self._waited(context)
+        return self._ask_or_defer(context, **waited)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the trigger, also when the trigger itself failed."""
+        """Go on after the trigger, also when the trigger itself failed: the job may have ended well all the same."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            # Not the sensor's own method: it would skip a soft_fail sensor before the job was asked after.
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         except TaskDeferralError as error:
-            self.log.warning("Waiting on the triggerer failed (%s); asking from here.", error)
-            return super().execute(context)
+            self.log.warning("Waiting on the triggerer failed (%s); asking after the job from here.", error)
+            waited = self._waited(context)
+            return self._ask_or_defer(context, waited["deadline"], waited["redefers"] + 1)
 
-    def _ask_or_defer(self, context: Context, deadline: float) -> Any:
+    def _waited(self, context: Context) -> dict[str, Any]:
+        """Read how long this try waits; Airflow drops a deferred task's own arguments when its trigger fails."""
+        stored = context["task_state_store"].get(WAIT_KEY)
+        return stored if isinstance(stored, dict) else {"deadline": time.time() + self.timeout, "redefers": 0}
+
+    def _ask_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
         try:
             answer = self._ask_for_a_while(context, deadline)
         except VoiceError as error:
@@ -113,14 +134,11 @@ class JobSensor(BaseSensorOperator):
             raise
         if answer.is_done:
             return answer.xcom_value
-        if time.time() >= deadline:
+        if time.time() >= deadline or redefers > base.MAX_REDEFERS:
             message = f"The {self.kind.replace('_', ' ')} was not there within {self.timeout:g} s; its job goes on."
             raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
-        return self.defer(
-            trigger=self._trigger(answer.xcom_value, deadline),
-            method_name="execute_complete",
-            kwargs={"deadline": deadline},
-        )
+        context["task_state_store"].set(WAIT_KEY, {"deadline": deadline, "redefers": redefers})
+        return self.defer(trigger=self._trigger(answer.xcom_value, deadline), method_name="execute_complete")
 
     def _ask_for_a_while(self, context: Context, deadline: float) -> PokeReturnValue:
         """Ask until the result is there, for a few seconds: a short job is not worth the way to the triggerer."""
@@ -218,11 +236,12 @@ class CompletionSensor(JobSensor):
             self.result_location = ticket["uri"]
             return ticket
         job_id, path = self.job_reference()
-        location = self.output_location or ticket.get("output")
+        location = base.as_text(self.output_location) or ticket.get("output")
         if not location:
             raise InvalidInputError("output is missing: say where the result is to be kept.")
         self.result_location = location
-        kept = self._kept_before(context, job_id)
+        name = ticket.get("name") or job_id
+        kept = self._kept_before(context, job_id, location, name)
         if kept is not None:
             return kept
         try:
@@ -235,7 +254,7 @@ class CompletionSensor(JobSensor):
         if job.state is JobState.FAILED:
             self._discard(ticket.get("assets") or [])
         succeeded(job)
-        place = Output(location, ticket.get("name") or job_id, self.hook.settings.allowed_outputs)
+        place = Output(location, name, self.hook.settings.allowed_outputs)
         details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
         manifest = self.hook.keep(job, place, **details)
         context["task_state_store"].set(KEPT_KEY, manifest.dump())
@@ -244,13 +263,14 @@ class CompletionSensor(JobSensor):
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
         return manifest.dump()
 
-    def _kept_before(self, context: Context, job_id: str) -> dict[str, Any] | None:
-        """Return what an earlier try has kept, if it is still there whole."""
+    def _kept_before(self, context: Context, job_id: str, location: str, name: str) -> dict[str, Any] | None:
+        """Return what an earlier try has kept, if it is still there whole, and where it is wanted now."""
         stored = context["task_state_store"].get(KEPT_KEY)
         if not isinstance(stored, dict) or stored.get("job_id") != job_id:
             return None
         manifest = Manifest.model_validate(stored)
-        if not is_kept(manifest.uri, manifest.sha256, manifest.bytes):
+        wanted = Output(location, name, self.hook.settings.allowed_outputs).uri(manifest.format)
+        if manifest.uri != wanted or not is_kept(manifest.uri, manifest.sha256, manifest.bytes):
             return None
         self.log.info("The result is kept already: %s.", manifest.uri)
         self.result_location = manifest.uri

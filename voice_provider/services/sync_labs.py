@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 
 from voice_provider.exceptions import (
     InvalidInputError,
-    NotFoundError,
     ServiceUnavailableError,
 )
 from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Voice
@@ -418,7 +417,9 @@ def _list(response: Response) -> list[dict[str, Any]]:
 def _segment(identifier: str) -> str:
     """Refuse ids that would change the path they are put into."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", identifier):
-        raise NotFoundError(f"'{identifier[:60]}' is not an id of sync. labs. Pass the id that the service returned.")
+        raise InvalidInputError(
+            f"'{identifier[:60]}' is not an id of sync. labs. Pass the id that the service returned."
+        )
     return identifier
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AFTER_A_BLIP = 2.0  # seconds until a failed question is repeated; a whole interval would make the result late
 LONG_POLL = 10.0  # seconds that the service may hold an answer back
+SHORTEST = 0.1  # seconds between two questions, whatever was asked for: all waits share one thread
 CONFIRMATIONS = 3  # a refusal (401, 404) ends the wait only when it is repeated: edges and deployments hiccup
 
 
@@ -53,7 +54,7 @@ class JobTrigger(BaseTrigger):
         self.kind: JobKind = kind
         self.job_id = job_id
         self.path = path
-        self.poll_interval = poll_interval
+        self.poll_interval = max(poll_interval, SHORTEST)
         self.deadline = deadline
         self.first_poll = first_poll
 

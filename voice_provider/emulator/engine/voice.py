@@ -18,6 +18,7 @@ from hibari import Hibari, dsp
 from voice_provider.emulator.engine import EngineError
 from voice_provider.emulator.engine.profile import (
     BINS,
+    FREQUENCIES,
     LOUD,
     Analysis,
     VoiceProfile,
@@ -180,6 +181,7 @@ def _reshape(parts: list[Samples], voice: VoiceProfile) -> list[Samples]:
     """Move the predicted spectra and the pitch of one sentence towards the voice."""
     harmonic, threshold, noise, residual, phase, predicted = parts
     heard, voiced = base().analysis, predicted > 40
+    harmonic = _between_harmonics(harmonic, predicted)
     spread = np.clip(voice.spread / heard.spread, 0.5, 1.5)
     log_pitch = np.log(np.maximum(predicted, 40))
     energy = harmonic[LOUD].max(0)
@@ -203,6 +205,21 @@ def _reshape(parts: list[Samples], voice: VoiceProfile) -> list[Samples]:
     shape = np.logaddexp(np.logaddexp(harmonic, noise), residual).T.astype(np.float64)
     colour = _colour(levelled(envelope(shape)), voiced, voice).T.astype(np.float32)
     return [harmonic + colour, threshold, noise + colour, residual + colour, phase, pitch.astype(np.float32)]
+
+
+def _between_harmonics(harmonic: Samples, predicted: Samples) -> Samples:
+    """Join the values at the predicted harmonics by straight lines.
+
+    What the model predicts between them never sounds in the base voice and is arbitrary, with spikes of 30 dB. In
+    another pitch the harmonics fall just there, and a spike becomes a bang.
+    """
+    joined = harmonic.copy()
+    bins = np.arange(BINS, dtype=np.float64)
+    for frame in np.nonzero(predicted > 40)[0]:
+        step = float(predicted[frame]) / FREQUENCIES[1]
+        places = np.arange(step, BINS - 1, step)
+        joined[:, frame] = np.interp(bins, places, np.interp(places, bins, harmonic[:, frame]))
+    return joined
 
 
 def _colour(envelopes: Floats, voiced: npt.NDArray[np.bool_], voice: VoiceProfile) -> Floats:
