@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -74,29 +76,39 @@ def plain_put(emulator: EmulatorProcess, path: Path) -> float:
         return time.perf_counter() - began
 
 
+def operator_upload(emulator: EmulatorProcess, small: Path, big: Path) -> dict[str, float]:
+    """Run the operator in a process of its own, and return its seconds and its memory above idle in bytes."""
+    env = {**os.environ, "AIRFLOW_CONN_VOICE_DEFAULT": json.dumps(emulator.connection())}
+    command = [sys.executable, "-c", CHILD, str(small), str(big)]
+    run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(run.stdout.split("RESULT")[1])
+    return found
+
+
 @pytest.mark.benchmark
 def test_upload_of_two_gibibytes() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    memory_disk = Path("/dev/shm")  # a disk's mood would be most of what is measured
+    place = memory_disk if memory_disk.is_dir() and shutil.disk_usage(memory_disk).free > 3 * SIZE else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         big, small = big_video(Path(folder) / "big.mp4"), write_mp4(Path(folder) / "small.mp4")
-        plain, ours, memory = [], [], []
-        for number in range(ROUNDS):
-            with EmulatorProcess(Path(folder) / f"data-{number}", engine="tone") as emulator:
-                env = {**os.environ, "AIRFLOW_CONN_VOICE_DEFAULT": json.dumps(emulator.connection())}
-                command = [sys.executable, "-c", CHILD, str(small), str(big)]
-                for who in ("plain", "ours") if number % 2 else ("ours", "plain"):
+        took: dict[str, list[float]] = {"plain": [], "ours": []}
+        memory = []
+        for number in range(ROUNDS + 1):
+            for who in ("plain", "ours") if number % 2 else ("ours", "plain"):
+                data = Path(folder) / "data"
+                with EmulatorProcess(data, engine="tone") as emulator:
                     os.sync()  # what the one before left to the disk is not the next one's burden
                     if who == "plain":
-                        plain.append(plain_put(emulator, big))
-                        continue
-                    run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
-                    found = json.loads(run.stdout.split("RESULT")[1])
-                    ours.append(found["seconds"])
-                    memory.append(found["above_idle"])
-                    emulator.reset()
-            subprocess.run(["rm", "-rf", f"{folder}/data-{number}"], check=True)
-        # The fastest round of each: what differs between rounds is the machine's disk, not the code.
-        print(f"\n{SIZE / 1024**3:.2f} GiB, fastest of {ROUNDS} rounds (all)")
-        print(f"plain httpx PUT      {min(plain):6.2f} s  {[round(s, 2) for s in plain]}")
-        print(f"UploadAssetOperator  {min(ours):6.2f} s  {[round(s, 2) for s in ours]}")
-        print(f"speed ratio          {min(plain) / min(ours):6.2f}  (at least 0.8 is the aim)")
-        print(f"memory above idle    {max(memory) / MEBIBYTE:6.1f} MiB  (at most 60 is the aim)")
+                        took[who].append(plain_put(emulator, big))
+                    else:
+                        found = operator_upload(emulator, small, big)
+                        took[who].append(found["seconds"])
+                        memory.append(found["above_idle"])
+                shutil.rmtree(data)
+        plain, ours = took["plain"][1:], took["ours"][1:]  # the first round warms up
+        ratios = [p / o for p, o in zip(plain, ours, strict=True)]
+        print(f"\n{SIZE / 1024**3:.2f} GiB, {ROUNDS} rounds, order alternating; medians (all)")
+        print(f"plain httpx PUT      {statistics.median(plain):6.2f} s  {[round(s, 2) for s in plain]}")
+        print(f"UploadAssetOperator  {statistics.median(ours):6.2f} s  {[round(s, 2) for s in ours]}, hash included")
+        print(f"speed, by round      {statistics.median(ratios):6.2f}    {[round(r, 2) for r in ratios]}  (aim: 0.8)")
+        print(f"memory above idle    {max(memory) / MEBIBYTE:6.1f} MiB  (aim: at most 60)")
