@@ -357,8 +357,7 @@ class Download:
         if expected_seconds and info.seconds and short > max(MAX_LENGTH_ERROR, 0.05 * expected_seconds):
             raise ResultError(
                 f"The result that was fetched is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} "
-                f"s that the "
-                "service announced. It is fetched again by a retry."
+                f"s that the service announced. It is fetched again by a retry."
             )
         uri = self._output.uri(info.format.extension)
         with _explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):

@@ -262,8 +262,7 @@ class Transport:
             return url
         raise InvalidInputError(
             f"The service named a file at {scheme or 'no scheme'}://{host or 'no host'}, which is not fetched: "
-            f"only https "
-            "addresses on the network are. Report it to the service."
+            f"only https addresses on the network are. Report it to the service."
         )
 
     def _read(self, request: Request, answer: httpx.Response) -> Response:
@@ -274,8 +273,7 @@ class Transport:
             where = answer.next_request.url.host if answer.next_request else "another address"
             raise ServiceUnavailableError(
                 f"{request.method} {request.url.partition('?')[0]} was redirected to {where}. Redirects are not "
-                f"followed, "
-                "so that the key stays with its service. Check the base URL of the connection.",
+                f"followed, so that the key stays with its service. Check the base URL of the connection.",
                 status=answer.status_code,
                 sent=False,
             )

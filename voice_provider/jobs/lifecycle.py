@@ -260,8 +260,7 @@ class Lifecycle:
         except NotFoundError as error:
             raise OutcomeUnknownError(
                 f"{describe(job)}, ordered at {record.posted_at}, is not known to the service any more: {error} "
-                f"If it was "
-                "deleted there, clear the task with on_clear='resubmit' to order it again."
+                f"If it was deleted there, clear the task with on_clear='resubmit' to order it again."
             ) from None
 
     def watch(self, record: Record, job: Job, until: float, poll_interval: float) -> Job:

@@ -96,8 +96,7 @@ class Record(BaseModel):
             fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
             raise ValueError(
                 f"The task's record '{RECORD_KEY}' cannot be read ({fields}). It may stand for a paid job: look "
-                f"at it in the "
-                "task state panel, then delete it there to start anew."
+                f"at it in the task state panel, then delete it there to start anew."
             ) from None
 
 

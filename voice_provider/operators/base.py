@@ -226,8 +226,7 @@ class JobOperator(VoiceOperator):
                 self._wait_elsewhere(job, deadline)
             raise JobTimeoutError(
                 f"{describe(job)} is still {job.status or job.state} after {self.timeout:g} s of waiting. It "
-                f"goes on at "
-                f"{job.service}; a retry, or clearing this task, collects it without paying again."
+                f"goes on at {job.service}; a retry, or clearing this task, collects it without paying again."
             )
         if job.state.value == "failed":
             lifecycle.fail(record, job)

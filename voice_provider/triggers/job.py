@@ -123,8 +123,7 @@ class JobTrigger(BaseTrigger):
         """Say that the job goes on: neither service can cancel one, and a cleared task finds it again."""
         self.log.warning(
             "The task was stopped, but the %s job %s runs on at the service and will be billed; its service "
-            "cannot cancel "
-            "a running job. Clear the task to collect its result.",
+            "cannot cancel a running job. Clear the task to collect its result.",
             self.kind.replace("_", " "),
             self.job_id,
         )

@@ -133,13 +133,14 @@ def _eyes(pen: _Pen, who: Presenter, blink: float, glance: float, brow: float) -
             pen.ellipse(x + 7 * glance, -37, 9, min(9, height), (22, 20, 22))
             pen.ellipse(x + 7 * glance + 4, -42, 3.5, min(3.5, height / 3), (255, 255, 255))
         pen.line(arc(x, -38, 33, max(height, 2) + 1, 188, 352), _shade(who.hair, 0.7), 6)
-        pen.line(arc(x, -58 - brow, 43, 22, 210 - 5 * side, 330 - 5 * side), who.hair, 10)
+        pen.line(arc(x, -58 - brow, 43, 22, 210 + 4 * side, 330 + 4 * side), who.hair, 10)
 
 
 def _mouth(pen: _Pen, who: Presenter, opening: float) -> None:
     """Closed lips, or an open mouth with teeth and tongue (``opening`` 0..1)."""
-    half, drop, y = 56 - 6 * opening, 46 * opening, 104
+    half, drop = 56 - 6 * opening, 46 * opening
     x = np.linspace(-1, 1, 41)
+    y = 106 - 9 * (1 - 0.5 * opening) * x**2  # the corners are higher than the middle: a small smile
     bow = 1 - x**2
     seam = np.stack([half * x, y + 5 * bow], 1)
     upper = np.stack([half * x, y - 15 * bow**0.8 + 4 * np.exp(-((x / 0.16) ** 2))], 1)
@@ -149,7 +150,7 @@ def _mouth(pen: _Pen, who: Presenter, opening: float) -> None:
     if drop > 2:
         pen.polygon(np.concatenate([seam, inner[::-1]]), (74, 26, 30))
         if drop > 20:
-            pen.ellipse(0, y + 4 + drop * 0.8, half * 0.42, drop * 0.2, (160, 72, 78))
+            pen.ellipse(0, 110 + drop * 0.8, half * 0.42, drop * 0.2, (160, 72, 78))
         teeth = np.minimum(inner, np.add(seam, (0, min(10, drop * 0.4))))
         pen.polygon(np.concatenate([seam[4:-4], teeth[4:-4][::-1]]), (240, 238, 232))
     pen.polygon(np.concatenate([upper, seam[::-1]]), _shade(who.lips, 0.92))
