@@ -199,6 +199,19 @@ def test_dubbing_and_a_picture(
     assert bodies == []
 
 
+def test_what_is_uploaded_on_the_way_is_known_as_ours(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> None:
+    emulator.settings(job_seconds=60)
+    operator = LipSyncOperator(
+        task_id="t", video=str(video), audio=str(sample), output=str(tmp_path / "o.mp4"), wait_for_completion=False
+    )
+    task.run(operator)
+    names = [asset.name or "" for asset in operator.hook.list_assets()]
+    assert len(names) == 2
+    assert all(" [vp:default:" in name for name in names)
+
+
 def test_the_same_file_twice_is_uploaded_once(
     emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pendulum
 
 from voice_provider.exceptions import (
-    JobFailedError,
     NotFoundError,
     OutcomeUnknownError,
     PermanentVoiceError,
@@ -23,6 +22,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.hooks.voice import describe, succeeded
+from voice_provider.jobs.names import asset_name
 from voice_provider.jobs.record import (
     RECORD_KEY,
     Decision,
@@ -174,7 +174,7 @@ class Lifecycle:
             with suppress(NotFoundError):
                 self.hook.get_asset(asset_id)
                 return record, Input(asset_id=asset_id)
-        asset = self.hook.upload_file(source)
+        asset = self.hook.upload_file(source, asset_name(source.name, self.hook.settings.namespace, self.scope.run))
         self.log.info("Uploaded %s (%s bytes) as asset %s.", source.location, f"{source.size:,}", asset.id)
         return self._save(record, uploads={**record.uploads, digest: asset.id}), Input(asset_id=asset.id)
 
@@ -277,7 +277,6 @@ class Lifecycle:
             with suppress(VoiceError):
                 self.hook.delete_voice(job.id)
         succeeded(job)
-        raise JobFailedError(f"{describe(job)} failed.")
 
     def collect(self, record: Record, job: Job, output: Output, **details: object) -> Manifest:
         """Fetch the result of a succeeded job, keep it, remember that, and return its manifest."""

@@ -84,6 +84,11 @@ class ManagedName:
         )
 
 
+def asset_name(file_name: str, namespace: str, run: str) -> str:
+    """Return the display name of an uploaded file, by which it is known as ours should a kill leave it behind."""
+    return f"{file_name} [vp:{namespace}:{run}]"
+
+
 def _base36(number: int) -> str:
     digits = ""
     while True:

@@ -145,13 +145,12 @@ class CloneOrder(Order):
 
     def name(self, scope: Scope, made: int) -> str:
         """Return the managed name; the record keeps it, so that it is the same for every try of a task."""
-        run = short_hash(f"{scope.dag_id}\0{scope.run_id}\0{scope.task_id}\0{scope.map_index}", 8)
         return str(
             ManagedName(
                 label=self.label,
                 namespace=self.namespace,
                 fingerprint=short_hash(self.fingerprint()),
-                run=run if self.ephemeral else None,
+                run=scope.run if self.ephemeral else None,
                 made=made if self.ephemeral else None,
             )
         )

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from voice_provider.jobs.names import short_hash
 from voice_provider.models import Job, JobKind, Manifest
 from voice_provider.services.base import Input
 
@@ -51,6 +52,11 @@ class Scope(BaseModel):
     run_id: str
     map_index: int = -1
     max_tries: int = 0
+
+    @property
+    def run(self) -> str:
+        """A short name of the task instance for what it makes at a service: the same for every try."""
+        return short_hash(f"{self.dag_id}\0{self.run_id}\0{self.task_id}\0{self.map_index}", 8)
 
 
 class Record(BaseModel):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
-from voice_provider.jobs.names import short_hash
+from voice_provider.jobs.names import asset_name
 from voice_provider.models import Capability
-from voice_provider.operators.base import VoiceOperator, as_text, run_key
+from voice_provider.operators.base import VoiceOperator, as_text, scope_of
 from voice_provider.storage import StoredFile
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class UploadAssetOperator(VoiceOperator):
         seconds = file.seconds()
         length = f", {seconds:.1f} s" if seconds else ""
         self.log.info("Uploading %s: %s, %s bytes%s.", file.location, file.media_type, f"{file.size:,}", length)
-        mark = f"[vp:{self.hook.settings.namespace}:{short_hash(run_key(context), 8)}]"
-        asset = self.hook.upload_file(file, as_text(self.name) or f"{file.name} {mark}")
+        name = asset_name(file.name, self.hook.settings.namespace, scope_of(context).run)
+        asset = self.hook.upload_file(file, as_text(self.name) or name)
         self.log.info("Uploaded as asset %s.", asset.id)
         result = {
             "service": asset.service,

@@ -18,6 +18,7 @@ from voice_provider.hooks.voice import VoiceHook, describe
 from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.record import Scope
 from voice_provider.links import JobLink, ResultLink
+from voice_provider.models import JobState
 from voice_provider.storage import Output, is_location, read_text
 from voice_provider.triggers.job import JobTrigger
 
@@ -48,10 +49,16 @@ def as_text(value: Any) -> str | None:
     return None if text in ("", "None") else text
 
 
-def run_key(context: Context) -> str:
-    """Return a short, stable name of the task instance: the same for every try."""
+def scope_of(context: Context) -> Scope:
+    """Return which task instance this is."""
     ti = context["ti"]
-    return hashlib.sha256(f"{ti.dag_id}\0{ti.run_id}\0{ti.task_id}\0{ti.map_index}".encode()).hexdigest()[:16]
+    return Scope(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index if ti.map_index is not None else -1,
+        max_tries=ti.max_tries,
+    )
 
 
 def seconds_of(value: float | timedelta, name: str, *, allow_zero: bool = False) -> float:
@@ -228,7 +235,7 @@ class JobOperator(VoiceOperator):
                 f"{describe(job)} is still {job.status or job.state} after {self.timeout:g} s of waiting. It "
                 f"goes on at {job.service}; a retry, or clearing this task, collects it without paying again."
             )
-        if job.state.value == "failed":
+        if job.state is JobState.FAILED:
             lifecycle.fail(record, job)
         return self.deliver(lifecycle, record, job, context)
 
@@ -249,19 +256,12 @@ class JobOperator(VoiceOperator):
         return manifest.dump()
 
     def _lifecycle(self, context: Context) -> Lifecycle:
-        ti = context["ti"]
         # A trigger argument that cannot be serialized would raise after the job was paid: find out before.
         serialize({"voice_conn_id": self.voice_conn_id, "poll_interval": self.poll_interval, "timeout": self.timeout})
         return Lifecycle(
             hook=self.hook,
             store=context["task_state_store"],
-            scope=Scope(
-                dag_id=ti.dag_id,
-                task_id=ti.task_id,
-                run_id=ti.run_id,
-                map_index=ti.map_index if ti.map_index is not None else -1,
-                max_tries=ti.max_tries,
-            ),
+            scope=scope_of(context),
             log=self.log,
             on_unknown_outcome=self.on_unknown_outcome,
             on_clear=self.on_clear,
