@@ -13,6 +13,7 @@
     │   ├── NameTakenError           a voice of this name exists
     │   ├── SlotLimitError           every clone slot of the plan is in use
     │   ├── JobFailedError           the service ended the job without a result
+    │   ├── UnusableSpeechError      speech that was answered, and may be billed, but is no good
     │   └── OutcomeUnknownError      a paid call may or may not have been accepted; a person decides
     └── TransientVoiceError          another try may well succeed: Airflow's retries apply
         ├── RateLimitedError         too many requests; carries ``retry_after``
@@ -20,6 +21,7 @@
         ├── ServiceUnavailableError  5xx, no reply, or a page where an answer should be
         ├── StorageError             the object storage did not answer as it should
         ├── ResultError              a result that is cut short, empty or not media
+        ├── VoiceNotReadyError       the voice is still being trained
         └── JobTimeoutError          the job was still running at the deadline; it goes on, and a retry finds it
 
 ``PermanentVoiceError`` is also an ``AirflowFailException``, which Airflow never retries.
@@ -94,6 +96,10 @@ class JobFailedError(PermanentVoiceError):
     """The service ended the job without a result."""
 
 
+class UnusableSpeechError(PermanentVoiceError):
+    """Speech that was answered, and may be billed, but is cut short, no audio, or far too short for its text."""
+
+
 class OutcomeUnknownError(PermanentVoiceError):
     """A paid call without an idempotency key got no answer: it may have been accepted."""
 
@@ -138,6 +144,10 @@ class StorageError(TransientVoiceError):
 
 class ResultError(TransientVoiceError):
     """A result that is cut short, empty or not media; nothing was kept of it."""
+
+
+class VoiceNotReadyError(TransientVoiceError):
+    """The voice is still being trained and cannot speak yet; nothing was paid."""
 
 
 class JobTimeoutError(TransientVoiceError):

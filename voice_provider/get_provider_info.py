@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 _SYNC_LABS = "sync. labs"
+_FISH_AUDIO = "Fish Audio"
 
 
 def _text(label: str, description: str, **schema: Any) -> dict[str, Any]:
@@ -41,6 +42,26 @@ _COMMON_FIELDS = {
 }
 
 
+def _connection_type(service: str, label: str, url: str, fields: dict[str, Any]) -> dict[str, Any]:
+    hook = {"sync_labs": "SyncLabsHook", "fish_audio": "FishAudioHook"}[service]
+    return {
+        "connection-type": service,
+        "hook-class-name": f"voice_provider.hooks.{service}.{hook}",
+        "hook-name": label,
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "login", "port", "extra"],
+            "relabeling": {"password": "API key", "host": "Base URL"},
+            "placeholders": {"host": url},
+        },
+        "conn-fields": {**fields, **_COMMON_FIELDS},
+    }
+
+
+def _modules(room: str, *names: str) -> list[dict[str, Any]]:
+    modules = [f"voice_provider.{room}.{name}" for name in names]
+    return [{"integration-name": label, "python-modules": modules} for label in (_SYNC_LABS, _FISH_AUDIO)]
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description in the form that Airflow's providers manager reads."""
     return {
@@ -48,52 +69,46 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Voice",
         "description": "Voice cloning, text-to-speech and lip sync as scheduled, restartable, affordable work.",
         "integrations": [
-            {
-                "integration-name": _SYNC_LABS,
-                "external-doc-url": "https://sync.so/docs",
-                "tags": ["service"],
-            }
+            {"integration-name": _SYNC_LABS, "external-doc-url": "https://sync.so/docs", "tags": ["service"]},
+            {"integration-name": _FISH_AUDIO, "external-doc-url": "https://docs.fish.audio", "tags": ["service"]},
         ],
         "hooks": [
             {
                 "integration-name": _SYNC_LABS,
                 "python-modules": ["voice_provider.hooks.voice", "voice_provider.hooks.sync_labs"],
-            }
+            },
+            {"integration-name": _FISH_AUDIO, "python-modules": ["voice_provider.hooks.fish_audio"]},
         ],
-        "operators": [
-            {
-                "integration-name": _SYNC_LABS,
-                "python-modules": [
-                    "voice_provider.operators.asset",
-                    "voice_provider.operators.clone",
-                    "voice_provider.operators.lip_sync",
-                    "voice_provider.operators.speech",
-                ],
-            }
-        ],
-        "sensors": [{"integration-name": _SYNC_LABS, "python-modules": ["voice_provider.sensors.job"]}],
-        "triggers": [{"integration-name": _SYNC_LABS, "python-modules": ["voice_provider.triggers.job"]}],
+        "operators": _modules("operators", "asset", "clone", "lip_sync", "speech"),
+        "sensors": _modules("sensors", "job"),
+        "triggers": _modules("triggers", "job"),
         "connection-types": [
-            {
-                "connection-type": "sync_labs",
-                "hook-class-name": "voice_provider.hooks.sync_labs.SyncLabsHook",
-                "hook-name": _SYNC_LABS,
-                "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "login", "port", "extra"],
-                    "relabeling": {"password": "API key", "host": "Base URL"},
-                    "placeholders": {"host": "https://api.sync.so"},
-                },
-                "conn-fields": {
+            _connection_type(
+                "sync_labs",
+                _SYNC_LABS,
+                "https://api.sync.so",
+                {
                     "tts_mode": _text(
                         "Text-to-speech mode",
                         "direct: POST /v2/tts, open to every account. jobs: POST /v2/tts/jobs with an idempotency "
                         "key, so that a lost reply is never paid twice; sync. labs must have enabled it for the "
                         "account. Default: direct.",
                         enum=["direct", "jobs", None],
-                    ),
-                    **_COMMON_FIELDS,
+                    )
                 },
-            }
+            ),
+            _connection_type(
+                "fish_audio",
+                _FISH_AUDIO,
+                "https://api.fish.audio",
+                {
+                    "speech_model": _text(
+                        "Speech model",
+                        "What speaks where a task names no model: s2.1-pro (paid), s2.1-pro-free (free, fair use), "
+                        "s2-pro, drama-3-preview. Default: s2.1-pro.",
+                    )
+                },
+            ),
         ],
         "extra-links": ["voice_provider.links.ResultLink", "voice_provider.links.JobLink"],
     }

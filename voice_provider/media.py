@@ -29,7 +29,9 @@ class Format:
 
 MP4, MOV, M4A = Format("mp4", "video/mp4"), Format("mov", "video/quicktime"), Format("m4a", "audio/mp4")
 WAV, MP3, FLAC = Format("wav", "audio/wav"), Format("mp3", "audio/mpeg"), Format("flac", "audio/flac")
-OGG, AAC = Format("ogg", "audio/ogg"), Format("aac", "audio/aac", timed=False)
+OGG, OPUS = Format("ogg", "audio/ogg"), Format("opus", "audio/ogg")
+AAC = Format("aac", "audio/aac", timed=False)
+PCM = Format("pcm", "audio/pcm", timed=False)  # 16-bit mono samples and nothing else: nothing shows what they are
 WEBM, MKV = Format("webm", "video/webm", timed=False), Format("mkv", "video/x-matroska", timed=False)
 AVI = Format("avi", "video/x-msvideo", timed=False)
 PNG = Format("png", "image/png", timed=False)
@@ -47,9 +49,10 @@ def sniff(head: bytes) -> Format | None:
         return {b"WAVE": WAV, b"AVI ": AVI, b"WEBP": WEBP}.get(head[8:12])
     if head[:4] == b"\x1aE\xdf\xa3":
         return WEBM if b"webm" in head else MKV
+    if head[:4] == b"OggS":
+        return OPUS if b"OpusHead" in head else OGG
     for magic, found in (
         (b"ID3", MP3),
-        (b"OggS", OGG),
         (b"fLaC", FLAC),
         (b"\x89PNG\r\n", PNG),
         (b"\xff\xd8\xff", JPEG),
@@ -81,17 +84,24 @@ class NotWholeError(ValueError):
     """The bytes are no media, or stop before their end; the message says which and where."""
 
 
-def inspect(file: BinaryIO, size: int) -> MediaInfo:
+def inspect(file: BinaryIO, size: int, pcm_rate: int | None = None) -> MediaInfo:
     """Read format and length, and check that nothing is missing at the end.
 
     :param file: open for reading and seeking; left at an unspecified position
     :param size: length of the file in bytes
+    :param pcm_rate: Hz of raw 16-bit mono samples, which nothing in the file shows; only where they were asked for
     :raises NotWholeError: when it is empty, is no media, or is cut short
     """
     if not size:
         raise NotWholeError("it is empty (0 bytes)")
     file.seek(0)
     head = file.read(HEAD)
+    if pcm_rate is not None:
+        if head.lstrip()[:1] in (b"<", b"{") and head.isascii():
+            raise NotWholeError(f"its {size:,} bytes are a text or HTML page")
+        if size % 2:
+            raise NotWholeError(f"it is cut short: its {size:,} bytes end within a sample")
+        return MediaInfo(PCM, size / 2 / pcm_rate)
     found = sniff(head)
     if found is None:
         kind = "a text or HTML page" if head.lstrip()[:1] in (b"<", b"{") else "no audio, video or image"
@@ -99,7 +109,7 @@ def inspect(file: BinaryIO, size: int) -> MediaInfo:
     if found in (MP4, MOV, M4A):
         _check_boxes(file, size)
     elif found == WAV:
-        _check_riff(file, size)
+        return MediaInfo(found, read_wav(file, size).seconds)
     return MediaInfo(found, _seconds(file, found))
 
 
@@ -125,23 +135,69 @@ def _check_boxes(file: BinaryIO, size: int) -> None:
             raise NotWholeError(f"it is cut short: the {what} ({name.decode()}) is missing")
 
 
-def _check_riff(file: BinaryIO, size: int) -> None:
-    """Walk the chunks of a WAV: none may reach beyond the end, and the sound has to be among them."""
+@dataclass(frozen=True, slots=True)
+class WavLayout:
+    """Where the sound of a WAV is.
+
+    :param start: byte at which it begins
+    :param length: bytes of it that are there
+    :param byte_rate: bytes a second, 0 where the header does not say
+    :param has_sizes: whether the header's sizes are filled in; a writer to a pipe cannot
+    """
+
+    start: int
+    length: int
+    byte_rate: int
+    has_sizes: bool
+
+    @property
+    def seconds(self) -> float | None:
+        """Length by the bytes that are there, because the header may say anything."""
+        return self.length / self.byte_rate if self.byte_rate and self.length else None
+
+
+def read_wav(file: BinaryIO, size: int) -> WavLayout:
+    """Walk the chunks of a WAV: none may reach beyond the end, and the sound has to be among them.
+
+    :raises NotWholeError: when it is cut short
+    """
     file.seek(4)
     end = 8 + struct.unpack("<I", file.read(4))[0]
-    at, sound = 12, False
+    at, byte_rate = 12, 0
+    sound: tuple[int, int] | None = None
     while at + 8 <= size:
         file.seek(at)
         name, length = struct.unpack("<4sI", file.read(8))
-        sound = sound or name == b"data"
-        if sound and _is_placeholder(length):
-            return
+        if name == b"fmt ":
+            byte_rate = int.from_bytes(file.read(16)[8:12], "little")
+        if name == b"data":
+            sound = at + 8, length
+            if _is_placeholder(length):
+                return WavLayout(at + 8, size - at - 8, byte_rate, has_sizes=False)
         at += 8 + length
         if at > size:
             raise NotWholeError(f"it is cut short: {size:,} of at least {at:,} bytes are there")
         at += length % 2  # a padding byte, which writers often leave out at the end
-    if not sound or (size < end - 1 and not _is_placeholder(end - 8)):
+    placeholder = _is_placeholder(end - 8)
+    if sound is None or (size < end - 1 and not placeholder):
         raise NotWholeError(f"it is cut short at byte {size:,}")
+    return WavLayout(*sound, byte_rate, has_sizes=not placeholder)
+
+
+def repair_wav(file: BinaryIO, size: int) -> bool:
+    """Fill in the sizes of a WAV that was written to a pipe, and say whether that was needed.
+
+    Players would take the placeholder for 13 hours of sound. What is larger than 4 GiB has no size that fits.
+
+    :param file: open for reading, writing and seeking
+    """
+    layout = read_wav(file, size)
+    if layout.has_sizes or size - 8 >= 1 << 32:
+        return False
+    for at, value in ((4, size - 8), (layout.start - 4, layout.length)):
+        file.seek(at)
+        file.write(struct.pack("<I", value))
+    return True
 
 
 def _is_placeholder(length: int) -> bool:

@@ -22,6 +22,11 @@ class Capability(StrEnum):
     LIP_SYNC = "lip_sync"
     ESTIMATE = "estimate"
     UPDATE_VOICE = "update_voice"
+    VOICE_LIBRARY = "voice_library"
+    SEVERAL_SAMPLES = "several_samples"
+    INSTANT_CLONE = "instant_clone"
+    TRANSCRIPTION = "transcription"
+    WALLET = "wallet"
     CANCEL = "cancel"
 
 
@@ -56,8 +61,14 @@ class Voice(_Noun):
     id: str
     name: str = ""
     state: Literal["training", "trained", "failed"] = "trained"
+    status: str = Field(default="", description="the service's own word for the state")
     preview_url: str | None = Field(default=None, repr=False)
     restricted: bool = Field(default=False, description="the service will not let this voice speak at present")
+    visibility: str | None = Field(default=None, description="private, unlist or public, where the service has it")
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    created_at: str | None = None
 
 
 class Asset(_Noun):
@@ -92,6 +103,34 @@ class Job(_Noun):
     page_url: str | None = Field(default=None, description="a page that shows the job, if the service has one")
     model: str | None = None
     created_at: str | None = None
+
+
+class Segment(_Noun):
+    """A part of a transcript; times in seconds from the beginning."""
+
+    text: str
+    start: float
+    end: float
+
+
+class Transcript(_Noun):
+    """What is said in a recording."""
+
+    service: str
+    text: str
+    seconds: float | None = None
+    language: str | None = Field(default=None, description="two-letter code")
+    segments: tuple[Segment, ...] = ()
+
+
+class Wallet(_Noun):
+    """What an account can spend."""
+
+    service: str
+    usd: float = Field(description="credit left; may be below zero")
+    topped_up_usd: float | None = None
+    plan: str | None = None
+    plan_credits: int | None = Field(default=None, description="credits of the plan, which do not pay for the API")
 
 
 class Estimate(_Noun):

@@ -12,14 +12,23 @@ import posixpath
 import re
 import tempfile
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from voice_provider.exceptions import InvalidInputError, NotAllowedError, ResultError, StorageError, VoiceError
-from voice_provider.media import HEAD, Format, MediaInfo, NotWholeError, inspect, sniff
+import tenacity
+
+from voice_provider.exceptions import (
+    InvalidInputError,
+    NotAllowedError,
+    ResultError,
+    StorageError,
+    UnusableSpeechError,
+    VoiceError,
+)
+from voice_provider.media import HEAD, WAV, Format, MediaInfo, NotWholeError, inspect, repair_wav, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
 BLOCK = 8 * 1024 * 1024  # bytes of one part of an object; s3fs would hold 50 MB of every open file in memory
 CHUNK = 256 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
 MAX_TEXT = 1024 * 1024  # bytes of a script that is read from storage
+UPLOADS = 3  # tries to put one result into an object store
 MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
 
 
@@ -125,7 +135,14 @@ def _reading(location: str) -> AbstractContextManager[None]:
     return _explained(f"The input {location} cannot be read", "Check the location and the worker's permissions.")
 
 
-_ALSO = {"mp4": ("m4v",), "m4a": ("m4b", "mp4"), "jpg": ("jpeg",), "ogg": ("oga", "opus"), "mkv": ("mka",)}
+_ALSO = {
+    "mp4": ("m4v",),
+    "m4a": ("m4b", "mp4"),
+    "jpg": ("jpeg",),
+    "ogg": ("oga",),
+    "opus": ("ogg", "oga"),
+    "mkv": ("mka",),
+}
 
 
 class StoredFile:
@@ -229,9 +246,9 @@ def read_text(location: str, allowed: Sequence[str] = ()) -> str:
         raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Kept:
-    """A result that is in its place."""
+    """A result that was checked, and its place."""
 
     uri: str
     sha256: str
@@ -286,6 +303,22 @@ class Output:
         """Return where a result of this format goes."""
         return f"{self.location}{self.name}.{extension}" if self.location.endswith("/") else self.location
 
+    def recover(self, uri: str, sha256: str, size: int) -> bool:
+        """Put in place what a killed attempt had received and checked, but not yet moved.
+
+        :param uri: where it goes, as ``check`` said
+        :return: whether it was there, byte for byte; only a file on this machine can be
+        """
+        if not self._is_local or not is_kept(str(self._temporary), sha256, size):
+            return False
+        with _explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):
+            self._temporary.replace(_local(uri))
+        return True
+
+    @property
+    def _temporary(self) -> Path:
+        return self._folder / f".{self.name}.part"
+
     @contextmanager
     def receive(self) -> Iterator[Download]:
         """Open a download; what is not ``keep``-ed leaves nothing behind."""
@@ -293,7 +326,7 @@ class Output:
             with tempfile.TemporaryFile() as file:  # has no name: a kill leaves nothing
                 yield Download(self, cast("BinaryIO", file))
             return
-        part = self._folder / f".{self.name}.part"
+        part = self._temporary
         with _explained(f"The output location {self.location} cannot be written", "Correct it and clear the task."):
             self._folder.mkdir(parents=True, exist_ok=True)
             part.unlink(missing_ok=True)
@@ -340,15 +373,27 @@ class Download:
         self._digest, self._size = hashlib.sha256(), 0
 
     def keep(self, expected_seconds: float | None = None) -> Kept:
-        """Check the result and put it in its place, whole.
+        """Check the result and put it in its place, whole; see ``check`` and ``publish``."""
+        kept = self.check(expected_seconds)
+        self.publish(kept)
+        return kept
+
+    def check(
+        self, expected_seconds: float | None = None, *, pcm_rate: int | None = None, least_seconds: float = 0
+    ) -> Kept:
+        """Check the result, and say what it is and where it is to go.
 
         :param expected_seconds: what the service said; a result that is more than a second and 5 % shorter is cut short
+        :param pcm_rate: Hz of raw samples, where they were asked for
+        :param least_seconds: what is shorter is put aside, next to its place, and not used
         :raises ResultError: empty, not media, or cut short; nothing is kept
-        :raises InvalidInputError: the place cannot be written
+        :raises UnusableSpeechError: whole, but shorter than the text can be
         """
         self._file.flush()
         try:
-            info = inspect(self._file, self._size)
+            info = inspect(self._file, self._size, pcm_rate)
+            if info.format == WAV and repair_wav(self._file, self._size):
+                self._hash_again()
         except NotWholeError as error:
             raise ResultError(
                 f"The result that was fetched is unusable: {error}. It is fetched again by a retry."
@@ -360,18 +405,50 @@ class Download:
                 f"s that the service announced. It is fetched again by a retry."
             )
         uri = self._output.uri(info.format.extension)
-        with _explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):
+        kept = Kept(uri=uri, sha256=self._digest.hexdigest(), bytes=self._size, info=info)
+        if least_seconds and (info.seconds or 0.0) < least_seconds:
+            aside = replace(kept, uri=_aside(uri))
+            self.publish(aside)
+            raise UnusableSpeechError(
+                f"The speech is {info.seconds or 0.0:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
+                f"part of it is missing. It was put aside as {aside.uri}; listen to it."
+            )
+        return kept
+
+    def publish(self, kept: Kept) -> None:
+        """Put a checked result in its place, whole or not at all.
+
+        :raises InvalidInputError: the place cannot be written
+        :raises StorageError: the storage fails, also when it is asked again
+        """
+        with _explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
             if self._part is not None:
                 os.fsync(self._file.fileno())
                 if not self.owns(self._part):
                     raise OSError("another attempt of this task is writing it at the same time")
-                self._part.replace(_local(uri))
+                self._part.replace(_local(kept.uri))
             else:
-                self._upload(uri)
-        return Kept(uri=uri, sha256=self._digest.hexdigest(), bytes=self._size, info=info)
+                self._upload(kept.uri)
 
+    def _hash_again(self) -> None:
+        self._file.seek(0)
+        self._digest = hashlib.sha256()
+        while piece := self._file.read(CHUNK):
+            self._digest.update(piece)
+
+    @tenacity.retry(
+        stop=tenacity.stop_after_attempt(UPLOADS),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, Exception) and not isinstance(error, _LASTING)
+        ),
+        reraise=True,
+    )
     def _upload(self, uri: str) -> None:
-        """Write one object; fsspec would publish a half-written one on close, so on any error it is discarded."""
+        """Write one object; fsspec would publish a half-written one on close, so on any error it is discarded.
+
+        It is tried again, because what is in hand may have been paid for, and cannot be had a second time.
+        """
         path = _open_path(uri)
         stream: Any = path.fs.open(path.path, "wb", block_size=BLOCK)
         try:
@@ -384,6 +461,12 @@ class Download:
                 stream.discard()
             stream.closed = True  # else the finalizer would close it, and close publishes
             raise
+
+
+def _aside(uri: str) -> str:
+    """Return where a result goes that must not be taken for a good one."""
+    stem, dot, extension = uri.rpartition(".")
+    return f"{stem}.unusable.{extension}" if dot and "/" not in extension else f"{uri}.unusable"
 
 
 def is_kept(uri: str, sha256: str, size: int) -> bool:

@@ -59,7 +59,7 @@ def test_a_connection_to_something_else_is_refused(conn_type: str, monkeypatch: 
     for error in either_way("mail"):
         assert type(error) is CapabilityError
         assert "Connection 'mail' is of" in str(error)
-        assert "no voice service. Use a connection of type sync_labs." in str(error)
+        assert "no voice service. Use a connection of type sync_labs or fish_audio." in str(error)
 
 
 def test_a_connection_that_is_not_there_is_airflows_own_error() -> None:

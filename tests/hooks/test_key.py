@@ -14,6 +14,7 @@ import respx
 from tests.hooks.test_transport import LINE, Memory, ask, to
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError, VoiceError
 from voice_provider.services.base import Request, download
+from voice_provider.services.options import VoiceFilters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def test_a_call_that_is_redirected_to_another_host_takes_no_key_there(
     hook: VoiceHook, emulator: EmulatorHandle, stranger: Stranger
 ) -> None:
     emulator.fault("redirect", path="/v2/*", location=f"{stranger.url}/steal", times=None)
-    for flow in (hook.service.list_voices, lambda: hook.service.start_speech(LINE, None)):
+    for flow in (lambda: hook.service.list_voices(VoiceFilters()), lambda: hook.service.start_speech(LINE, None)):
         with pytest.raises(ServiceUnavailableError, match=r"was redirected to 127\.0\.0\.1.*the key stays with"):
             hook.run(flow())
         with pytest.raises(ServiceUnavailableError, match="was redirected"):
@@ -160,7 +161,7 @@ def test_on_this_machine_a_proxy_is_never_asked(
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     assert hook.list_voices()
-    assert asyncio.run(hook.arun(hook.service.list_voices()))
+    assert asyncio.run(hook.arun(hook.service.list_voices(VoiceFilters())))
     assert stranger.received == []
 
 
@@ -199,7 +200,7 @@ def test_neither_key_nor_signature_nor_script_is_logged(
         hook.clone_voice("Ada", str(sample))
         speech = hook.synthesize("A most confidential sentence.", hook.list_voices()[0].id, f"{tmp_path}/speech/")
         job_id = hook.lip_sync(f"{tmp_path}/out.mp4", video=str(video), audio=[{"media": speech.uri}]).job_id
-        asyncio.run(hook.arun(hook.service.list_voices()))
+        asyncio.run(hook.arun(hook.service.list_voices(VoiceFilters())))
         assert "X-Amz-Signature" in str(hook.get_job("lip_sync", str(job_id)).url)
     log = caplog.text + "".join(capfd.readouterr())
     assert "did not succeed" in log

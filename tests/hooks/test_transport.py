@@ -26,7 +26,7 @@ from voice_provider.hooks import transport
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.services.base import Request, download
-from voice_provider.services.options import SpeechOptions, parse
+from voice_provider.services.options import SyncLabsSpeech, VoiceFilters, parse
 from voice_provider.services.sync_labs import SyncLabs
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from voice_provider.services.base import Flow, Response
 
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
-LINE = parse(SpeechOptions, {"text": "Hello.", "voice_id": BUILT_IN})
+LINE = parse(SyncLabsSpeech, {"text": "Hello.", "voice_id": BUILT_IN})
 
 
 class Memory:
@@ -95,7 +95,7 @@ def test_attempts_are_reported_with_what_went_wrong(
 ) -> None:
     emulator.fault("status", path="/v2/voices", status=503)
     with caplog.at_level("INFO"):
-        Transport(hook.settings, hook.service, logging.getLogger("test")).run(hook.service.list_voices())  # type: ignore[arg-type]
+        Transport(hook.settings, hook.service, logging.getLogger("test")).run(hook.service.list_voices(VoiceFilters()))  # type: ignore[arg-type]
     [line] = [record.getMessage() for record in caplog.records if "did not succeed" in record.getMessage()]
     assert "GET /v2/voices did not succeed (try 1 of 5), again in 0." in line
     assert "sync. labs answered 503" in line
@@ -277,12 +277,12 @@ def test_what_is_paid_never_travels_on_a_connection_that_was_idle(
 def test_the_triggerer_asks_once_because_its_wait_asks_again(hook: VoiceHook, emulator: EmulatorHandle) -> None:
     emulator.fault("status", path="/v2/voices", status=503)
     with pytest.raises(ServiceUnavailableError):
-        asyncio.run(hook.arun(hook.service.list_voices()))
+        asyncio.run(hook.arun(hook.service.list_voices(VoiceFilters())))
     assert sent(emulator, "/v2/voices") == [503]
     emulator.fault("drop_before", path="/v2/voices")
     with pytest.raises(ServiceUnavailableError, match="no complete answer"):
-        asyncio.run(hook.arun(hook.service.list_voices()))
-    assert asyncio.run(hook.arun(hook.service.list_voices()))
+        asyncio.run(hook.arun(hook.service.list_voices(VoiceFilters())))
+    assert asyncio.run(hook.arun(hook.service.list_voices(VoiceFilters())))
 
 
 def test_a_flow_may_catch_an_error_also_on_the_triggerer(hook: VoiceHook, emulator: EmulatorHandle) -> None:

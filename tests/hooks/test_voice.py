@@ -257,7 +257,7 @@ def test_speech_jobs_that_are_not_enabled_are_never_replaced_by_direct_speech(
         ({"text": ""}, "script is empty"),
         ({"voice_id": ""}, "voice"),
         ({"stability": 1.5}, "stability"),
-        ({"speed": 2}, "speed: Extra inputs"),
+        ({"speed": 2}, "speed is no option of sync. labs; it has"),
         ({"output": "relative.wav"}, "is no location"),
     ],
 )
@@ -377,10 +377,10 @@ def test_what_it_costs_and_which_models_there_are(hook: VoiceHook, emulator: Emu
 
 
 def running(hook: VoiceHook, emulator: EmulatorHandle, text: str = "Hello.") -> Job:
-    from voice_provider.services.options import SpeechOptions, parse
+    from voice_provider.services.options import SyncLabsSpeech, parse
 
     emulator.settings(tts_mode="seed-async", job_seconds=3600)
-    return hook.run(hook.service.start_speech(parse(SpeechOptions, {"text": text, "voice_id": BUILT_IN}), None))
+    return hook.run(hook.service.start_speech(parse(SyncLabsSpeech, {"text": text, "voice_id": BUILT_IN}), None))
 
 
 def test_a_question_that_fails_does_not_end_the_wait(hook: VoiceHook, emulator: EmulatorHandle) -> None:

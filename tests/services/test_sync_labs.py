@@ -16,7 +16,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.models import Capability, JobState
 from voice_provider.services.base import Input, Request
-from voice_provider.services.options import LipSyncOptions, SpeechOptions, parse
+from voice_provider.services.options import CloneOptions, LipSyncOptions, SyncLabsSpeech, VoiceFilters, parse
 from voice_provider.services.sync_labs import SyncLabs
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_a_page_instead_of_a_list_is_no_list(body: Any, service: SyncLabs) -> No
     ],
 )
 def test_the_id_of_a_clone_is_read_under_both_names(body: dict[str, Any], voice_id: str, service: SyncLabs) -> None:
-    voice, sent = drive(service.clone_voice("Ada", Input(asset_id=UUID)), answer(body, 201))
+    voice, sent = drive(service.clone_voice("Ada", [Input(asset_id=UUID)], CloneOptions()), answer(body, 201))
     assert (voice.id, voice.name, voice.state, voice.service) == (voice_id, "Ada", "trained", "sync_labs")
     assert len(sent) == 1
 
@@ -143,7 +143,7 @@ def test_the_id_of_a_clone_is_read_under_both_names(body: dict[str, Any], voice_
     ],
 )
 def test_a_clone_is_ordered_once_with_time_to_answer(sample: Input, source: dict[str, str], service: SyncLabs) -> None:
-    _, [request] = drive(service.clone_voice("Ada", sample), answer({"id": "U"}, 201))
+    _, [request] = drive(service.clone_voice("Ada", [sample], CloneOptions()), answer({"id": "U"}, 201))
     assert (request.method, request.url) == ("POST", "/v2/voices")
     assert request.json == {"name": "Ada", "provider": "elevenlabs", **source}
     assert not request.may_repeat
@@ -154,7 +154,7 @@ def test_a_clone_is_ordered_once_with_time_to_answer(sample: Input, source: dict
 @pytest.mark.parametrize("body", [{}, {"name": "Ada"}, "<html>", [], {"id": ""}])
 def test_a_voice_without_an_id_is_no_answer(body: Any, service: SyncLabs) -> None:
     with pytest.raises(ServiceUnavailableError, match="voice that has no id"):
-        drive(service.clone_voice("Ada", Input(asset_id=UUID)), answer(body, 201))
+        drive(service.clone_voice("Ada", [Input(asset_id=UUID)], CloneOptions()), answer(body, 201))
 
 
 def test_voices_are_listed_as_they_are(service: SyncLabs) -> None:
@@ -163,7 +163,7 @@ def test_voices_are_listed_as_they_are(service: SyncLabs) -> None:
         {"id": "U", "voiceId": "theirs", "name": None, "restriction": {"reason": "unverified"}, "previewUrl": 5},
         "not a voice",
     ]
-    voices, [request] = drive(service.list_voices(), answer(body))
+    voices, [request] = drive(service.list_voices(VoiceFilters()), answer(body))
     assert [(voice.id, voice.name, voice.restricted) for voice in voices] == [
         ("EXAVITQu4vr4xnSDxMaL", "Rachel", False),
         ("U", "", True),
@@ -351,8 +351,8 @@ def test_an_asset_is_fetched_from_where_the_service_says_without_the_key(text: s
 # speech
 
 
-def speech(**values: Any) -> SpeechOptions:
-    return parse(SpeechOptions, {"text": "Hello.", "voice_id": "V", **values})
+def speech(**values: Any) -> SyncLabsSpeech:
+    return parse(SyncLabsSpeech, {"text": "Hello.", "voice_id": "V", **values})
 
 
 def test_direct_speech_is_sent_as_the_contract_says(service: SyncLabs) -> None:

@@ -14,7 +14,7 @@ from airflow.sdk.serde import deserialize, serialize
 from voice_provider.hooks import transport
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.services.base import Input
-from voice_provider.services.options import LipSyncOptions, SpeechOptions, parse
+from voice_provider.services.options import LipSyncOptions, SyncLabsSpeech, parse
 from voice_provider.triggers import job as trigger_module
 from voice_provider.triggers.job import CONFIRMATIONS, JobTrigger
 
@@ -32,7 +32,7 @@ NOBODY = "11111111-2222-4333-8444-555555555555"
 def order_speech(hook: VoiceHook, emulator: EmulatorHandle, seconds: float = 3600) -> Job:
     """Order speech that takes so long."""
     emulator.settings(tts_mode="seed-async", job_seconds=seconds)
-    options = parse(SpeechOptions, {"text": "Hello.", "voice_id": BUILT_IN})
+    options = parse(SyncLabsSpeech, {"text": "Hello.", "voice_id": BUILT_IN})
     return hook.run(hook.service.start_speech(options, None))
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urljoin
 from weakref import WeakKeyDictionary
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk.types import Logger
+
+    from voice_provider.services.base import Body
 
 T = TypeVar("T")
 
@@ -169,8 +172,7 @@ class Transport:
         try:
             if request.sink is not None:
                 return self._download(client, request)
-            content = request.body.chunks() if request.body else None
-            answer = client.send(self._build(client, request, content=content))
+            answer = client.send(self._build(client, request))
         except (httpx.HTTPError, UnicodeError) as error:
             raise self._no_answer(request, error) from None
         finally:
@@ -189,9 +191,11 @@ class Transport:
         return self._read(request, answer)
 
     def _download(self, client: httpx.Client, request: Request) -> Response:
-        """Stream into the sink; a repeated attempt goes on where the last one stopped, if the host can."""
+        """Stream into the sink; a repeated GET goes on where the last one stopped, if the host can."""
         sink = request.sink
         assert sink is not None  # noqa: S101  # the caller looked
+        if sink.position and request.method != "GET":
+            sink.restart()  # what is made anew is not the rest of what was made before
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
             headers = {"accept-encoding": "identity"}  # else a position in the file is not one in the transfer
@@ -229,7 +233,6 @@ class Transport:
         *,
         url: str | None = None,
         headers: dict[str, str] | None = None,
-        content: Any = None,
     ) -> httpx.Request:
         try:
             target = self._target(request, url or request.url)
@@ -241,10 +244,21 @@ class Transport:
         if not request.public and origin(target) == origin(self.settings.base_url):
             sent |= self._service.key_headers(self.settings.key)
         timeout = httpx.Timeout(request.timeout or self.settings.timeout, connect=CONNECT_TIMEOUT)
-        params = dict(request.params) or None
+        form: dict[str, list[str]] = {}
+        for name, value in request.form:
+            form.setdefault(name, []).append(value)
+        files = [(name, (body.name, cast("IO[bytes]", _Reader(body)), body.media_type)) for name, body in request.files]
         try:
             return client.build_request(
-                request.method, target, params=params, json=request.json, content=content, headers=sent, timeout=timeout
+                request.method,
+                target,
+                params=dict(request.params) or None,
+                json=request.json,
+                data=form or None,
+                files=files or None,
+                content=request.body.chunks() if request.body else None,
+                headers=sent,
+                timeout=timeout,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"The service gave an address that cannot be used: {error}.") from None
@@ -291,6 +305,30 @@ class Transport:
             )
         what = "the file transfer" if request.public else f"{request.method} {request.url.partition('?')[0]}"
         return ServiceUnavailableError(f"{where} gave no complete answer to {what} ({kind}).", sent=True)
+
+
+class _Reader:
+    """A body as the file that httpx reads for a multipart part; it asks for the length by seeking to the end."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._pieces = body.chunks()
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        while len(self._rest) < size and (piece := next(self._pieces, b"")):
+            self._rest += piece
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def tell(self) -> int:
+        return 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            return self._body.size + offset
+        self._pieces, self._rest = self._body.chunks(), b""
+        return 0
 
 
 def _moved(url: str, answer: httpx.Response) -> str:

@@ -11,149 +11,43 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException
-
-from voice_provider.exceptions import (
-    CapabilityError,
-    InvalidInputError,
-    JobFailedError,
-    JobTimeoutError,
-    ServiceUnavailableError,
-    TransientVoiceError,
-    VoiceError,
-)
-from voice_provider.hooks.settings import Settings, read_settings
-from voice_provider.hooks.transport import Transport
-from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Manifest, Voice
-from voice_provider.services.base import Input, download
-from voice_provider.services.options import LipSyncOptions, SpeechOptions, parse
-from voice_provider.storage import Output, StoredFile, is_location
+from voice_provider.exceptions import InvalidInputError, JobTimeoutError, PermanentVoiceError, VoiceError
+from voice_provider.hooks.base import ServiceHook, facts_of
+from voice_provider.models import Asset, Capability, Estimate, Job, LipSyncModel, Manifest, Transcript, Voice, Wallet
+from voice_provider.services.base import Input
+from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse
+from voice_provider.storage import Output, StoredFile
 
 if TYPE_CHECKING:
-    from airflow.sdk import Connection
+    from collections.abc import Mapping, Sequence
 
-    from voice_provider.models import JobKind
-    from voice_provider.services.base import Flow, Service
-    from voice_provider.services.options import Media
+    from voice_provider.services.base import Body
+    from voice_provider.services.options import CloneOptions, Media
 
-T = TypeVar("T")
-
-FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
+_OPENNESS = {"private": 0, "unlist": 1, "public": 2}
 
 
-class VoiceHook(BaseHook):
-    """Holds a connection and runs the flows of its service.
+class VoiceHook(ServiceHook):
+    """A connection to a voice service, and all that can be asked of it.
 
     Get one with ``BaseHook.get_hook(conn_id)``, which chooses the subclass by the connection's type.
 
     :param voice_conn_id: id of the connection
     """
 
-    conn_name_attr = "voice_conn_id"
-    default_conn_name = "voice_default"
-    service_class: ClassVar[type[Service]]
-
-    def __init__(self, voice_conn_id: str = default_conn_name) -> None:
-        super().__init__()
-        self.voice_conn_id = voice_conn_id
-        self._transport: Transport | None = None
-        self._service: Service | None = None
-
-    @classmethod
-    def for_connection(cls, conn_id: str) -> VoiceHook:
-        """Return the hook of a connection, chosen by its type through Airflow's registry.
-
-        :raises CapabilityError: the connection belongs to something else than a voice service
-        """
-        try:
-            hook = BaseHook.get_hook(conn_id)
-        except (AirflowException, AttributeError) as error:
-            if not _says_no_hook(error):
-                raise
-            hook = None
-        return cls._checked(conn_id, hook)
-
-    @classmethod
-    async def afor_connection(cls, conn_id: str) -> VoiceHook:
-        """``for_connection`` on the triggerer; the connection is read here, so nothing blocks later."""
-        try:
-            found = await BaseHook.aget_hook(conn_id)
-        except (AirflowException, AttributeError) as error:
-            if not _says_no_hook(error):
-                raise
-            found = None
-        hook = cls._checked(conn_id, found)
-        connection = await BaseHook.aget_connection(conn_id)
-        hook.connect(connection, await connection.aextra_dejson())
-        return hook
-
-    @staticmethod
-    def _checked(conn_id: str, hook: Any) -> VoiceHook:
-        if isinstance(hook, VoiceHook):
-            return hook
-        kind = f"of type '{hook.conn_type}'" if hasattr(hook, "conn_type") else "of a type without a hook"
-        raise CapabilityError(
-            f"Connection '{conn_id}' is {kind}, which is no voice service. Use a connection of type sync_labs."
-        )
-
-    # the connection
-
-    def connect(self, connection: Connection, extra: dict[str, Any]) -> Transport:
-        """Take the connection that was read, check it, and make the transport."""
-        settings = read_settings(connection, extra, self.service_class.default_url)
-        self._service = self.service_class(extra)
-        self._transport = Transport(settings, self._service, self.log)
-        return self._transport
-
-    @property
-    def transport(self) -> Transport:
-        """The connection's transport; reads the connection when first used."""
-        if self._transport is None:
-            connection = self.get_connection(self.voice_conn_id)
-            return self.connect(connection, connection.extra_dejson)
-        return self._transport
-
-    @property
-    def settings(self) -> Settings:
-        """The checked connection."""
-        return self.transport.settings
-
-    @property
-    def service(self) -> Service:
-        """The dialect of the connection's service."""
-        _ = self.transport
-        assert self._service is not None  # noqa: S101  # set together with the transport
-        return self._service
-
-    def get_conn(self) -> Transport:
-        """Return the transport, as Airflow's hooks do."""
-        return self.transport
-
-    def run(self, flow: Flow[T]) -> T:
-        """Drive a flow of the service on the worker."""
-        return self.transport.run(flow)
-
-    async def arun(self, flow: Flow[T]) -> T:
-        """Drive a flow of the service on the triggerer."""
-        return await self.transport.arun(flow)
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Make the cheapest call that needs the key; return whether it worked, and one sentence."""
-        try:
-            return True, self.transport.run(self.service.check_account(), attempts=2)  # a person waits
-        except VoiceError as error:
-            return False, str(error)
-
     # voices
 
-    def list_voices(self) -> list[Voice]:
-        """List the voices of the account: built-in ones and clones."""
-        return self.run(self.service.list_voices())
+    def list_voices(self, **filters: Any) -> list[Voice]:
+        """List the voices of the account: clones, and built-in ones where the service does not tell them apart.
+
+        :param filters: the fields of ``VoiceFilters``: ``title`` (part of the name), ``limit``, and at Fish Audio
+            ``own=False`` (its library), ``tags``, ``languages``, ``title_languages``, ``author``, ``licensed`` and
+            ``sort_by``
+        """
+        return self.run(self.service.list_voices(parse(VoiceFilters, filters)))
 
     def get_voice(self, voice_id: str) -> Voice:
         """Read one voice.
@@ -162,26 +56,118 @@ class VoiceHook(BaseHook):
         """
         return self.run(self.service.get_voice(voice_id))
 
-    def clone_voice(self, name: str, sample: Media) -> Voice:
-        """Clone a voice under exactly this name; takes a clone slot of the plan.
+    def clone_voice(self, name: str, samples: Media | Sequence[Media], **options: Any) -> Voice:
+        """Clone a voice under exactly this name; takes a clone slot of the plan, where it counts them.
 
-        A sample from storage is uploaded first and deleted from the service afterwards. This call is not managed: for
-        clones that survive retries, use ``CloneVoiceOperator``.
+        Where the service hosts files, a sample from storage is uploaded first and deleted afterwards; else it is sent
+        along. This call is not managed: for clones that survive retries, use ``CloneVoiceOperator``.
 
-        :param name: label at the service, unique in the account
-        :param sample: storage location, asset id, hosted URL, or what ``UploadAssetOperator`` returned
+        :param name: label at the service; unique in the account at sync. labs
+        :param samples: one or several: storage location, asset id, hosted URL, or what ``UploadAssetOperator`` returned
+        :param options: of the service; at Fish Audio ``texts``, ``visibility`` (default ``private``),
+            ``enhance_audio_quality`` (default True), ``description``, ``tags``, ``cover_image``, ``generate_sample``
+        :return: the voice; at Fish Audio it may still be in training (``state``)
         :raises SlotLimitError: the plan's clone slots are in use
         :raises NameTakenError: a voice of this name exists
         """
         self.service.check_voice_name(name)
-        source = self.resolve(sample)
-        if isinstance(source, Input):
-            return self.run(self.service.clone_voice(name, source))
-        asset = self.upload_file(source)
+        wanted = parse(self.service.clone_options, options, self.service.label)
+        sources = [self.resolve(sample) for sample in ([samples] if isinstance(samples, str | dict) else samples)]
+        self.check_clone(wanted, sources)
+        cover = self.cover(wanted)
+        uploads: list[str] = []
         try:
-            return self.run(self.service.clone_voice(name, Input(asset_id=asset.id)))
+            inputs: list[Input | Body] = []
+            for source in sources:
+                if isinstance(source, StoredFile) and Capability.HOSTS_ASSETS in self.service.capabilities:
+                    uploads.append(self.upload_file(source).id)
+                    inputs.append(Input(asset_id=uploads[-1]))
+                else:
+                    inputs.append(source)
+            voice = self.run(self.service.clone_voice(name, inputs, wanted, cover))
         finally:
-            self._discard([asset.id])
+            self._discard(uploads)
+        return self.settle_visibility(voice, getattr(wanted, "visibility", None))
+
+    def check_clone(self, options: CloneOptions, sources: Sequence[Input | StoredFile]) -> None:
+        """Check a clone before anything is sent; log what is only doubtful."""
+        for warning in self.service.check_clone(options, [facts_of(source) for source in sources]):
+            self.log.warning("%s", warning)
+
+    def cover(self, options: CloneOptions | Mapping[str, Any]) -> StoredFile | None:
+        """Open the cover image of a voice, where there is one."""
+        image = options.get("cover_image") if isinstance(options, dict) else getattr(options, "cover_image", None)
+        if image is None:
+            return None
+        file = self.resolve(image)
+        if not isinstance(file, StoredFile) or file.kind != "image":
+            raise InvalidInputError("cover_image is no picture in a storage location. Give a .jpg or .png file.")
+        return file
+
+    def settle_visibility(self, voice: Voice, wanted: str | None) -> Voice:
+        """Compare what others can see of a voice with what was asked for, and set it right.
+
+        :return: the voice as it is now; less open than asked for is logged
+        :raises PermanentVoiceError: it stays more open than asked for; it is deleted, because a voice is a person's
+        """
+        if wanted is None or voice.visibility in (wanted, None):
+            return voice
+        self.log.warning("Voice %s is '%s', not '%s' as asked for; changing it.", voice.id, voice.visibility, wanted)
+        self.run(self.service.update_voice(voice.id, {"visibility": wanted}))
+        voice = self.get_voice(voice.id)
+        if voice.visibility == wanted:
+            return voice
+        if _OPENNESS.get(voice.visibility or "", 9) > _OPENNESS[wanted]:
+            self.delete_voice(voice.id)
+            raise PermanentVoiceError(
+                f"{self.service.label} made voice {voice.id} '{voice.visibility}' and not '{wanted}', also when it was "
+                "told again. The voice was deleted. Change its default visibility at the service, then clear the task."
+            )
+        self.log.warning(
+            "Voice %s stays '%s': %s does not make it '%s' on this way; publish it on its web site.",
+            voice.id,
+            voice.visibility,
+            self.service.label,
+            wanted,
+        )
+        return voice
+
+    def update_voice(self, voice_id: str, **changes: Any) -> Voice:
+        """Change a voice's description for people; only what is given.
+
+        :param changes: ``title``, ``description``, ``tags`` (a list replaces all), ``visibility``, ``cover_image``
+        :return: the voice as it is afterwards
+        :raises CapabilityError: the service cannot change a voice
+        """
+        self.service.require(Capability.UPDATE_VOICE)
+        wanted = parse(VoiceChanges, changes, self.service.label)
+        told = wanted.model_dump(mode="json", exclude_unset=True, exclude={"cover_image"})
+        cover = self.cover({"cover_image": wanted.cover_image})
+        if not told and cover is None:
+            raise InvalidInputError("Nothing to change: give title, description, tags, visibility or cover_image.")
+        self.run(self.service.update_voice(voice_id, told, cover))
+        return self.get_voice(voice_id)
+
+    def wallet(self) -> Wallet:
+        """Ask what the account can spend."""
+        self.service.require(Capability.WALLET)
+        return self.run(self.service.wallet())
+
+    def transcribe(
+        self, recording: Media, *, language: str | None = None, segments: bool = False, model: str | None = None
+    ) -> Transcript:
+        """Write down what is said in a recording; billed by the second.
+
+        :param recording: storage location, or what an operator returned
+        :param language: two-letter code, a hint; default: recognised
+        :param segments: also say when each part is spoken
+        :param model: default: the service's (``transcribe-1``)
+        """
+        self.service.require(Capability.TRANSCRIPTION)
+        file = self.resolve(recording)
+        if not isinstance(file, StoredFile):
+            raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
+        return self.run(self.service.transcribe(file, language=language, segments=segments, model=model))
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.
@@ -245,44 +231,7 @@ class VoiceHook(BaseHook):
             seconds=kept.info.seconds,
         )
 
-    def resolve(self, media: Media) -> Input | StoredFile:
-        """Tell what a media argument is: hosted by the service already, or a file that has to be uploaded.
-
-        :param media: asset id, URL, storage location, or a dict with ``asset_id``, ``uri`` or ``url`` (what operators
-            return); an ``asset_id`` counts only at the service that it belongs to
-        :raises InvalidInputError: nothing of these
-        """
-        if isinstance(media, dict):
-            at_home = media.get("service") in (None, self.service.name)
-            if media.get("asset_id") and at_home:
-                return Input(asset_id=str(media["asset_id"]))
-            media = str(media.get("uri") or media.get("url") or "")
-        if not isinstance(media, str) or not media.strip():
-            raise InvalidInputError(
-                "A media input is empty. Pass a storage location, an asset id, a URL or a manifest."
-            )
-        media = media.strip()
-        if self.service.is_asset_id(media):
-            return Input(asset_id=media)
-        if media.startswith(("http://", "https://")):
-            return Input(url=media)
-        if is_location(media):
-            file = StoredFile(media, self.settings.allowed_inputs)
-            file.seconds()  # raises for one that is cut short
-            return file
-        raise InvalidInputError(
-            f"The media input '{media[:200]}' is no storage location (absolute path or URI), no URL and no asset id of "
-            f"{self.service.label}."
-        )
-
     # jobs
-
-    def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Job:
-        """Ask after a job.
-
-        :param wait: seconds that the service may take until the job has ended, where it can
-        """
-        return self.run(self.service.get_job(kind, job_id, path=path, wait=wait))
 
     def list_jobs(self, limit: int = 100) -> list[Job]:
         """List the newest lip syncs."""
@@ -302,19 +251,29 @@ class VoiceHook(BaseHook):
         self.service.require(Capability.ESTIMATE)
         return self.run(self.service.estimate(model, seconds, fps))
 
-    def synthesize(self, text: str, voice_id: str, output: str, *, timeout: float = 600, **options: Any) -> Manifest:
+    def synthesize(
+        self, text: str, voice_id: str | list[str] | None, output: str, *, timeout: float = 600, **options: Any
+    ) -> Manifest:
         """Speak a line and keep it; waits here. Managed, restartable speech is ``TTSOperator``.
 
+        :param voice_id: the voice; at Fish Audio a list for several speakers, or None with ``references``
         :param output: file or, with a ``/`` at its end, folder
-        :param timeout: seconds to wait
-        :param options: ``stability``, ``similarity_boost`` (0 to 1)
+        :param timeout: seconds to wait, where speech is a job
+        :param options: of the service: see ``TTSOperator``
+        :raises UnusableSpeechError: the speech was answered, and may be billed, but is no good
         """
-        order = parse(SpeechOptions, {"text": text, "voice_id": voice_id, **options})
-        self.service.check_speech(order)
-        place = Output(output, "speech", self.settings.allowed_outputs)
-        place.check_writable()
-        job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
-        return self.keep(job, Output(output, job.id, self.settings.allowed_outputs), voice_id=voice_id)
+        order = self.speech_order({"text": text, "voice_id": voice_id, **options}, output)
+        references = self.references(order)
+        self.check_speech(order, references)
+        Output(output, "speech", self.settings.allowed_outputs).check_writable()
+        if Capability.ASYNC_SPEECH in self.service.capabilities:
+            job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
+            place = Output(output, job.id, self.settings.allowed_outputs)
+            return self.keep(job, place, voice_id=", ".join(order.voice_ids) or None)
+        with Output(output, f"speech-{uuid4().hex[:12]}", self.settings.allowed_outputs).receive() as sink:
+            job, kept = self.speak(order, references, sink)
+            sink.publish(kept)
+        return self.describe_speech(order, job, kept)
 
     def lip_sync(self, output: str, *, timeout: float = 3600, **options: Any) -> Manifest:
         """Lip sync a video and keep it; waits here. Managed, restartable lip sync is ``LipSyncOperator``.
@@ -353,86 +312,3 @@ class VoiceHook(BaseHook):
                 self.delete_asset(asset_id)
             except VoiceError as error:
                 self.log.warning("Asset %s, uploaded on the way, could not be deleted: %s", asset_id, error)
-
-    def wait_for(self, job: Job, timeout: float, poll_interval: float = 3) -> Job:
-        """Wait here until a job has succeeded.
-
-        :param timeout: seconds
-        :param poll_interval: seconds between two questions, where the service says nothing else
-        :raises JobFailedError: the job failed; carries the service's reason
-        :raises JobTimeoutError: it still runs
-        """
-        job = self.watch(job, time.time() + timeout, poll_interval)
-        if not job.state.is_final:
-            raise JobTimeoutError(f"{describe(job)} still {job.status or job.state} after {timeout:g} s; it goes on.")
-        return succeeded(job)
-
-    def watch(self, job: Job, until: float, poll_interval: float) -> Job:
-        """Ask after a job until it has ended or a time has come; a question that fails does not end the wait.
-
-        :param until: wall-clock time, seconds since 1970
-        :param poll_interval: seconds between two questions; the first come sooner, and the service may ask for more
-        """
-        pause = min(FIRST_PAUSE, poll_interval)
-        while not job.state.is_final and time.time() < until:
-            began = time.monotonic()
-            patience = max(0.0, min(poll_interval, until - time.time()))
-            try:
-                job = self.get_job(job.kind, job.id, path=job.path, wait=patience)
-            except TransientVoiceError as error:
-                self.log.warning("Asking after the job did not succeed; asking again. %s", error)
-            if not job.state.is_final:
-                rest = max(pause, job.retry_after or 0) - (time.monotonic() - began)
-                time.sleep(max(0.0, min(rest, until - time.time())))
-                pause = min(pause * 1.5, poll_interval)
-        return job
-
-    def keep(self, job: Job, output: Output, **details: Any) -> Manifest:
-        """Fetch a succeeded job's result, check it, and put it in its place.
-
-        :param details: more fields of the manifest
-        :raises ResultError: cut short, empty or not media; nothing is kept
-        """
-        if job.kind == "clone" or not job.url:
-            raise ServiceUnavailableError(f"{describe(job)} succeeded, but the service names no result.")
-        with output.receive() as sink:
-            self.run(download(job.url, sink))
-            kept = sink.keep(job.seconds)
-        if not kept.uri.lower().endswith(f".{kept.info.format.extension}"):
-            self.log.warning("%s holds %s, whatever its name says.", kept.uri, kept.info.format.media_type)
-        return Manifest(
-            service=job.service,
-            kind=job.kind,
-            uri=kept.uri,
-            sha256=kept.sha256,
-            bytes=kept.bytes,
-            format=kept.info.format.extension,
-            media_type=kept.info.format.media_type,
-            seconds=kept.info.seconds or job.seconds,
-            job_id=job.id,
-            model=job.model,
-            engine=job.engine,
-            **details,
-        )
-
-
-def _says_no_hook(error: Exception) -> bool:
-    """Airflow has no word of its own for it: not registered, or (generic, fs ...) registered without a class."""
-    return isinstance(error, AttributeError) or str(error).startswith("Unknown hook type")
-
-
-def describe(job: Job) -> str:
-    """Name a job in a message."""
-    return f"The {job.kind.replace('_', ' ')} job {job.id}"
-
-
-def succeeded(job: Job) -> Job:
-    """Return a job that has succeeded; raise ``JobFailedError`` for one that has failed."""
-    if job.state is JobState.FAILED:
-        code = f" ({job.error_code})" if job.error_code else ""
-        raise JobFailedError(
-            f"{describe(job)} ended as {job.status or 'failed'}: {job.error or 'no reason given'}{code}. "
-            f"Correct the input and clear the task; the service decides whether a failed job is billed.",
-            error_code=job.error_code,
-        )
-    return job

@@ -18,11 +18,14 @@ from voice_provider.exceptions import (
     NotFoundError,
     OutcomeUnknownError,
     PermanentVoiceError,
+    ResultError,
     ServiceUnavailableError,
+    UnusableSpeechError,
     VoiceError,
 )
-from voice_provider.hooks.voice import describe, succeeded
+from voice_provider.hooks.base import describe, succeeded
 from voice_provider.jobs.names import asset_name
+from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.record import (
     RECORD_KEY,
     Decision,
@@ -34,7 +37,7 @@ from voice_provider.jobs.record import (
     decide,
     idempotency_key,
 )
-from voice_provider.models import Job, JobState, Manifest
+from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input
 from voice_provider.storage import Output, StoredFile, is_kept
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.jobs.orders import Order
+    from voice_provider.services.base import Body
 
 
 CONFIRM_AFTER = 2.0  # seconds until a "no such job" is believed: edges and deployments hiccup
@@ -65,6 +69,7 @@ class Lifecycle:
     on_unknown_outcome: OnUnknownOutcome = "fail"
     on_clear: OnClear = "reattach"
     _accepted: Job | None = field(default=None, init=False)
+    _ordered_again: bool = field(default=False, init=False)
 
     def load(self) -> Record | None:
         """Read what is remembered."""
@@ -131,12 +136,15 @@ class Lifecycle:
         return self._save(record)
 
     def _submit(self, order: Order, record: Record) -> Record:
-        inputs = list(record.inputs) if record.posted_at is not None else []
+        if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
+            return self._speak(order, record)
+        inputs: list[Input | Body] = list(record.inputs) if record.posted_at is not None else []
         if not inputs:
             for source in order.sources:
                 record, where = self._upload(source, record)
                 inputs.append(where)
-        record = self._save(record, posted_at=_now(), account=self.hook.settings.account, inputs=inputs)
+        hosted = [where for where in inputs if isinstance(where, Input)]
+        record = self._save(record, posted_at=_now(), account=self.hook.settings.account, inputs=hosted)
         try:
             job = self.hook.run(order.submit(self.hook.service, inputs, record))
         except VoiceError as error:
@@ -150,13 +158,38 @@ class Lifecycle:
                     return found
                 if order.is_settled_by_name(self.hook.service):
                     raise  # a retry looks again, and repeats it under the same name
-                return self._unknown(order, record, f"the answer was lost ({error})")
+                return self._unknown(order, record, f"the answer was lost ({error})", error)
             record = self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
             if isinstance(error, PermanentVoiceError):
                 self.discard_uploads(record)
             raise
         self.log.info("%s was accepted by %s (%s).", describe(job), job.service, job.status or job.state)
         return self._accept(record, job)
+
+    def _speak(self, order: SpeechOrder, record: Record) -> Record:
+        """Speak where the audio is the answer itself.
+
+        Its hash is written down before it is moved to its place: a try after a kill in between finds it.
+        """
+        assert order.place is not None  # noqa: S101  # the operator gave it
+        record = self._save(record, posted_at=_now(), account=self.hook.settings.account)
+        with order.place(record.fingerprint[:16]).receive() as sink:
+            try:
+                job, kept = self.hook.speak(order.options, order.references, sink)
+            except VoiceError as error:
+                answered = sink.position > 0 or isinstance(error, ResultError)
+                lost = isinstance(error, ServiceUnavailableError) and error.sent
+                if not answered and not lost:
+                    self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
+                    raise
+                failure = error
+            else:
+                manifest = self.hook.describe_speech(order.options, job, kept, submitted_at=record.posted_at)
+                record = self._save(record, manifest=manifest)
+                sink.publish(kept)
+                return self.finish(record, manifest=manifest)
+        # Where it is known what came, a clear of the task is a new order; a mere retry never is.
+        return self._unknown(order, self._save(record, finished=answered), f"the answer was lost ({failure})", failure)
 
     def _accept(self, record: Record, job: Job) -> Record:
         # A result URL is remembered only where the service cannot be asked for it again: speech that was answered at
@@ -165,8 +198,8 @@ class Lifecycle:
         self._accepted = job
         return self._save(record, job=job if keep_url else job.model_copy(update={"url": None}))
 
-    def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input]:
-        if isinstance(source, Input):
+    def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input | Body]:
+        if isinstance(source, Input) or Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
             return record, source
         digest = source.sha256()
         asset_id = record.uploads.get(digest)
@@ -190,6 +223,11 @@ class Lifecycle:
             self.log.info("The result is kept already: %s.", kept.uri)
             self.discard_uploads(record)
             return record
+        if isinstance(order, SpeechOrder) and order.place is not None:
+            output = order.place(record.fingerprint[:16])
+            if not record.finished and output.recover(kept.uri, kept.sha256, kept.bytes):
+                self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
+                return self.finish(record, manifest=kept)
         self.log.info("The result that was kept at %s is gone or changed; fetching it again.", kept.uri)
         record = self._save(record, manifest=None, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
@@ -216,17 +254,29 @@ class Lifecycle:
             return self._submit(order, record)
         return self._unknown(order, record, "an earlier try ended before the answer came")
 
-    def _unknown(self, order: Order, record: Record, why: str) -> Record:
-        if self.on_unknown_outcome == "resubmit":
-            self.log.warning("It is unknown whether the order of %s was accepted; ordering again.", record.posted_at)
+    def _unknown(self, order: Order, record: Record, why: str, error: VoiceError | None = None) -> Record:
+        """Order again where that is free or wanted, at most once in a try; else say that a person has to decide.
+
+        :param error: what went wrong just now, if it was just now
+        """
+        if self.on_unknown_outcome == "resubmit" or order.is_free(self.hook.service):
+            if self._ordered_again and error is not None:
+                raise error
+            self._ordered_again = True
+            self.log.warning("%s Ordering again.", error or f"It is unknown what became of the order: {why}.")
             return self._submit(order, self._new(order, record.fingerprint, record))
+        if isinstance(error, ResultError | UnusableSpeechError):
+            raise UnusableSpeechError(
+                f"{error} The order of {record.posted_at} was answered and may be billed. Clear the task to order it "
+                "again; with on_unknown_outcome='resubmit' a task does so itself, once in a try."
+            ) from None
         if record.account != self.hook.settings.account:
             why = "this connection now belongs to another account"
-        hint = " tts_mode 'jobs' on the connection avoids this question." if order.kind == "speech" else ""
+        hint = f" {self.hook.service.speech_hint}" if order.kind == "speech" else ""
         raise OutcomeUnknownError(
             f"It is unknown whether {self.hook.service.label} accepted the {order.kind.replace('_', ' ')} order of "
             f"{record.posted_at}: {why}. It may be billed. Look at the account; if it is not there, run the task with "
-            f"on_unknown_outcome='resubmit'.{hint}"
+            f"on_unknown_outcome='resubmit'.{hint}".rstrip()
         )
 
     # following a job
@@ -289,24 +339,24 @@ class Lifecycle:
             if record.job.url:  # speech that was answered at once: there is nothing to ask for another link
                 raise OutcomeUnknownError(
                     f"{describe(job)} was ordered at {record.posted_at} and paid, but the link to its result has "
-                    "expired and sync. labs gives no other. Clear the task with on_clear='resubmit' to order it again; "
-                    "tts_mode 'jobs' on the connection avoids this."
+                    f"expired and {job.service} gives no other. Clear the task with on_clear='resubmit' to order it "
+                    f"again. {self.hook.service.speech_hint}"
                 ) from None
             self.log.info("The link to the result has expired; asking for a new one.")
             manifest = self.hook.keep(self.refresh(record), output, submitted_at=record.posted_at, **details)
         self.finish(record, manifest=manifest)
         return manifest
 
-    def finish(self, record: Record, manifest: Manifest | None = None) -> None:
+    def finish(self, record: Record, manifest: Manifest | None = None) -> Record:
         """Remember that everything is done, and delete what was uploaded on the way."""
         job = record.job.model_copy(update={"url": None, "state": JobState.SUCCEEDED}) if record.job else None
         record = self._save(record, finished=True, manifest=manifest, job=job)
-        self.discard_uploads(record)
+        return self.discard_uploads(record)
 
-    def discard_uploads(self, record: Record) -> None:
+    def discard_uploads(self, record: Record) -> Record:
         """Delete the files that were uploaded for this job: samples and recordings of people are not left behind."""
         if not record.uploads:
-            return
+            return record
         left = dict(record.uploads)
         for digest, asset_id in record.uploads.items():
             try:
@@ -315,7 +365,7 @@ class Lifecycle:
                 del left[digest]
             except VoiceError as error:
                 self.log.warning("Asset %s, uploaded for this task, could not be deleted: %s", asset_id, error)
-        self._save(record, uploads=left)
+        return self._save(record, uploads=left)
 
 
 def _now() -> str:

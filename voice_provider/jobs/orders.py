@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from voice_provider.exceptions import InvalidInputError, NameTakenError
+from voice_provider.exceptions import InvalidInputError, NameTakenError, NotFoundError
 from voice_provider.jobs.names import ManagedName, short_hash
 from voice_provider.jobs.record import Scope, fingerprint_of
-from voice_provider.models import Job, JobState
+from voice_provider.models import Capability, Job, JobState
 from voice_provider.services.base import Input
+from voice_provider.services.options import VoiceFilters
 from voice_provider.storage import StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from voice_provider.jobs.record import Record
     from voice_provider.models import JobKind, Voice
-    from voice_provider.services.base import Flow, Service
-    from voice_provider.services.options import LipSyncOptions, Media, SpeechOptions
+    from voice_provider.services.base import Body, Flow, Service
+    from voice_provider.services.options import CloneOptions, LipSyncOptions, Media, SpeechOptions
+    from voice_provider.storage import Output
 
 Source = Input | StoredFile
 
@@ -63,8 +66,16 @@ class Order(ABC):
         return None
 
     @abstractmethod
-    def submit(self, service: Service, inputs: Sequence[Input], record: Record) -> Flow[Job]:
+    def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:
         """Send the order."""
+
+    def is_answer(self, service: Service) -> bool:  # noqa: ARG002
+        """Whether the result is the answer itself, and there is no job to ask after."""
+        return False
+
+    def is_free(self, service: Service) -> bool:  # noqa: ARG002
+        """Whether it costs nothing, so that it may be ordered again after a bad answer."""
+        return False
 
     def is_settled_by_name(self, service: Service) -> bool:  # noqa: ARG002
         """Whether sending the order twice makes one thing, because the service refuses the name the second time."""
@@ -78,16 +89,34 @@ class Order(ABC):
 
 @dataclass(frozen=True)
 class SpeechOrder(Order):
-    """One line in one voice."""
+    """One line in one voice, or several.
+
+    :param place: returns where the speech is kept, by the name it has in a folder
+    """
 
     kind = "speech"
     options: SpeechOptions
+    references: tuple[StoredFile, ...] = ()
+    place: Callable[[str], Output] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Everything that is heard."""
-        return self.options.model_dump(mode="json", exclude_none=True)
+        """Everything that is heard; references by their hash."""
+        what = self.options.model_dump(mode="json", exclude_none=True, exclude={"references"})
+        files = iter(self.references)
+        spoken = [
+            [(identity(item.audio, next(files)), item.text) for item in speaker] for speaker in self.options.speakers
+        ]
+        return {**what, "references": spoken} if spoken else what
 
-    def submit(self, service: Service, inputs: Sequence[Input], record: Record) -> Flow[Job]:  # noqa: ARG002
+    def is_answer(self, service: Service) -> bool:
+        """Whether the speech is the answer itself, and there is no job to ask after."""
+        return Capability.ASYNC_SPEECH not in service.capabilities
+
+    def is_free(self, service: Service) -> bool:
+        """Whether it costs nothing."""
+        return service.is_free(self.options)
+
+    def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:  # noqa: ARG002
         """Send the line."""
         return (yield from service.start_speech(self.options, record.key if service.is_keyed("speech") else None))
 
@@ -113,10 +142,11 @@ class LipSyncOrder(Order):
         visual = "video" if self.options.video is not None else "image"
         return {**what, visual: seen[0], "audio": list(zip(names, seen[1:], strict=True))}
 
-    def submit(self, service: Service, inputs: Sequence[Input], record: Record) -> Flow[Job]:
+    def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:
         """Send the request."""
         key = record.key if service.is_keyed("lip_sync") else None
-        return (yield from service.start_lip_sync(self.options, inputs, key))
+        hosted = [where for where in inputs if isinstance(where, Input)]
+        return (yield from service.start_lip_sync(self.options, hosted, key))
 
 
 @dataclass(frozen=True)
@@ -130,18 +160,21 @@ class CloneOrder(Order):
     kind = "clone"
     label: str
     namespace: str
-    sample: Media
-    source: Source
+    samples: tuple[Media, ...]
+    files: tuple[Source, ...]
+    options: CloneOptions
+    cover: StoredFile | None = None
     ephemeral: bool = False
 
     @property
     def sources(self) -> Sequence[Source]:
-        """The sample."""
-        return (self.source,)
+        """The samples."""
+        return self.files
 
     def describe(self) -> dict[str, Any]:
-        """The sample's bytes and the label."""
-        return {"label": self.label, "samples": [identity(self.sample, self.source)]}
+        """The samples' bytes, the label, and what else is heard in the voice."""
+        samples = [identity(media, source) for media, source in zip(self.samples, self.files, strict=True)]
+        return {"label": self.label, "samples": samples, **self.options.identity}
 
     def name(self, scope: Scope, made: int) -> str:
         """Return the managed name; the record keeps it, so that it is the same for every try of a task."""
@@ -155,28 +188,49 @@ class CloneOrder(Order):
             )
         )
 
-    def submit(self, service: Service, inputs: Sequence[Input], record: Record) -> Flow[Job]:
-        """Clone the voice; where the name is taken by the very same voice, that one is the result."""
+    def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:
+        """Clone the voice; where the very same voice is there already, that one is the result."""
+        if not service.unique_voice_names:
+            found = yield from self.find(service, record)
+            if found is not None:
+                return found
         try:
-            voice = yield from service.clone_voice(record.name or self.label, inputs[0])
+            voice = yield from service.clone_voice(record.name or self.label, inputs, self.options, self.cover)
         except NameTakenError:
             found = yield from self.find(service, record)
             if found is None:
                 raise
             return found
+        if not service.unique_voice_names:
+            voice = yield from self._settle(service, record, voice)
         return _as_job(voice)
 
+    def _settle(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
+        """Leave one voice where several tasks have made the same at once: all of them keep the oldest."""
+        same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
+        oldest, *younger = sorted(same.values(), key=lambda voice: (voice.created_at or "", voice.id))
+        for voice in younger:
+            with suppress(NotFoundError):
+                yield from service.delete_voice(voice.id)
+        return oldest
+
     def is_settled_by_name(self, service: Service) -> bool:
-        """Yes, where voices' names are unique."""
-        return service.unique_voice_names
+        """Yes, where a second voice of the name is refused, or costs nothing and is found and deleted."""
+        return service.unique_voice_names or service.free_clones
 
     def find(self, service: Service, record: Record) -> Flow[Job | None]:
         """Look for a voice of the same namespace and full fingerprint; a name that a person typed never matches."""
+        same = yield from self._same(service, record)
+        return _as_job(min(same, key=lambda voice: (voice.created_at or "", voice.id))) if same else None
+
+    @staticmethod
+    def _same(service: Service, record: Record) -> Flow[list[Voice]]:
         wanted = ManagedName.parse(record.name or "")
-        for voice in (yield from service.list_voices()):
-            if wanted is not None and wanted.is_same_voice(ManagedName.parse(voice.name)):
-                return _as_job(voice)
-        return None
+        if wanted is None:
+            return []
+        voices = yield from service.list_voices(VoiceFilters())
+        same = [voice for voice in voices if wanted.is_same_voice(ManagedName.parse(voice.name))]
+        return [voice for voice in same if voice.state != "failed"]
 
 
 def _as_job(voice: Voice) -> Job:

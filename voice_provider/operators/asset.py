@@ -20,16 +20,16 @@ class UploadAssetOperator(VoiceOperator):
     """Upload an audio, video or image of any size from any storage, and register it at the service.
 
     Streams: memory stays flat, also for a file of 5 GiB. Pass the whole return value on (``sample=upload.output``):
-    it holds the hash of the bytes, by which a voice or job made from it is known again.
+    it holds the hash of the bytes, by which a voice or job made from it is known again. A service that hosts no files
+    (Fish Audio) gets nothing yet: the file is checked, and the next task streams it from where it is.
 
-    Returns ``asset_id``, ``service``, ``uri``, ``name``, ``sha256``, ``bytes``, ``media_type`` and, where it can be
-    read, ``seconds``.
+    Returns ``asset_id`` (None where nothing is hosted), ``service``, ``uri``, ``name``, ``sha256``, ``bytes``,
+    ``media_type`` and, where it can be read, ``seconds``.
 
     :param file: path or URI of the file (templated)
     :param name: display name at the service; default: the file's name and a mark by which it is known as ours
         (templated)
     :raises InvalidInputError: missing, empty, unreadable, or no media; nothing was sent
-    :raises CapabilityError: the service hosts no files
     """
 
     template_fields: Sequence[str] = (*VoiceOperator.template_fields, "file", "name")
@@ -41,21 +41,24 @@ class UploadAssetOperator(VoiceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the file, and return what is needed to use it."""
-        self.hook.service.require(Capability.HOSTS_ASSETS)
         if (location := as_text(self.file)) is None:
             raise InvalidInputError("file is empty: pass a path or URI. Did the task that names it succeed?")
         file = StoredFile(location, self.hook.settings.allowed_inputs)
         seconds = file.seconds()
         length = f", {seconds:.1f} s" if seconds else ""
-        self.log.info("Uploading %s: %s, %s bytes%s.", file.location, file.media_type, f"{file.size:,}", length)
-        name = asset_name(file.name, self.hook.settings.namespace, scope_of(context).run)
-        asset = self.hook.upload_file(file, as_text(self.name) or name)
-        self.log.info("Uploaded as asset %s.", asset.id)
+        self.log.info("%s: %s, %s bytes%s.", file.location, file.media_type, f"{file.size:,}", length)
+        service, asset = self.hook.service, None
+        if Capability.HOSTS_ASSETS in service.capabilities:
+            name = asset_name(file.name, self.hook.settings.namespace, scope_of(context).run)
+            asset = self.hook.upload_file(file, as_text(self.name) or name)
+            self.log.info("Uploaded as asset %s.", asset.id)
+        else:
+            self.log.info("%s hosts no files: the next task streams it from %s.", service.label, file.location)
         result = {
-            "service": asset.service,
-            "asset_id": asset.id,
+            "service": service.name,
+            "asset_id": asset.id if asset else None,
             "uri": file.location,
-            "name": asset.name or file.name,
+            "name": (asset.name if asset else None) or file.name,
             "sha256": file.sha256(),
             "bytes": file.size,
             "media_type": file.media_type,
@@ -115,6 +118,8 @@ def ids_of(value: Any, field: str) -> list[str]:
             )
         return [] if text is None else [text]
     if isinstance(value, dict):
+        if field in value and value[field] is None:
+            return []  # a file that its service does not host
         if not value.get(field):
             raise InvalidInputError(
                 f"There is no '{field}' in what was passed (keys: {', '.join(map(str, value)) or 'none'})."

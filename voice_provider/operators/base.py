@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import TaskDeferralError
 from airflow.sdk.serde import serialize
 
 from voice_provider.exceptions import InvalidInputError, JobTimeoutError
-from voice_provider.hooks.voice import VoiceHook, describe
+from voice_provider.hooks.base import describe
+from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.record import Scope
 from voice_provider.links import JobLink, ResultLink

@@ -1,14 +1,17 @@
-"""Voices: clone and delete."""
+"""Voices: clone, change and delete."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, NotFoundError, PermanentVoiceError, VoiceError
 from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.orders import CloneOrder
+from voice_provider.models import Capability
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import JobOperator, VoiceOperator, as_text
+from voice_provider.services.options import VoiceChanges, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,34 +21,67 @@ if TYPE_CHECKING:
     from voice_provider.jobs.lifecycle import Lifecycle
     from voice_provider.jobs.record import Record
     from voice_provider.models import Job
-    from voice_provider.services.options import Media
+    from voice_provider.services.options import CloneOptions, Media
+
+_OPTIONS = ("texts", "visibility", "enhance_audio_quality", "description", "tags", "cover_image")
+_CHANGES = tuple(VoiceChanges.model_fields)
 
 
 class CloneVoiceOperator(JobOperator):
-    """Clone a voice from a sample.
+    """Clone a voice from samples.
 
     The clone is a managed voice: the service knows it as ``name`` plus a suffix that holds the connection's
-    namespace and a fingerprint of the sample. So a try whose answer was lost finds its voice again instead of taking
-    a second slot, and the same sample under the same name gives the same voice to every run (``ephemeral=False``).
+    namespace and a fingerprint of the samples. So a try whose answer was lost finds its voice again instead of making
+    a second one, and the same samples under the same name give the same voice to every run (``ephemeral=False``).
 
-    Returns ``voice_id``, ``service``, ``name`` (at the service), ``label``, ``ephemeral`` and ``state``.
+    Returns ``voice_id``, ``service``, ``name`` (at the service), ``label``, ``ephemeral``, ``state`` and, where the
+    service has it, ``visibility`` as it really is.
 
     :param name: what the voice is called (templated)
     :param sample: storage location, asset id, URL hosted by the service, or what ``UploadAssetOperator`` returned;
-        audio or video. A file from storage is uploaded first and deleted from the service when the voice is there
-        (templated)
+        audio, at sync. labs also video. A file from storage is sent along, or uploaded first and deleted from the
+        service when the voice is there (templated)
+    :param samples: several of them, instead of ``sample``; Fish Audio, at most 20 (templated)
+    :param texts: what is said in each sample, in the same order; Fish Audio (templated)
+    :param visibility: ``private`` (default), ``unlist`` or ``public``; Fish Audio (templated)
+    :param enhance_audio_quality: remove noise and level the samples first; default: True; Fish Audio (templated)
+    :param description: for people; Fish Audio (templated)
+    :param tags: for people; Fish Audio (templated)
+    :param cover_image: storage location of a .jpg or .png; Fish Audio (templated)
     :param ephemeral: the voice belongs to this run: other runs make their own, and a teardown deletes it; default:
         False
     :raises SlotLimitError: the plan's clone slots are in use
-    :raises InvalidInputError: the sample is missing, unreadable, no media, too short, or not hosted where it has to be
+    :raises InvalidInputError: a sample is missing, unreadable, no media, too short, or not hosted where it has to be;
+        or there is an option that the service does not have
     """
 
-    template_fields: Sequence[str] = (*JobOperator.template_fields, "name", "sample")
+    template_fields: Sequence[str] = (*JobOperator.template_fields, "name", "sample", "samples", *_OPTIONS)
 
-    def __init__(self, *, name: str, sample: Media | XComArg, ephemeral: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        sample: Media | XComArg | None = None,
+        samples: Sequence[Media | XComArg] | XComArg | None = None,
+        texts: Sequence[str] | XComArg | None = None,
+        visibility: str | None = None,
+        enhance_audio_quality: bool | str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        cover_image: Media | XComArg | None = None,
+        ephemeral: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.name = name
         self.sample: Any = sample  # what another task gives is there when the task runs
+        self.samples: Any = samples
+        self.texts = texts
+        self.visibility = visibility
+        self.enhance_audio_quality = enhance_audio_quality
+        self.description = description
+        self.tags = tags
+        self.cover_image = cover_image
         self.ephemeral = ephemeral
 
     @property
@@ -82,14 +118,32 @@ class CloneVoiceOperator(JobOperator):
         self.hook.service.check_voice_name(label)
         if ManagedName.parse(label):
             raise InvalidInputError(f"'{label}' is a name that this provider gave: pass the author's own name.")
-        source = self.hook.resolve(self.sample)
+        options = self._clone_options()
+        samples = self._samples()
+        files = tuple(self.hook.resolve(sample) for sample in samples)
+        self.hook.check_clone(options, files)
         return CloneOrder(
             label=label,
             namespace=self.hook.settings.namespace,
-            sample=self.sample,
-            source=source,
+            samples=samples,
+            files=files,
+            options=options,
+            cover=self.hook.cover(options),
             ephemeral=self.ephemeral,
         )
+
+    def _clone_options(self) -> CloneOptions:
+        values = {name: getattr(self, name) for name in _OPTIONS}
+        values = {name: value for name, value in values.items() if value not in (None, "", "None", [], ())}
+        return parse(self.hook.service.clone_options, values, self.hook.service.label)
+
+    def _samples(self) -> tuple[Media, ...]:
+        if (self.sample is None) == (self.samples is None):
+            raise InvalidInputError("Give exactly one of sample and samples.")
+        found = [self.sample] if self.samples is None else self.samples
+        if isinstance(found, str | dict):
+            found = [found]
+        return tuple(found)
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Return the voice."""
@@ -98,14 +152,81 @@ class CloneVoiceOperator(JobOperator):
         return {**self.ticket(record, job), "state": "trained"}
 
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
-        """Return the voice as far as it is known."""
-        return {
+        """Return the voice as far as it is known; what others can see of it is compared with what was asked for."""
+        result = {
             "service": job.service,
             "voice_id": job.id,
             "name": record.name,
             "label": self._label,
             "ephemeral": self.ephemeral,
             "state": job.status or job.state.value,
+        }
+        wanted = getattr(self._clone_options(), "visibility", None)
+        if wanted is None:
+            return result
+        voice = self.hook.settle_visibility(self.hook.get_voice(job.id), wanted)
+        return {**result, "visibility": voice.visibility}
+
+
+class UpdateVoiceOperator(VoiceOperator):
+    """Change what people see of a voice: only what is given.
+
+    A voice that this provider has made keeps its mark behind a new ``title``, so that it is known again.
+
+    Returns ``voice_id``, ``service``, ``name``, ``visibility``, ``description`` and ``tags`` as they are afterwards.
+
+    :param voice: id, or what ``CloneVoiceOperator`` returned (templated)
+    :param title: new name (templated)
+    :param description: new description (templated)
+    :param tags: all tags from now on; an empty list removes them (templated)
+    :param visibility: ``private``, ``unlist`` or ``public`` (templated)
+    :param cover_image: storage location of a .jpg or .png (templated)
+    :raises CapabilityError: the service cannot change a voice (sync. labs)
+    :raises NotFoundError: no such voice, or not of this account
+    """
+
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "voice", *_CHANGES)
+
+    def __init__(
+        self,
+        *,
+        voice: str | dict[str, Any] | XComArg,
+        title: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        visibility: str | None = None,
+        cover_image: Media | XComArg | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.voice: Any = voice
+        self.title = title
+        self.description = description
+        self.tags = tags
+        self.visibility = visibility
+        self.cover_image = cover_image
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Change the voice, and return what it is then."""
+        self.hook.service.require(Capability.UPDATE_VOICE)
+        found = ids_of(self.voice, "voice_id")
+        if len(found) != 1:
+            raise InvalidInputError(f"voice names {len(found) or 'no'} voices; one is needed.")
+        changes = {name: value for name in _CHANGES if (value := getattr(self, name)) not in (None, "None")}
+        if "title" in changes:
+            managed = ManagedName.parse(self.hook.get_voice(found[0]).name)
+            if managed is not None:
+                changes["title"] = str(replace(managed, label=changes["title"]))
+        voice = self.hook.update_voice(found[0], **changes)
+        voice = self.hook.settle_visibility(voice, as_text(self.visibility))
+        self.log.info("Voice %s is now '%s', %s.", voice.id, voice.name, voice.visibility)
+        return {
+            "service": voice.service,
+            "voice_id": voice.id,
+            "name": voice.name,
+            "visibility": voice.visibility,
+            "description": voice.description,
+            "tags": list(voice.tags),
         }
 
 

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.jobs.orders import SpeechOrder
+from voice_provider.models import Capability
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import ResultOperator
-from voice_provider.services.options import SpeechOptions, parse
+from voice_provider.operators.base import ResultOperator, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context, XComArg
+
+
+_OPTIONS = ("model", "format", "sample_rate", "speed", "volume", "stability", "similarity_boost")
 
 
 class TTSOperator(ResultOperator):
@@ -28,12 +31,30 @@ class TTSOperator(ResultOperator):
     :param text: the script (templated); Airflow shows arguments in its UI
     :param text_uri: storage location of a UTF-8 file with the script, instead of ``text``: read when the task runs,
         and not shown (templated)
-    :param voice_id: id of the voice, or what ``CloneVoiceOperator`` or ``VoiceTrainedSensor`` returned (templated)
+    :param voice_id: id of the voice, or what ``CloneVoiceOperator`` or ``VoiceTrainedSensor`` returned; at Fish Audio
+        also a list of voices, for a script with ``<|speaker:0|>`` marks (templated)
+    :param references: instant clone, Fish Audio: recordings whose voice is imitated in this call, instead of
+        ``voice_id``: ``[{"audio": location, "text": transcript}, ...]`` (or ``text_uri``), at most 270 s together; a
+        list of such lists for several speakers (templated)
     :param output: where the audio is kept; see ``ResultOperator``
-    :param stability: 0 to 1; default: the service's (0.5 at sync. labs)
-    :param similarity_boost: 0 to 1; default: the service's (0.75 at sync. labs)
-    :raises InvalidInputError: empty or too long script, an option outside its range; nothing was paid
+    :param model: what speaks; default: the connection's ``speech_model``; Fish Audio (templated)
+    :param format: ``mp3``, ``wav``, ``pcm`` or ``opus``; default: by the ending of ``output``, else mp3; Fish Audio
+        (templated)
+    :param sample_rate: Hz; default: the service's (44100, opus 48000); Fish Audio (templated)
+    :param speed: 0.5 to 2; default: 1; Fish Audio (templated)
+    :param volume: dB, -20 to 20; default: 0; Fish Audio (templated)
+    :param stability: 0 to 1; default: the service's (0.5); sync. labs (templated)
+    :param similarity_boost: 0 to 1; default: the service's (0.75); sync. labs (templated)
+    :param options: the service's other options, under their own names: at Fish Audio ``mp3_bitrate`` (kbps),
+        ``opus_bitrate`` (bps), ``latency``, ``temperature``, ``top_p``, ``chunk_length``, ``min_chunk_length``,
+        ``normalize``, ``normalize_loudness``, ``repetition_penalty``, ``max_new_tokens``,
+        ``condition_on_previous_chunks``, ``early_stop_threshold``, ``features``, ``pronunciation_dictionary``
+        (templated)
+    :raises InvalidInputError: empty or too long script, an option outside its range or that the service does not
+        have; nothing was paid
     :raises NotFoundError: no such voice
+    :raises VoiceNotReadyError: the voice is still in training
+    :raises UnusableSpeechError: speech that was answered, and may be billed, but is cut short or no audio
     """
 
     template_fields: Sequence[str] = (
@@ -41,8 +62,9 @@ class TTSOperator(ResultOperator):
         "text",
         "text_uri",
         "voice_id",
-        "stability",
-        "similarity_boost",
+        "references",
+        *_OPTIONS,
+        "options",
     )
 
     def __init__(
@@ -50,42 +72,68 @@ class TTSOperator(ResultOperator):
         *,
         text: str | XComArg | None = None,
         text_uri: str | None = None,
-        voice_id: str | dict[str, Any] | XComArg,
+        voice_id: str | dict[str, Any] | list[Any] | XComArg | None = None,
+        references: list[Any] | XComArg | None = None,
+        model: str | None = None,
+        format: str | None = None,  # noqa: A002  # the field's word for it
+        sample_rate: int | str | None = None,
+        speed: float | str | None = None,
+        volume: float | str | None = None,
         stability: float | str | None = None,
         similarity_boost: float | str | None = None,
+        options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.text: Any = text  # what a template or another task gives is there when the task runs
         self.text_uri = text_uri
         self.voice_id = voice_id
+        self.references: Any = references
+        self.model = model
+        self.format = format
+        self.sample_rate = sample_rate
+        self.speed = speed
+        self.volume = volume
         self.stability = stability
         self.similarity_boost = similarity_boost
+        self.options = options
 
     def order(self, context: Context) -> SpeechOrder:
         """Check script, voice, options and output."""
-        options = parse(
-            SpeechOptions,
-            {
-                "text": self.read_script(self.text, self.text_uri),
-                "voice_id": self._voice(),
-                "stability": self.stability,
-                "similarity_boost": self.similarity_boost,
-            },
-        )
-        for warning in self.hook.service.check_speech(options):
-            self.log.warning("%s", warning)
+        values: dict[str, Any] = {
+            name: value for name in _OPTIONS if (value := as_text(getattr(self, name))) is not None
+        }
+        values |= self.options or {}
+        values |= {"text": self.read_script(self.text, self.text_uri)}
+        if self.references:
+            self.hook.service.require(Capability.INSTANT_CLONE)
+            values |= {"references": [self._with_transcript(item) for item in self.references]}
+        voices = self._voices()
+        if voices or not self.references:
+            values |= {"voice_id": voices[0] if len(voices) == 1 else voices}
+        options = self.hook.speech_order(values, str(self.output_location).strip())
+        references = self.hook.references(options)
+        self.hook.check_speech(options, references)
         self.check_place(context)
-        return SpeechOrder(options)
+        return SpeechOrder(options, tuple(references), self.place)
 
-    def _voice(self) -> str:
+    def _with_transcript(self, item: Any) -> Any:
+        """Replace ``text_uri`` of a reference by the transcript that is there."""
+        if isinstance(item, list | tuple):
+            return [self._with_transcript(inner) for inner in item]
+        if not isinstance(item, dict) or item.get("text_uri") is None:
+            return item
+        rest = {name: value for name, value in item.items() if name not in ("text", "text_uri")}
+        return {**rest, "text": self.read_script(item.get("text"), item["text_uri"])}
+
+    def _voices(self) -> list[str]:
         found = ids_of(self.voice_id, "voice_id")
-        if len(found) != 1:
-            raise InvalidInputError(
-                f"voice_id names {len(found) or 'no'} voices; one is needed. Did the task that makes the voice succeed?"
-            )
-        return found[0]
+        if not found and not self.references:
+            raise InvalidInputError("voice_id names no voices. Did the task that makes the voice succeed?")
+        if len(found) > 1 and Capability.INSTANT_CLONE not in self.hook.service.capabilities:
+            raise InvalidInputError(f"voice_id names {len(found)} voices; {self.hook.service.label} speaks with one.")
+        return found
 
     def details(self) -> dict[str, Any]:
         """Name the voice in the manifest."""
-        return {"voice_id": self._voice()}
+        return {"voice_id": ", ".join(self._voices()) or None}

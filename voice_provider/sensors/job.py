@@ -20,7 +20,8 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.hooks.voice import FIRST_PAUSE, VoiceHook, describe, succeeded
+from voice_provider.hooks.base import FIRST_PAUSE, describe, succeeded
+from voice_provider.hooks.voice import VoiceHook
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Job, JobKind, JobState, Manifest
 from voice_provider.operators import base

@@ -21,8 +21,14 @@ from voice_provider.models import Capability
 
 if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
-    from voice_provider.models import Asset, Estimate, Job, JobKind, LipSyncModel, Voice
-    from voice_provider.services.options import LipSyncOptions, SpeechOptions
+    from voice_provider.models import Asset, Estimate, Job, JobKind, LipSyncModel, Transcript, Voice, Wallet
+    from voice_provider.services.options import (
+        CloneOptions,
+        LipSyncOptions,
+        SampleFacts,
+        SpeechOptions,
+        VoiceFilters,
+    )
 
 T = TypeVar("T")
 
@@ -72,6 +78,10 @@ class Request:
     """One HTTP request of a flow.
 
     :param url: a path at the service, or with ``public`` an absolute URL
+    :param form: fields of a multipart body, with ``files``; names may repeat
+    :param files: files of a multipart body, streamed
+    :param body: the whole body
+    :param sink: where the answer's body goes, if the answer is a success
     :param public: the URL carries its own permission; the key is never sent with it
     :param repeatable: may be sent again although its outcome is unknown; default: by method, so a POST is not.
         A paid POST is repeatable only with an idempotency key.
@@ -81,8 +91,10 @@ class Request:
     method: str
     url: str
     json: Any = None
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    form: Sequence[tuple[str, str]] = ()
+    files: Sequence[tuple[str, Body]] = ()
     body: Body | None = None
     sink: Sink | None = None
     public: bool = False
@@ -138,7 +150,7 @@ Flow: TypeAlias = Generator[Request, Response, T]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A media input as the service is told about it: exactly one of the two."""
+    """A media input that the service hosts, as it is told about it: exactly one of the two."""
 
     asset_id: str | None = None
     url: str | None = None
@@ -155,7 +167,11 @@ class Service(ABC):
     default_url: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
     instead: ClassVar[Mapping[Capability, str]] = {}
+    speech_options: ClassVar[type[SpeechOptions]]
+    clone_options: ClassVar[type[CloneOptions]]
     unique_voice_names: ClassVar[bool] = False
+    free_clones: ClassVar[bool] = False
+    speech_hint: ClassVar[str] = ""  # how to avoid that it is unknown whether speech was accepted
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self.extra = extra
@@ -163,9 +179,13 @@ class Service(ABC):
     def require(self, capability: Capability) -> None:
         """Raise ``CapabilityError`` unless this service can do it."""
         if capability not in self.capabilities:
-            what = capability.replace("_", " ")
-            hint = self.instead.get(capability, "Use a connection of a service that can.")
-            raise CapabilityError(f"{self.label} cannot do this ({what}). {hint}")
+            raise self.lacks(capability)
+
+    def lacks(self, capability: Capability) -> CapabilityError:
+        """Return the error for what this service cannot do; it names what to use instead."""
+        what = capability.replace("_", " ")
+        hint = self.instead.get(capability, "Use a connection of a service that can.")
+        return CapabilityError(f"{self.label} cannot do this ({what}). {hint}")
 
     @abstractmethod
     def key_headers(self, key: str) -> dict[str, str]:
@@ -179,9 +199,13 @@ class Service(ABC):
     def check_account(self) -> Flow[str]:
         """Make the cheapest call that needs the key; return a sentence about what was found."""
 
-    @abstractmethod
-    def is_asset_id(self, text: str) -> bool:
+    def is_asset_id(self, text: str) -> bool:  # noqa: ARG002
         """Tell an asset id from a path."""
+        return False
+
+    def wallet(self) -> Flow[Wallet]:
+        """Ask what the account can spend."""
+        raise self.lacks(Capability.WALLET)
 
     @abstractmethod
     def is_keyed(self, kind: JobKind) -> bool:
@@ -189,8 +213,8 @@ class Service(ABC):
 
     # voices
     @abstractmethod
-    def list_voices(self) -> Flow[list[Voice]]:
-        """List the voices of the account."""
+    def list_voices(self, filters: VoiceFilters) -> Flow[list[Voice]]:
+        """List voices."""
 
     @abstractmethod
     def get_voice(self, voice_id: str) -> Flow[Voice]:
@@ -201,70 +225,99 @@ class Service(ABC):
         """Raise ``InvalidInputError`` for a name that the service will not take."""
 
     @abstractmethod
-    def clone_voice(self, name: str, sample: Input) -> Flow[Voice]:
-        """Clone a voice; paid with a clone slot, and not keyed."""
+    def check_clone(self, options: CloneOptions, samples: Sequence[SampleFacts | None]) -> list[str]:
+        """Raise ``InvalidInputError`` for what the service will not take; return warnings.
+
+        :param samples: what is known of each sample; nothing of those that are hosted
+        """
+
+    @abstractmethod
+    def clone_voice(
+        self, name: str, samples: Sequence[Input | Body], options: CloneOptions, cover: Body | None = None
+    ) -> Flow[Voice]:
+        """Clone a voice; paid with a clone slot where the plan counts them, and not keyed."""
+
+    def update_voice(self, voice_id: str, changes: Mapping[str, Any], cover: Body | None = None) -> Flow[None]:  # noqa: ARG002
+        """Change ``title``, ``description``, ``tags``, ``visibility`` or the cover image of a voice."""
+        raise self.lacks(Capability.UPDATE_VOICE)
 
     @abstractmethod
     def delete_voice(self, voice_id: str) -> Flow[None]:
         """Delete a clone and free its slot."""
 
-    # assets
-    @abstractmethod
-    def upload_asset(self, body: Body, name: str) -> Flow[Asset]:
+    # assets, where the service hosts files
+
+    def upload_asset(self, body: Body, name: str) -> Flow[Asset]:  # noqa: ARG002
         """Upload a file and register it."""
+        raise self.lacks(Capability.HOSTS_ASSETS)
 
-    @abstractmethod
-    def list_assets(self, *, search: str | None = None, limit: int | None = None) -> Flow[list[Asset]]:
+    def list_assets(self, *, search: str | None = None, limit: int | None = None) -> Flow[list[Asset]]:  # noqa: ARG002
         """List the assets of the account, newest first."""
+        raise self.lacks(Capability.HOSTS_ASSETS)
 
-    @abstractmethod
-    def get_asset(self, asset_id: str) -> Flow[Asset]:
+    def get_asset(self, asset_id: str) -> Flow[Asset]:  # noqa: ARG002
         """Read one asset."""
+        raise self.lacks(Capability.HOSTS_ASSETS)
 
-    @abstractmethod
-    def update_asset(self, asset_id: str, changes: Mapping[str, Any]) -> Flow[Asset]:
+    def update_asset(self, asset_id: str, changes: Mapping[str, Any]) -> Flow[Asset]:  # noqa: ARG002
         """Change an asset's name or metadata."""
+        raise self.lacks(Capability.HOSTS_ASSETS)
 
-    @abstractmethod
-    def delete_asset(self, asset_id: str) -> Flow[None]:
+    def delete_asset(self, asset_id: str) -> Flow[None]:  # noqa: ARG002
         """Delete an asset."""
+        raise self.lacks(Capability.HOSTS_ASSETS)
+
+    def download_asset(self, asset_id: str, sink: Sink) -> Flow[None]:  # noqa: ARG002
+        """Fetch an asset's file."""
+        raise self.lacks(Capability.HOSTS_ASSETS)
+
+    # speech: as a job, or as the answer itself
 
     @abstractmethod
-    def download_asset(self, asset_id: str, sink: Sink) -> Flow[None]:
-        """Fetch an asset's file."""
+    def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:
+        """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+
+    def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:  # noqa: ARG002
+        """Order speech, where it is a job that is asked after."""
+        raise self.lacks(Capability.ASYNC_SPEECH)
+
+    def speak(self, options: SpeechOptions, references: Sequence[Body], sink: Sink) -> Flow[Job]:
+        """Speak into a sink, where the audio is the answer itself; ``references`` are those of all speakers."""
+        raise NotImplementedError(f"{self.label} has neither start_speech nor speak.")
+
+    def is_free(self, options: SpeechOptions) -> bool:  # noqa: ARG002
+        """Whether this speech costs nothing, so that it may be asked for again after a bad answer."""
+        return False
+
+    def transcribe(self, body: Body, *, language: str | None, segments: bool, model: str | None) -> Flow[Transcript]:  # noqa: ARG002
+        """Write down what is said in a recording."""
+        raise self.lacks(Capability.TRANSCRIPTION)
 
     # jobs
-    @abstractmethod
-    def check_speech(self, options: SpeechOptions) -> list[str]:
+
+    def check_lip_sync(self, options: LipSyncOptions) -> list[str]:  # noqa: ARG002
         """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+        raise self.lacks(Capability.LIP_SYNC)
 
-    @abstractmethod
-    def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:
-        """Order speech."""
-
-    @abstractmethod
-    def check_lip_sync(self, options: LipSyncOptions) -> list[str]:
-        """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
-
-    @abstractmethod
-    def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
+    def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:  # noqa: ARG002
         """Order a lip sync; ``inputs`` are ``options.media`` as the service knows them, in the same order."""
+        raise self.lacks(Capability.LIP_SYNC)
 
     @abstractmethod
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
         """Ask after a job, if the service can for at most ``wait`` seconds until it has ended."""
 
-    @abstractmethod
-    def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:
+    def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:  # noqa: ARG002
         """List the newest lip syncs."""
+        raise self.lacks(Capability.LIP_SYNC)
 
-    @abstractmethod
     def list_models(self) -> Flow[list[LipSyncModel]]:
         """List the lip sync models."""
+        raise self.lacks(Capability.LIP_SYNC)
 
-    @abstractmethod
-    def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:
+    def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:  # noqa: ARG002
         """Ask what a lip sync would cost."""
+        raise self.lacks(Capability.ESTIMATE)
 
 
 def download(url: str, sink: Sink) -> Flow[None]:

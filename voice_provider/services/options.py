@@ -6,12 +6,20 @@ accepted too, so that an example from its documentation can be pasted.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voice_provider.exceptions import InvalidInputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+FASTEST = 26.0  # letters and digits a second; people speak about 13 (185 words a minute)
+_MARKS = re.compile(r"<\|[^|>]*\|>|\[[^\]]*\]")
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Media: TypeAlias = str | dict[str, Any]  # an asset id, a URL, a storage location, or what an operator returned
@@ -26,10 +34,81 @@ class Options(BaseModel):
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
+class Reference(Options):
+    """A recording whose voice is to be imitated in one call, with what is said in it."""
+
+    audio: Media
+    text: str
+
+
 class SpeechOptions(Options):
-    """One line to be spoken."""
+    """One line to be spoken; each service adds its own options."""
 
     text: str
+
+    @property
+    def voice_ids(self) -> list[str]:
+        """The voices that speak; none where references stand for them."""
+        chosen = getattr(self, "voice_id", None) or ()
+        return [chosen] if isinstance(chosen, str) else list(chosen)
+
+    @property
+    def speakers(self) -> tuple[tuple[Reference, ...], ...]:
+        """The references of each speaker."""
+        return ()
+
+    def least_seconds(self) -> float:
+        """Return the length below which speech cannot be this text: it is twice as fast as people talk."""
+        return spoken_characters(self.text) / FASTEST / (getattr(self, "speed", None) or 1.0)
+
+
+class CloneOptions(Options):
+    """How a voice is made of its samples; each service adds its own options."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of it makes another voice; the rest (description, tags ...) can be changed afterwards."""
+        return {}
+
+
+class VoiceChanges(Options):
+    """What can be changed of a voice afterwards; only what is given is."""
+
+    title: str | None = Field(default=None, min_length=1)
+    description: str | None = None
+    tags: tuple[str, ...] | None = None
+    visibility: Literal["private", "unlist", "public"] | None = None
+    cover_image: Media | None = None
+
+
+class VoiceFilters(Options):
+    """Which voices are listed.
+
+    ``own`` leaves out what the service or other people have published, where the service can tell them apart.
+    """
+
+    own: bool = True
+    title: str | None = None
+    tags: tuple[str, ...] = ()
+    languages: tuple[str, ...] = Field(default=(), description="two-letter codes")
+    title_languages: tuple[str, ...] = Field(default=(), description="two-letter codes")
+    author: str | None = None
+    licensed: bool | None = None
+    sort_by: Literal["score", "task_count", "created_at"] | None = None
+    limit: int | None = Field(default=None, ge=1)
+
+
+class SampleFacts(NamedTuple):
+    """What is known of a recording before it is sent; ``seconds`` only where it can be read."""
+
+    name: str
+    media_type: str
+    seconds: float | None
+
+
+class SyncLabsSpeech(SpeechOptions):
+    """Speech at sync. labs."""
+
     voice_id: str = Field(min_length=1)
     stability: Unit | None = None
     similarity_boost: Unit | None = None
@@ -108,15 +187,29 @@ class LipSyncOptions(Options):
         return [visual if visual is not None else "", *(item.media for item in self.audio)]
 
 
-def parse(model: type[OptionsT], values: dict[str, Any]) -> OptionsT:
-    """Build options, or raise ``InvalidInputError`` naming every field that is wrong."""
+def parse(model: type[OptionsT], values: dict[str, Any], service: str = "this request") -> OptionsT:
+    """Build options, or raise ``InvalidInputError`` naming every field that is wrong.
+
+    :param service: whose options they are, for the message about one that it does not have
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'options'}: {item['msg']}" for item in error.errors()
-        )
+        problems = "; ".join(_problem(model, item, service) for item in error.errors())
         raise InvalidInputError(f"{problems}. Nothing was uploaded or paid; correct the task's arguments.") from None
+
+
+def _problem(model: type[Options], item: ErrorDetails, service: str) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "options"
+    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+        return f"{where} is no option of {service}; it has {', '.join(model.model_fields)}"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def spoken_characters(text: str) -> int:
+    """Count what is really spoken: no marks of speakers and emotions; a Chinese sign is a syllable, three letters."""
+    spoken = _MARKS.sub("", text)
+    return sum(3 if unicodedata.east_asian_width(sign) == "W" else 1 for sign in spoken if sign.isalnum())
 
 
 def check_lip_sync_shape(options: LipSyncOptions) -> None:

@@ -18,7 +18,14 @@ from voice_provider.exceptions import (
 )
 from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Voice
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, download
-from voice_provider.services.options import LipSyncOptions, SpeechOptions, check_lip_sync_shape
+from voice_provider.services.options import (
+    CloneOptions,
+    LipSyncOptions,
+    SpeechOptions,
+    SyncLabsSpeech,
+    VoiceFilters,
+    check_lip_sync_shape,
+)
 from voice_provider.services.sync_labs_errors import read_error
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import JobKind
+    from voice_provider.services.options import SampleFacts
 
 PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
 MAX_SCRIPT = 5000  # characters
@@ -56,10 +64,18 @@ class SyncLabs(Service):
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.HOSTS_ASSETS, Capability.ASYNC_SPEECH, Capability.LIP_SYNC, Capability.ESTIMATE}
     )
+    speech_options: ClassVar[type[SpeechOptions]] = SyncLabsSpeech
+    clone_options: ClassVar[type[CloneOptions]] = CloneOptions
     unique_voice_names: ClassVar[bool] = True
+    speech_hint: ClassVar[str] = "tts_mode 'jobs' on the connection avoids this."
     instead: ClassVar[Mapping[Capability, str]] = {
         Capability.CANCEL: "A job that was accepted runs to its end and is billed.",
         Capability.UPDATE_VOICE: "Delete the voice and clone it again under the new name.",
+        Capability.VOICE_LIBRARY: "It lists all its voices at once; title and limit are the only filters.",
+        Capability.SEVERAL_SAMPLES: "Join the recordings to one file, or clone with a fish_audio connection.",
+        Capability.INSTANT_CLONE: "Clone the voice first (CloneVoiceOperator), or speak with a fish_audio connection.",
+        Capability.TRANSCRIPTION: "Use a fish_audio connection.",
+        Capability.WALLET: "It has no call for it: look at https://sync.so.",
     }
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
@@ -91,10 +107,14 @@ class SyncLabs(Service):
 
     # voices
 
-    def list_voices(self) -> Flow[list[Voice]]:
-        """List built-in voices and clones; the service answers with all of them at once."""
+    def list_voices(self, filters: VoiceFilters) -> Flow[list[Voice]]:
+        """List built-in voices and clones; the service answers with all of them at once and cannot tell them apart."""
+        if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "limit"}):
+            raise self.lacks(Capability.VOICE_LIBRARY)
         response = yield Request(method="GET", url="/v2/voices")
-        return [self._voice(item) for item in _list(response)]
+        voices = [self._voice(item) for item in _list(response)]
+        title = (filters.title or "").lower()
+        return [voice for voice in voices if title in voice.name.lower()][: filters.limit]
 
     def get_voice(self, voice_id: str) -> Flow[Voice]:
         """Read one voice."""
@@ -106,9 +126,21 @@ class SyncLabs(Service):
         if not 1 <= len(name.strip()) <= MAX_VOICE_NAME:
             raise InvalidInputError(f"A voice's name has 1 to {MAX_VOICE_NAME} characters, not {len(name.strip())}.")
 
-    def clone_voice(self, name: str, sample: Input) -> Flow[Voice]:
+    def check_clone(self, options: CloneOptions, samples: Sequence[SampleFacts | None]) -> list[str]:  # noqa: ARG002
+        """One sample makes a voice."""
+        if len(samples) > 1:
+            self.require(Capability.SEVERAL_SAMPLES)
+        return []
+
+    def clone_voice(
+        self,
+        name: str,
+        samples: Sequence[Input | Body],
+        options: CloneOptions,  # noqa: ARG002
+        cover: Body | None = None,  # noqa: ARG002
+    ) -> Flow[Voice]:
         """Clone a voice from a hosted sample; it can speak as soon as the answer is here."""
-        source = {"assetId": sample.asset_id} if sample.asset_id else {"url": sample.url}
+        source = _hosted(samples[0])
         response = yield Request(
             method="POST",
             url="/v2/voices",
@@ -180,18 +212,16 @@ class SyncLabs(Service):
 
     # speech
 
-    def check_speech(self, options: SpeechOptions) -> list[str]:
+    def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:  # noqa: ARG002
         """Scripts have 1 to 5,000 characters."""
         _check_script(options.text)
         return []
 
     def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:
         """Order speech in the connection's mode; a 5xx never changes the mode."""
+        assert isinstance(options, SyncLabsSpeech)  # noqa: S101  # made with this service's speech_options
         body: dict[str, Any] = {"script": options.text, "voiceId": options.voice_id, "provider": PROVIDER}
-        if options.stability is not None:
-            body["stability"] = options.stability
-        if options.similarity_boost is not None:
-            body["similarityBoost"] = options.similarity_boost
+        body |= _present(stability=options.stability, similarityBoost=options.similarity_boost)
         if self.tts_mode == "direct":
             response = yield Request(method="POST", url="/v2/tts", json=body)
         else:
@@ -401,7 +431,8 @@ def _present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _hosted(where: Input) -> dict[str, Any]:
+def _hosted(where: Input | Body) -> dict[str, Any]:
+    assert isinstance(where, Input)  # noqa: S101  # files are uploaded first, because the service hosts assets
     return {"assetId": where.asset_id} if where.asset_id else {"url": where.url}
 
 

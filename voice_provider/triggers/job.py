@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
-from voice_provider.hooks.voice import VoiceHook, describe
+from voice_provider.hooks.base import describe
+from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import Job, JobState
 
 if TYPE_CHECKING:

@@ -1,0 +1,310 @@
+"""What ``VoiceHook`` stands on: the connection, the media inputs, the jobs and their results."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException
+
+from voice_provider.exceptions import (
+    CapabilityError,
+    InvalidInputError,
+    JobFailedError,
+    JobTimeoutError,
+    ServiceUnavailableError,
+    TransientVoiceError,
+    VoiceError,
+)
+from voice_provider.hooks.settings import Settings, read_settings
+from voice_provider.hooks.transport import Transport
+from voice_provider.models import Job, JobState, Manifest
+from voice_provider.services.base import Input, download
+from voice_provider.services.options import SampleFacts, parse
+from voice_provider.storage import Download, Kept, Output, StoredFile, is_location
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Connection
+
+    from voice_provider.models import JobKind
+    from voice_provider.services.base import Body, Flow, Service
+    from voice_provider.services.options import Media, SpeechOptions
+
+T = TypeVar("T")
+
+DEFAULT_PCM_RATE = 44100  # Hz of raw samples where none was asked for
+FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
+
+
+class ServiceHook(BaseHook):
+    """Holds a connection, runs the flows of its service, and follows its jobs; people use ``VoiceHook``."""
+
+    conn_name_attr = "voice_conn_id"
+    default_conn_name = "voice_default"
+    service_class: ClassVar[type[Service]]
+
+    def __init__(self, voice_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.voice_conn_id = voice_conn_id
+        self._transport: Transport | None = None
+        self._service: Service | None = None
+
+    @classmethod
+    def for_connection(cls, conn_id: str) -> Self:
+        """Return the hook of a connection, chosen by its type through Airflow's registry.
+
+        :raises CapabilityError: the connection belongs to something else than a voice service
+        """
+        try:
+            hook = BaseHook.get_hook(conn_id)
+        except (AirflowException, AttributeError) as error:
+            if not _says_no_hook(error):
+                raise
+            hook = None
+        return cls._checked(conn_id, hook)
+
+    @classmethod
+    async def afor_connection(cls, conn_id: str) -> Self:
+        """``for_connection`` on the triggerer; the connection is read here, so nothing blocks later."""
+        try:
+            found = await BaseHook.aget_hook(conn_id)
+        except (AirflowException, AttributeError) as error:
+            if not _says_no_hook(error):
+                raise
+            found = None
+        hook = cls._checked(conn_id, found)
+        connection = await BaseHook.aget_connection(conn_id)
+        hook.connect(connection, await connection.aextra_dejson())
+        return hook
+
+    @classmethod
+    def _checked(cls, conn_id: str, hook: Any) -> Self:
+        if isinstance(hook, cls):
+            return hook
+        kind = f"of type '{hook.conn_type}'" if hasattr(hook, "conn_type") else "of a type without a hook"
+        raise CapabilityError(
+            f"Connection '{conn_id}' is {kind}, which is no voice service. Use a connection of type "
+            "sync_labs or fish_audio."
+        )
+
+    # the connection
+
+    def connect(self, connection: Connection, extra: dict[str, Any]) -> Transport:
+        """Take the connection that was read, check it, and make the transport."""
+        settings = read_settings(connection, extra, self.service_class.default_url)
+        self._service = self.service_class(extra)
+        self._transport = Transport(settings, self._service, self.log)
+        return self._transport
+
+    @property
+    def transport(self) -> Transport:
+        """The connection's transport; reads the connection when first used."""
+        if self._transport is None:
+            connection = self.get_connection(self.voice_conn_id)
+            return self.connect(connection, connection.extra_dejson)
+        return self._transport
+
+    @property
+    def settings(self) -> Settings:
+        """The checked connection."""
+        return self.transport.settings
+
+    @property
+    def service(self) -> Service:
+        """The dialect of the connection's service."""
+        _ = self.transport
+        assert self._service is not None  # noqa: S101  # set together with the transport
+        return self._service
+
+    def get_conn(self) -> Transport:
+        """Return the transport, as Airflow's hooks do."""
+        return self.transport
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow of the service on the worker."""
+        return self.transport.run(flow)
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow of the service on the triggerer."""
+        return await self.transport.arun(flow)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Make the cheapest call that needs the key; return whether it worked, and one sentence."""
+        try:
+            return True, self.transport.run(self.service.check_account(), attempts=2)  # a person waits
+        except VoiceError as error:
+            return False, str(error)
+
+    # media inputs
+
+    def resolve(self, media: Media) -> Input | StoredFile:
+        """Tell what a media argument is: hosted by the service already, or a file that has to be uploaded.
+
+        :param media: asset id, URL, storage location, or a dict with ``asset_id``, ``uri`` or ``url`` (what operators
+            return); an ``asset_id`` counts only at the service that it belongs to
+        :raises InvalidInputError: nothing of these
+        """
+        if isinstance(media, dict):
+            at_home = media.get("service") in (None, self.service.name)
+            if media.get("asset_id") and at_home:
+                return Input(asset_id=str(media["asset_id"]))
+            media = str(media.get("uri") or media.get("url") or "")
+        if not isinstance(media, str) or not media.strip():
+            raise InvalidInputError(
+                "A media input is empty. Pass a storage location, an asset id, a URL or a manifest."
+            )
+        media = media.strip()
+        if self.service.is_asset_id(media):
+            return Input(asset_id=media)
+        if media.startswith(("http://", "https://")):
+            return Input(url=media)
+        if is_location(media):
+            file = StoredFile(media, self.settings.allowed_inputs)
+            file.seconds()  # raises for one that is cut short
+            return file
+        raise InvalidInputError(
+            f"The media input '{media[:200]}' is no storage location (absolute path or URI), no URL and no asset id of "
+            f"{self.service.label}."
+        )
+
+    # jobs and their results
+
+    def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Job:
+        """Ask after a job.
+
+        :param wait: seconds that the service may take until the job has ended, where it can
+        """
+        return self.run(self.service.get_job(kind, job_id, path=path, wait=wait))
+
+    def wait_for(self, job: Job, timeout: float, poll_interval: float = 3) -> Job:
+        """Wait here until a job has succeeded.
+
+        :param timeout: seconds
+        :param poll_interval: seconds between two questions, where the service says nothing else
+        :raises JobFailedError: the job failed; carries the service's reason
+        :raises JobTimeoutError: it still runs
+        """
+        job = self.watch(job, time.time() + timeout, poll_interval)
+        if not job.state.is_final:
+            raise JobTimeoutError(f"{describe(job)} still {job.status or job.state} after {timeout:g} s; it goes on.")
+        return succeeded(job)
+
+    def watch(self, job: Job, until: float, poll_interval: float) -> Job:
+        """Ask after a job until it has ended or a time has come; a question that fails does not end the wait.
+
+        :param until: wall-clock time, seconds since 1970
+        :param poll_interval: seconds between two questions; the first come sooner, and the service may ask for more
+        """
+        pause = min(FIRST_PAUSE, poll_interval)
+        while not job.state.is_final and time.time() < until:
+            began = time.monotonic()
+            patience = max(0.0, min(poll_interval, until - time.time()))
+            try:
+                job = self.get_job(job.kind, job.id, path=job.path, wait=patience)
+            except TransientVoiceError as error:
+                self.log.warning("Asking after the job did not succeed; asking again. %s", error)
+            if not job.state.is_final:
+                rest = max(pause, job.retry_after or 0) - (time.monotonic() - began)
+                time.sleep(max(0.0, min(rest, until - time.time())))
+                pause = min(pause * 1.5, poll_interval)
+        return job
+
+    def keep(self, job: Job, output: Output, **details: Any) -> Manifest:
+        """Fetch a succeeded job's result, check it, and put it in its place.
+
+        :param details: more fields of the manifest
+        :raises ResultError: cut short, empty or not media; nothing is kept
+        """
+        if job.kind == "clone" or not job.url:
+            raise ServiceUnavailableError(f"{describe(job)} succeeded, but the service names no result.")
+        with output.receive() as sink:
+            self.run(download(job.url, sink))
+            kept = sink.keep(job.seconds)
+        return self._manifest(job, kept, **details)
+
+    def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
+        if job.kind == "clone":
+            raise ValueError("A clone has no file.")
+        if not kept.uri.lower().endswith(f".{kept.info.format.extension}"):
+            self.log.warning("%s holds %s, whatever its name says.", kept.uri, kept.info.format.media_type)
+        return Manifest(
+            service=job.service,
+            kind=job.kind,
+            uri=kept.uri,
+            sha256=kept.sha256,
+            bytes=kept.bytes,
+            format=kept.info.format.extension,
+            media_type=kept.info.format.media_type,
+            seconds=kept.info.seconds or job.seconds,
+            job_id=job.id,
+            model=job.model,
+            engine=job.engine,
+            **details,
+        )
+
+    # speech
+
+    def speech_order(self, values: Mapping[str, Any], output: str) -> SpeechOptions:
+        """Read what is to be spoken as this service's options; the output's ending chooses a format it has."""
+        given = {name: value for name, value in values.items() if value is not None}
+        if "format" in self.service.speech_options.model_fields and "format" not in given:
+            ending = output.rpartition(".")[2].lower()
+            given |= {"format": ending} if ending in ("mp3", "wav", "pcm", "opus") else {}
+        return parse(self.service.speech_options, given, self.service.label)
+
+    def references(self, order: SpeechOptions) -> list[StoredFile]:
+        """Open the recordings of an instant clone, those of all speakers one after another."""
+        found = [self.resolve(item.audio) for speaker in order.speakers for item in speaker]
+        if not all(isinstance(file, StoredFile) for file in found):
+            raise InvalidInputError("A reference's audio is no storage location: give a path, a URI or a manifest.")
+        return [file for file in found if isinstance(file, StoredFile)]
+
+    def check_speech(self, order: SpeechOptions, references: Sequence[StoredFile]) -> None:
+        """Check speech before anything is sent; log what is only doubtful."""
+        for warning in self.service.check_speech(order, [facts for file in references if (facts := facts_of(file))]):
+            self.log.warning("%s", warning)
+
+    def speak(self, order: SpeechOptions, references: Sequence[Body], sink: Download) -> tuple[Job, Kept]:
+        """Speak into a download and check what came, where speech is the answer itself.
+
+        :raises ResultError: cut short, empty or no audio
+        :raises UnusableSpeechError: far too short for its text; it is put aside
+        """
+        job = self.run(self.service.speak(order, references, sink))
+        form, rate = getattr(order, "format", None), getattr(order, "sample_rate", None)
+        pcm_rate = (rate or DEFAULT_PCM_RATE) if form == "pcm" else None
+        return job, sink.check(pcm_rate=pcm_rate, least_seconds=order.least_seconds())
+
+    def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
+        """Return the manifest of speech that was the answer itself."""
+        return self._manifest(job, kept, voice_id=", ".join(order.voice_ids) or None, **details)
+
+
+def facts_of(source: Input | StoredFile) -> SampleFacts | None:
+    """Return what is known of a recording before it is sent."""
+    return SampleFacts(source.name, source.media_type, source.seconds()) if isinstance(source, StoredFile) else None
+
+
+def _says_no_hook(error: Exception) -> bool:
+    """Airflow has no word of its own for it: not registered, or (generic, fs ...) registered without a class."""
+    return isinstance(error, AttributeError) or str(error).startswith("Unknown hook type")
+
+
+def describe(job: Job) -> str:
+    """Name a job in a message."""
+    return f"The {job.kind.replace('_', ' ')} job {job.id}"
+
+
+def succeeded(job: Job) -> Job:
+    """Return a job that has succeeded; raise ``JobFailedError`` for one that has failed."""
+    if job.state is JobState.FAILED:
+        code = f" ({job.error_code})" if job.error_code else ""
+        raise JobFailedError(
+            f"{describe(job)} ended as {job.status or 'failed'}: {job.error or 'no reason given'}{code}. "
+            f"Correct the input and clear the task; the service decides whether a failed job is billed.",
+            error_code=job.error_code,
+        )
+    return job

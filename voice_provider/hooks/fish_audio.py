@@ -1,0 +1,19 @@
+"""The connection type ``fish_audio``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from voice_provider.hooks.voice import VoiceHook
+from voice_provider.services.fish_audio import FishAudio
+
+if TYPE_CHECKING:
+    from voice_provider.services.base import Service
+
+
+class FishAudioHook(VoiceHook):
+    """A connection to Fish Audio: clone from samples, instant clones, speak, transcribe."""
+
+    conn_type = "fish_audio"
+    hook_name = "Fish Audio"
+    service_class: ClassVar[type[Service]] = FishAudio

@@ -1,0 +1,373 @@
+"""The dialect of Fish Audio: https://api.fish.audio, voices under ``/model``, inference under ``/v1``.
+
+Speech is the answer itself: there is no job to ask after, no key that would make a second request free, and no way to
+fetch it again. A voice's id is what the service calls ``reference_id``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ValidationError
+
+from voice_provider.exceptions import (
+    InvalidInputError,
+    NotFoundError,
+    ResultError,
+    ServiceUnavailableError,
+    VoiceNotReadyError,
+)
+from voice_provider.models import Capability, Job, JobState, Segment, Transcript, Voice, Wallet
+from voice_provider.services import fish_audio_options
+from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink
+from voice_provider.services.fish_audio_errors import read_error
+from voice_provider.services.fish_audio_options import DEFAULT_MODEL, FREE_MODELS, FishClone, FishSpeech
+from voice_provider.services.packed import PackedBody
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from voice_provider.exceptions import VoiceError
+    from voice_provider.models import JobKind
+    from voice_provider.services.options import CloneOptions, SampleFacts, SpeechOptions, VoiceFilters
+
+PAGE = 100  # voices; the largest page that is answered
+MAX_TITLE = 100  # characters; the service names no limit, this is what the managed name fits into
+SPEECH_TIMEOUT = 240.0  # seconds of silence; what the service's own clients use
+CLONE_TIMEOUT = 240.0
+TRANSCRIPTION_TIMEOUT = 900.0
+
+_PROSODY = {"speed", "volume", "normalize_loudness"}
+_ELSEWHERE = {"voice_id", "references", "model", *_PROSODY}  # not fields of the body under these names
+_STATES = {"trained": "trained", "failed": "failed"}  # every other word, also an unknown one, is "not yet"
+
+
+class FishAudio(Service):
+    """Fish Audio.
+
+    :param extra: connection extras; ``speech_model`` speaks where a task names no model (default ``s2.1-pro``)
+    """
+
+    name: ClassVar[str] = "fish_audio"
+    label: ClassVar[str] = "Fish Audio"
+    default_url: ClassVar[str] = "https://api.fish.audio"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.UPDATE_VOICE,
+            Capability.VOICE_LIBRARY,
+            Capability.SEVERAL_SAMPLES,
+            Capability.INSTANT_CLONE,
+            Capability.TRANSCRIPTION,
+            Capability.WALLET,
+        }
+    )
+    instead: ClassVar[Mapping[Capability, str]] = {
+        Capability.HOSTS_ASSETS: "It hosts no files: pass storage locations, which are streamed from where they are.",
+        Capability.LIP_SYNC: "Use a sync_labs connection for the lip sync; speech made at Fish Audio can drive it "
+        "(LipSyncOperator(audio=speak.output, voice_conn_id=...)).",
+        Capability.ASYNC_SPEECH: "Its speech is the answer itself and is kept by TTSOperator: nothing is asked after.",
+        Capability.ESTIMATE: "Speech costs $15 for a million UTF-8 bytes of text.",
+        Capability.CANCEL: "Speech that was begun is billed.",
+    }
+    speech_options: ClassVar[type[SpeechOptions]] = FishSpeech
+    clone_options: ClassVar[type[CloneOptions]] = FishClone
+    free_clones: ClassVar[bool] = True
+
+    def __init__(self, extra: Mapping[str, Any]) -> None:
+        super().__init__(extra)
+        self.speech_model = str(extra.get("speech_model") or DEFAULT_MODEL)
+
+    def key_headers(self, key: str) -> dict[str, str]:
+        """Return the header that carries the key."""
+        return {"authorization": f"Bearer {key}"}
+
+    def error(self, request: Request, response: Response) -> VoiceError:
+        """Map an answer that is no success to the one tree of errors."""
+        return read_error(request, response)
+
+    def check_account(self) -> Flow[str]:
+        """Read the wallet: it tells a bad key (refused) from an empty wallet."""
+        wallet = yield from self._credit()
+        if wallet.usd > 0:
+            return f"Connected to {self.label}: ${wallet.usd:,.2f} of API credit, model '{self.speech_model}'."
+        free = self.speech_model in FREE_MODELS
+        rest = "its speech is free." if free else "its speech will be refused until credit is added."
+        return (
+            f"Connected to {self.label}, but the API credit is ${wallet.usd:,.2f}: model '{self.speech_model}', {rest}"
+        )
+
+    def wallet(self) -> Flow[Wallet]:
+        """Read the API credit and the plan; an account without a plan has none."""
+        wallet = yield from self._credit()
+        try:
+            package = (yield Request(method="GET", url="/wallet/self/package")).object()
+        except (NotFoundError, InvalidInputError):
+            return wallet
+        return wallet.model_copy(
+            update={"plan": _text(package.get("type")), "plan_credits": _whole_number(package.get("balance"))}
+        )
+
+    def _credit(self) -> Flow[Wallet]:
+        body = (yield Request(method="GET", url="/wallet/self/api-credit")).object()
+        try:
+            return Wallet(service=self.name, usd=body.get("credit"), topped_up_usd=body.get("cumulative_top_up"))
+        except ValidationError:
+            raise ServiceUnavailableError(
+                f"{self.label} answered with something else than a wallet. Check the base URL of the connection."
+            ) from None
+
+    def is_keyed(self, kind: JobKind) -> bool:  # noqa: ARG002
+        """Never: the service knows no idempotency keys."""
+        return False
+
+    # voices
+
+    def list_voices(self, filters: VoiceFilters) -> Flow[list[Voice]]:
+        """List voices page by page: those of the account, or with ``own=False`` the library."""
+        params: dict[str, str | list[str]] = {"self": "true" if filters.own else "false", "page_size": str(PAGE)}
+        params |= _present(
+            title=filters.title,
+            tag=list(filters.tags) or None,
+            language=list(filters.languages) or None,
+            title_language=list(filters.title_languages) or None,
+            author_id=filters.author,
+            licensed=None if filters.licensed is None else str(filters.licensed).lower(),
+            sort_by=filters.sort_by or ("created_at" if filters.own else None),
+        )
+        found: dict[str, Voice] = {}  # by id: a voice that is made meanwhile moves others to the next page
+        for number in range(1, 1_000):
+            page = (yield Request(method="GET", url="/model", params={**params, "page_number": str(number)})).object()
+            if not isinstance(items := page.get("items"), list):
+                raise ServiceUnavailableError(
+                    f"{self.label} answered with something else than a list of voices. Check the connection's base URL."
+                )
+            found |= {voice.id: voice for voice in map(self._voice, items)}
+            seen_all = number * PAGE >= (_whole_number(page.get("total")) or 0)
+            if not items or page.get("has_more") is False or (page.get("has_more") is None and seen_all):
+                break
+            if filters.limit and len(found) >= filters.limit:
+                break
+        return list(found.values())[: filters.limit]
+
+    def get_voice(self, voice_id: str) -> Flow[Voice]:
+        """Read one voice."""
+        return self._voice((yield Request(method="GET", url=f"/model/{_segment(voice_id)}")).object())
+
+    def check_voice_name(self, name: str) -> None:
+        """Titles are not empty."""
+        if not 1 <= len(name.strip()) <= MAX_TITLE:
+            raise InvalidInputError(f"A voice's name has 1 to {MAX_TITLE} characters, not {len(name.strip())}.")
+
+    def check_clone(self, options: CloneOptions, samples: Sequence[SampleFacts | None]) -> list[str]:
+        """Number, kind and length of the samples, and their transcripts."""
+        return fish_audio_options.check_clone(_clone(options), list(samples))
+
+    def clone_voice(
+        self, name: str, samples: Sequence[Input | Body], options: CloneOptions, cover: Body | None = None
+    ) -> Flow[Voice]:
+        """Create a voice from samples that are streamed along; it may still be in training when the answer is here."""
+        chosen = _clone(options)
+        form = [("type", "tts"), ("title", name), ("train_mode", "fast"), ("visibility", chosen.visibility)]
+        form += [("enhance_audio_quality", str(chosen.enhance_audio_quality).lower())]
+        form += [("texts", text) for text in chosen.texts]
+        form += [("tags", tag) for tag in chosen.tags]
+        form += [("description", chosen.description)] if chosen.description is not None else []
+        form += [("generate_sample", str(chosen.generate_sample).lower())] if chosen.generate_sample is not None else []
+        files = [("voices", _file(sample)) for sample in samples]
+        files += [("cover_image", cover)] if cover is not None else []
+        response = yield Request(method="POST", url="/model", form=form, files=files, timeout=CLONE_TIMEOUT)
+        return self._voice(response.object())
+
+    def update_voice(self, voice_id: str, changes: Mapping[str, Any], cover: Body | None = None) -> Flow[None]:
+        """Change only what is given; the answer has no documented body."""
+        url = f"/model/{_segment(voice_id)}"
+        if cover is None:
+            yield Request(method="PATCH", url=url, json=dict(changes))
+            return
+        form = [
+            (name, str(item))
+            for name, value in changes.items()
+            for item in (value if isinstance(value, list | tuple) else [value])
+        ]
+        yield Request(method="PATCH", url=url, form=form, files=[("cover_image", cover)])
+
+    def delete_voice(self, voice_id: str) -> Flow[None]:
+        """Delete a voice."""
+        yield Request(method="DELETE", url=f"/model/{_segment(voice_id)}")
+
+    # speech
+
+    def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:
+        """Voices, references, format and rate against each other."""
+        chosen = _speech(options)
+        return fish_audio_options.check_speech(chosen, list(references), self._engine(chosen))
+
+    def is_free(self, options: SpeechOptions) -> bool:
+        """Whether the model costs nothing."""
+        return self._engine(_speech(options)) in FREE_MODELS
+
+    def speak(self, options: SpeechOptions, references: Sequence[Body], sink: Sink) -> Flow[Job]:
+        """Speak into a sink; MessagePack where recordings go along, because JSON cannot hold them."""
+        chosen = _speech(options)
+        engine = self._engine(chosen)
+        body = self._speech_body(chosen, references)
+        request = Request(
+            method="POST",
+            url="/v1/tts",
+            json=None if references else body,
+            body=PackedBody(body) if references else None,
+            headers={"model": engine, **({"content-type": PackedBody.media_type} if references else {})},
+            sink=sink,
+            repeatable=engine in FREE_MODELS,
+            timeout=SPEECH_TIMEOUT,
+        )
+        try:
+            response = yield request
+        except NotFoundError:
+            for voice_id in chosen.voice_ids:
+                yield from self._check_ready(voice_id)
+            raise
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind and not kind.startswith("audio/") and kind != "application/octet-stream":
+            raise ResultError(f"{self.label} answered a request for speech with {kind} instead of audio.")
+        return Job(
+            service=self.name,
+            kind="speech",
+            id=response.headers.get("x-fish-trace-id") or "untraced",
+            state=JobState.SUCCEEDED,
+            engine=response.headers.get("x-emulator-engine"),
+            model=engine,
+        )
+
+    def _check_ready(self, voice_id: str) -> Flow[None]:
+        """Find out why a voice was refused; "Reference not found" is said of voices in training too."""
+        voice = yield from self.get_voice(voice_id)
+        if voice.state == "training":
+            raise VoiceNotReadyError(
+                f"Voice {voice_id} is still '{voice.status}' and cannot speak yet; nothing was paid. Put a "
+                "VoiceTrainedSensor before this task."
+            )
+        if voice.state == "failed":
+            raise InvalidInputError(f"The training of voice {voice_id} has failed: it cannot speak. Clone it again.")
+
+    def _engine(self, options: FishSpeech) -> str:
+        return options.model or self.speech_model
+
+    @staticmethod
+    def _speech_body(options: FishSpeech, references: Sequence[Body]) -> dict[str, Any]:
+        body = options.model_dump(mode="json", exclude_none=True, exclude=_ELSEWHERE)
+        body = {name: value for name, value in body.items() if value != []}
+        prosody = options.model_dump(exclude_none=True, include=_PROSODY)
+        body |= {"prosody": prosody} if prosody else {}
+        if options.voice_id is not None:
+            body["reference_id"] = options.voice_id if isinstance(options.voice_id, str) else list(options.voice_id)
+        if references:
+            files = iter(references)
+            spoken = [[{"audio": next(files), "text": item.text} for item in speaker] for speaker in options.speakers]
+            body["references"] = spoken if len(spoken) > 1 else spoken[0]
+            body |= {"reference_id": [f"speaker-{n}" for n in range(len(spoken))]} if len(spoken) > 1 else {}
+        return body
+
+    def transcribe(self, body: Body, *, language: str | None, segments: bool, model: str | None) -> Flow[Transcript]:
+        """Write down what is said; billed by the second, so a lost answer is not asked for again."""
+        form = [("ignore_timestamps", "false" if segments else "true")]
+        form += [("language", language)] if language else []
+        response = yield Request(
+            method="POST",
+            url="/v1/asr",
+            form=form,
+            files=[("audio", body)],
+            headers={"model": model or "transcribe-1"},
+            timeout=TRANSCRIPTION_TIMEOUT,
+        )
+        answer = response.object()
+        if not isinstance(answer.get("text"), str):
+            raise ServiceUnavailableError(f"{self.label} answered with something else than a transcript.")
+        heard = answer.get("segments")
+        return Transcript(
+            service=self.name,
+            text=answer["text"],
+            seconds=_number(answer.get("duration")),
+            language=_text(answer.get("language_code")),
+            segments=tuple(Segment.model_validate(item) for item in heard) if isinstance(heard, list) else (),
+        )
+
+    def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:  # noqa: ARG002
+        """Ask after the training of a voice; nothing else is a job here."""
+        if kind != "clone":
+            raise self.lacks(Capability.LIP_SYNC if kind == "lip_sync" else Capability.ASYNC_SPEECH)
+        voice = yield from self.get_voice(job_id)
+        states = {"training": JobState.RUNNING, "trained": JobState.SUCCEEDED, "failed": JobState.FAILED}
+        return Job(service=self.name, kind=kind, id=voice.id, state=states[voice.state], status=voice.status)
+
+    # reading
+
+    def _voice(self, body: Mapping[str, Any]) -> Voice:
+        if not isinstance(body, dict) or not body.get("_id"):
+            raise ServiceUnavailableError(f"{self.label} answered with a voice that has no id.")
+        samples = body.get("samples")
+        audio = (
+            str(samples[0].get("audio") or "")
+            if isinstance(samples, list) and samples and isinstance(samples[0], dict)
+            else ""
+        )
+        return Voice(
+            service=self.name,
+            id=str(body["_id"]),
+            name=_text(body.get("title")) or "",
+            state=_STATES.get(str(body.get("state")), "training"),
+            status=str(body.get("state") or ""),
+            preview_url=audio if audio.startswith("https://") else None,
+            restricted=bool(body.get("dmca_taken_down")),
+            visibility=_text(body.get("visibility")),
+            description=_text(body.get("description")),
+            tags=_texts(body.get("tags")),
+            languages=_texts(body.get("languages")),
+            created_at=_text(body.get("created_at")),
+        )
+
+
+def _speech(options: SpeechOptions) -> FishSpeech:
+    assert isinstance(options, FishSpeech)  # noqa: S101  # made with this service's speech_options
+    return options
+
+
+def _clone(options: CloneOptions) -> FishClone:
+    assert isinstance(options, FishClone)  # noqa: S101  # made with this service's clone_options
+    return options
+
+
+def _file(sample: Input | Body) -> Body:
+    if isinstance(sample, Input):
+        raise InvalidInputError(
+            f"Fish Audio clones from files, not from '{sample.url or sample.asset_id}': pass storage locations."
+        )
+    return sample
+
+
+def _segment(voice_id: str) -> str:
+    """Refuse ids that would change the path they are put into."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", voice_id):
+        raise InvalidInputError(f"'{voice_id[:60]}' is not an id of Fish Audio. Pass the id that the service returned.")
+    return voice_id
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _whole_number(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) else None

@@ -1,0 +1,109 @@
+"""How Fish Audio says that something is wrong, read into the one tree of errors.
+
+Two back ends answer: the platform (``/model*``, ``/wallet*``) with JSON, a JSON list (422) or plain text, and the
+inference (``/v1/*``) with ``{"message": ..., "status": ...}``; and the edge in front of both, with pages.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from voice_provider.exceptions import (
+    AuthError,
+    InvalidInputError,
+    NotFoundError,
+    QuotaError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    SlotLimitError,
+    VoiceError,
+)
+
+if TYPE_CHECKING:
+    from voice_provider.services.base import Request, Response
+
+_BY_STATUS: dict[int, type[VoiceError]] = {
+    400: InvalidInputError,
+    401: AuthError,
+    402: QuotaError,
+    403: AuthError,
+    404: NotFoundError,
+    405: InvalidInputError,
+    413: InvalidInputError,
+    415: InvalidInputError,
+    422: InvalidInputError,
+}
+_NEXT: dict[type[VoiceError], str] = {
+    AuthError: "Check the API key and the base URL of the connection.",
+    QuotaError: "Nothing was paid. Add API credit at https://fish.audio/app/developers (the credits of a plan do not "
+    "pay for the API), or speak with model s2.1-pro-free; then clear the task.",
+    NotFoundError: "Check the voice_id: the voice may have been deleted, or be private to another account.",
+    InvalidInputError: "Correct the input; the same request would be refused again. Nothing was paid.",
+    SlotLimitError: "Delete a voice that is no longer needed (DeleteVoiceOperator).",
+}
+_SLOTS = re.compile(
+    r"\b(slots?|limit|maximum|quota)\b.*\b(models?|voices?)\b|\b(models?|voices?)\b.*\b(slots?|limit|maximum)\b",
+    re.IGNORECASE,
+)
+_REFUSED = (500, 503)  # the work was not begun; after 502 and 504 it may have been, and be billed
+
+
+def read_error(request: Request, response: Response) -> VoiceError:
+    """Return the error for an answer that is no success; the caller raises it."""
+    status = response.status
+    what = f"{request.method} {request.url.partition('?')[0]}"
+    message = _message(response)
+    details: dict[str, Any] = {
+        "error_code": response.headers.get("x-fish-error-code") or str(response.object().get("code") or "") or None,
+        "status": status,
+        "request_id": response.headers.get("x-fish-trace-id"),
+    }
+    said = f"{what}: Fish Audio answered {status}" + (f": {message}" if message else " without an explanation")
+    said = said.rstrip(".") + "."
+    if (request.method, request.url) == ("POST", "/model") and status in (402, 403, 429) and _SLOTS.search(message):
+        return SlotLimitError(f"{said} {_NEXT[SlotLimitError]}", **details)  # no status is documented for it
+    if status == 429:
+        limit = response.headers.get("ratelimit-limit-concurrency")
+        many = f" (its limit is {limit} requests at a time, of all keys together)" if limit else ""
+        after = f" It asks to wait {response.retry_after:g} s." if response.retry_after is not None else ""
+        return RateLimitedError(
+            f"{said} Too many requests at once{many}; nothing was paid.{after} An Airflow pool of that size for the "
+            "tasks of this connection avoids it.",
+            retry_after=response.retry_after,
+            **details,
+        )
+    kind = _BY_STATUS.get(status)
+    if status in (403, 404) and response.headers.get("content-type", "").startswith("text/html"):
+        return ServiceUnavailableError(
+            f"{said} A page came instead of an answer: the base URL of the connection may be wrong, or the edge in "
+            "front of Fish Audio blocks this machine's address.",
+            sent=False,
+            **details,
+        )
+    if kind is None:
+        trace = f" Quote trace id {details['request_id']} to its support." if details["request_id"] else ""
+        return ServiceUnavailableError(said + trace, sent=status not in _REFUSED, **details)
+    if status == 400 and "reference not found" in message.lower():
+        kind = NotFoundError
+    return kind(f"{said} {_NEXT[kind]}", **details)
+
+
+def _message(response: Response) -> str:
+    """Say what the service said, short, whatever form it has."""
+    value = response.json()
+    if isinstance(value, dict):
+        said = str(value.get("message") or value.get("detail") or "")
+        reason = value.get("reason")
+        return f"{said} ({reason})"[:500] if reason else said[:500]
+    if isinstance(value, list):
+        return "; ".join(_problem(item) for item in value if isinstance(item, dict))[:500]
+    title = re.search(r"<title[^>]*>([^<]{1,100})", response.text, re.IGNORECASE)
+    if title or response.text.lstrip().startswith("<"):
+        return f"a page '{title[1].strip()}'" if title else "a page"
+    return " ".join(response.text.split())[:200]
+
+
+def _problem(item: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in item.get("loc") or ())
+    return f"{where}: {item.get('msg') or item.get('type') or 'not accepted'}" if where else str(item.get("msg") or "")

@@ -1,0 +1,213 @@
+"""What can be asked of Fish Audio, in this provider's words, checked before anything is sent.
+
+Ranges are those of the service's reference (api.fish.audio, ``POST /v1/tts`` and ``POST /model``); it does not refuse
+all values outside them, but bills what it makes of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from voice_provider.exceptions import InvalidInputError
+from voice_provider.services.options import CloneOptions, Media, Reference, SampleFacts, SpeechOptions, Unit
+
+DEFAULT_MODEL = "s2.1-pro"
+FREE_MODELS = ("s2.1-pro-free",)
+MODELS = (DEFAULT_MODEL, *FREE_MODELS, "s2-pro", "s1", "drama-3-preview")
+RATES: dict[str, tuple[int, ...]] = {
+    "wav": (8000, 16000, 24000, 32000, 44100),
+    "pcm": (8000, 16000, 24000, 32000, 44100),
+    "mp3": (32000, 44100),
+    "opus": (48000,),
+}
+MP3_BITRATES = (64, 128, 192)  # kbps
+OPUS_BITRATES = (-1000, 24000, 32000, 48000, 64000)  # bps; -1000 is automatic
+MAX_SAMPLES = 20
+MAX_REFERENCE_SECONDS = 270.0
+GOOD_SECONDS = 10.0  # "aim for at least 10 seconds per clip"
+CLONE_FORMATS = ("audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg")
+_VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SPEAKER = re.compile(r"<\|speaker:(\d+)\|>")
+
+
+class Pronunciation(BaseModel):
+    """How a word is spoken."""
+
+    key: str = Field(min_length=1, max_length=256)
+    value: str = Field(max_length=1024)
+    case_sensitive: bool = False
+
+
+class PronunciationDictionary(BaseModel):
+    """A dictionary that the service keeps (``id``, ``version``), or one that is sent along (``items``)."""
+
+    id: str | None = None
+    version: str | int | None = None
+    items: list[Pronunciation] | None = Field(default=None, max_length=5000)
+
+
+class FishSpeech(SpeechOptions):
+    """Speech at Fish Audio; what is not given is left to the service."""
+
+    voice_id: str | tuple[str, ...] | None = None
+    references: tuple[Reference, ...] | tuple[tuple[Reference, ...], ...] = ()
+    model: str | None = Field(default=None, min_length=1)
+    format: Literal["mp3", "wav", "pcm", "opus"] = "mp3"
+    sample_rate: int | None = Field(default=None, description="Hz")
+    mp3_bitrate: int | None = Field(default=None, description="kbps")
+    opus_bitrate: int | None = Field(default=None, description="bps")
+    latency: Literal["normal", "balanced", "low"] | None = None
+    chunk_length: int | None = Field(default=None, ge=100, le=300)
+    min_chunk_length: int | None = Field(default=None, ge=0, le=100)
+    normalize: bool | None = None
+    temperature: Unit | None = None
+    top_p: Unit | None = None
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    condition_on_previous_chunks: bool | None = None
+    early_stop_threshold: Unit | None = None
+    speed: Annotated[float, Field(ge=0.5, le=2.0)] | None = None
+    volume: Annotated[float, Field(ge=-20, le=20)] | None = Field(default=None, description="dB")
+    normalize_loudness: bool | None = None
+    features: tuple[str, ...] = ()
+    pronunciation_dictionary: tuple[PronunciationDictionary, ...] = Field(default=(), max_length=3)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten_prosody(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take ``prosody={"speed": ...}`` as the service's documentation writes it."""
+        prosody = values.get("prosody")
+        if not isinstance(prosody, dict):
+            return values
+        return {**{name: value for name, value in values.items() if name != "prosody"}, **prosody}
+
+    @field_validator("voice_id")
+    @classmethod
+    def _check_ids(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for voice_id in (value,) if isinstance(value, str) else value or ():
+            if not _VOICE_ID.fullmatch(voice_id):
+                raise ValueError(f"'{voice_id[:60]}' is no id of a Fish Audio voice; pass what the service returned")
+        return value
+
+    @property
+    def speakers(self) -> tuple[tuple[Reference, ...], ...]:
+        """The references of each speaker; one list is one speaker."""
+        if self.references and isinstance(self.references[0], Reference):
+            return (self.references,)
+        return self.references  # type: ignore[return-value]
+
+
+def check_speech(options: FishSpeech, references: list[SampleFacts], engine: str) -> list[str]:
+    """Check what spans several options; return warnings.
+
+    :raises InvalidInputError: naming the rule that is broken
+    """
+    refuse = InvalidInputError
+    if not options.text.strip():
+        raise refuse("The script is empty: there is nothing to say. Nothing was paid.")
+    if not options.voice_ids and not options.references:
+        raise refuse(
+            "Nobody to speak: give voice_id, or references for an instant clone. (Fish Audio would take a voice of its "
+            "own choice, which may differ with each call.)"
+        )
+    if options.voice_ids and options.references:
+        raise refuse("Give voice_id or references, not both: Fish Audio does not say which of them it would use.")
+    speakers = len(options.voice_ids) or len(options.speakers)
+    named = {int(number) for number in _SPEAKER.findall(options.text)}
+    if named and max(named) >= speakers:
+        raise refuse(f"The script names speaker {max(named)}, but there are {speakers} (counted from 0).")
+    if engine == "s1" and speakers > 1:
+        raise refuse(f"Model s1 has one speaker in a call, not {speakers}. Use {DEFAULT_MODEL}.")
+    _check_sound(options)
+    warnings = [] if engine in MODELS else [f"Model '{engine}' is not known; the service may bill its default instead."]
+    total = sum(reference.seconds or 0.0 for reference in references)
+    if total > MAX_REFERENCE_SECONDS:
+        raise refuse(
+            f"The references are {total:.0f} s long; at most {MAX_REFERENCE_SECONDS:.0f} s are taken, and 10 to 30 s "
+            "are best. Cut them, or clone the voice once (CloneVoiceOperator) and pass its voice_id."
+        )
+    return warnings + _check_recordings(references, "reference")
+
+
+def _check_sound(options: FishSpeech) -> None:
+    rates = RATES[options.format]
+    if options.sample_rate is not None and options.sample_rate not in rates:
+        fits = [name for name, known in RATES.items() if options.sample_rate in known]
+        also = f"; {options.sample_rate} Hz exists as {' and '.join(fits)}" if fits else ""
+        raise InvalidInputError(
+            f"{options.format} is not made at {options.sample_rate} Hz. It can be "
+            f"{', '.join(map(str, rates))} Hz{also}."
+        )
+    for name, form, known in (("mp3_bitrate", "mp3", MP3_BITRATES), ("opus_bitrate", "opus", OPUS_BITRATES)):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if options.format != form:
+            raise InvalidInputError(f"{name} is for format {form}; this is {options.format}. Leave it out.")
+        if value not in known:
+            hint = f" It is in bps: {value}000." if value * 1000 in known else ""
+            hint = f" It is in kbps: {value // 1000}." if value / 1000 in known else hint
+            raise InvalidInputError(f"{name} {value} does not exist; use {', '.join(map(str, known))}.{hint}")
+
+
+def _check_recordings(files: list[SampleFacts], what: str) -> list[str]:
+    warnings = []
+    for file in files:
+        if not file.media_type.startswith("audio/") and not file.name.lower().endswith(".m4a"):
+            raise InvalidInputError(
+                f"The {what} {file.name} is {file.media_type}; Fish Audio takes recordings: wav, mp3, m4a or opus. "
+                "Save its sound as one of them."
+            )
+        if file.seconds is not None and file.seconds < GOOD_SECONDS:
+            warnings.append(
+                f"The {what} {file.name} is {file.seconds:.1f} s long; at least {GOOD_SECONDS:.0f} s give a better "
+                "likeness, and one or two minutes the best."
+            )
+    return warnings
+
+
+class FishClone(CloneOptions):
+    """How Fish Audio makes a voice."""
+
+    texts: tuple[str, ...] = ()
+    visibility: Literal["private", "unlist", "public"] = "private"
+    enhance_audio_quality: bool = True
+    generate_sample: bool | None = None
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    cover_image: Media | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Transcripts and the treatment of the recordings are heard in the voice."""
+        return self.model_dump(mode="json", include={"texts", "enhance_audio_quality"}, exclude_defaults=True)
+
+
+def check_clone(options: FishClone, samples: list[SampleFacts | None]) -> list[str]:
+    """Check samples and transcripts against each other; return warnings.
+
+    :raises InvalidInputError: naming the rule that is broken
+    """
+    if not 1 <= len(samples) <= MAX_SAMPLES:
+        raise InvalidInputError(f"{len(samples)} samples; Fish Audio takes 1 to {MAX_SAMPLES}. Nothing was sent.")
+    if options.texts and len(options.texts) != len(samples):
+        raise InvalidInputError(
+            f"{len(options.texts)} transcripts for {len(samples)} samples: give one for each, in the same order, or "
+            "none (the service then transcribes them itself). Nothing was sent."
+        )
+    known = [sample for sample in samples if sample is not None]
+    warnings = _check_recordings(known, "sample")
+    warnings += [
+        f"The sample {sample.name} is {sample.media_type}; the documented ones are wav, mp3, m4a and opus."
+        for sample in known
+        if sample.media_type.startswith("audio/") and sample.media_type not in CLONE_FORMATS
+    ]
+    total = sum(sample.seconds or 0.0 for sample in known)
+    if total > MAX_REFERENCE_SECONDS:
+        warnings.append(f"The samples are {total:.0f} s long together; more than 270 s have been refused.")
+    if options.visibility == "public" and options.cover_image is None:
+        warnings.append("A public voice may need a cover_image.")
+    return warnings
