@@ -123,9 +123,13 @@ def set_connection(voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPat
     "otherwise."""
 
     def write(
-        conn_id: str = "voice_default", host: str | None = None, password: str | None = None, **extra: Any
+        conn_id: str = "voice_default",
+        host: str | None = None,
+        password: str | None = None,
+        service: str = "sync_labs",
+        **extra: Any,
     ) -> None:
-        value = voice_emulator.connection(**extra)
+        value = voice_emulator.connection(service, **extra)
         value["host"] = value["host"] if host is None else host
         value["password"] = value["password"] if password is None else password
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))

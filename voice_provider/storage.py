@@ -373,8 +373,11 @@ class Download:
         self._digest, self._size = hashlib.sha256(), 0
 
     def keep(self, expected_seconds: float | None = None) -> Kept:
-        """Check the result and put it in its place, whole; see ``check`` and ``publish``."""
-        kept = self.check(expected_seconds)
+        """Check a result that can be fetched again, and put it in its place, whole; see ``check`` and ``publish``."""
+        try:
+            kept = self.check(expected_seconds)
+        except ResultError as error:
+            raise ResultError(f"{error} It is fetched again by a retry.") from None
         self.publish(kept)
         return kept
 
@@ -395,14 +398,12 @@ class Download:
             if info.format == WAV and repair_wav(self._file, self._size):
                 self._hash_again()
         except NotWholeError as error:
-            raise ResultError(
-                f"The result that was fetched is unusable: {error}. It is fetched again by a retry."
-            ) from None
+            raise ResultError(f"The result that came is unusable: {error}.") from None
         short = (expected_seconds or 0) - (info.seconds or 0)
         if expected_seconds and info.seconds and short > max(MAX_LENGTH_ERROR, 0.05 * expected_seconds):
             raise ResultError(
-                f"The result that was fetched is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} "
-                f"s that the service announced. It is fetched again by a retry."
+                f"The result that came is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} s that the "
+                "service announced."
             )
         uri = self._output.uri(info.format.extension)
         kept = Kept(uri=uri, sha256=self._digest.hexdigest(), bytes=self._size, info=info)

@@ -217,7 +217,8 @@ class Transport:
                     sink.restart()
                     if answer.status_code == httpx.codes.PARTIAL_CONTENT:
                         continue
-                for piece in answer.iter_bytes(DOWNLOAD_CHUNK):
+                # What is being made comes slowly: it is written as it comes, so that it is known how far it came.
+                for piece in answer.iter_bytes(DOWNLOAD_CHUNK if request.method == "GET" else None):
                     sink.write(piece)
                 return Response(status=answer.status_code, headers=_headers(answer))
             finally:

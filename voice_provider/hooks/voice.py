@@ -262,6 +262,8 @@ class VoiceHook(ServiceHook):
         :param options: of the service: see ``TTSOperator``
         :raises UnusableSpeechError: the speech was answered, and may be billed, but is no good
         """
+        if options.get("references"):
+            self.service.require(Capability.INSTANT_CLONE)
         order = self.speech_order({"text": text, "voice_id": voice_id, **options}, output)
         references = self.references(order)
         self.check_speech(order, references)

@@ -183,6 +183,8 @@ class Lifecycle:
                     self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
                     raise
                 failure = error
+                if sink.position and not isinstance(error, ResultError | UnusableSpeechError):
+                    failure = ResultError(f"The speech stopped after {sink.position:,} bytes. {error}")
             else:
                 manifest = self.hook.describe_speech(order.options, job, kept, submitted_at=record.posted_at)
                 record = self._save(record, manifest=manifest)

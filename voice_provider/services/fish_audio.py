@@ -6,7 +6,9 @@ fetch it again. A voice's id is what the service calls ``reference_id``.
 
 from __future__ import annotations
 
+import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
@@ -14,6 +16,7 @@ from pydantic import ValidationError
 from voice_provider.exceptions import (
     InvalidInputError,
     NotFoundError,
+    RateLimitedError,
     ResultError,
     ServiceUnavailableError,
     VoiceNotReadyError,
@@ -26,7 +29,7 @@ from voice_provider.services.fish_audio_options import DEFAULT_MODEL, FREE_MODEL
 from voice_provider.services.packed import PackedBody
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import JobKind
@@ -38,6 +41,7 @@ SPEECH_TIMEOUT = 240.0  # seconds of silence; what the service's own clients use
 CLONE_TIMEOUT = 240.0
 TRANSCRIPTION_TIMEOUT = 900.0
 
+_SOUND_TOO = ("application/octet-stream", "application/ogg")  # besides audio/*
 _PROSODY = {"speed", "volume", "normalize_loudness"}
 _ELSEWHERE = {"voice_id", "references", "model", *_PROSODY}  # not fields of the body under these names
 _STATES = {"trained": "trained", "failed": "failed"}  # every other word, also an unknown one, is "not yet"
@@ -182,12 +186,16 @@ class FishAudio(Service):
     def update_voice(self, voice_id: str, changes: Mapping[str, Any], cover: Body | None = None) -> Flow[None]:
         """Change only what is given; the answer has no documented body."""
         url = f"/model/{_segment(voice_id)}"
+        # A form cannot say "nothing" or "no tags", and JSON cannot hold a picture.
+        plain = {name: value for name, value in changes.items() if cover is None or value in (None, [], ())}
+        if plain:
+            yield Request(method="PATCH", url=url, json=plain)
         if cover is None:
-            yield Request(method="PATCH", url=url, json=dict(changes))
             return
         form = [
             (name, str(item))
             for name, value in changes.items()
+            if name not in plain
             for item in (value if isinstance(value, list | tuple) else [value])
         ]
         yield Request(method="PATCH", url=url, form=form, files=[("cover_image", cover)])
@@ -224,12 +232,15 @@ class FishAudio(Service):
         )
         try:
             response = yield request
-        except NotFoundError:
+        except NotFoundError as refusal:
             for voice_id in chosen.voice_ids:
-                yield from self._check_ready(voice_id)
+                try:
+                    yield from self._check_ready(voice_id)
+                except (RateLimitedError, ServiceUnavailableError):
+                    raise refusal from None  # speech was refused, whatever became of the question why
             raise
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind and not kind.startswith("audio/") and kind != "application/octet-stream":
+        if kind and not kind.startswith("audio/") and kind not in _SOUND_TOO:
             raise ResultError(f"{self.label} answered a request for speech with {kind} instead of audio.")
         return Job(
             service=self.name,
@@ -260,8 +271,8 @@ class FishAudio(Service):
         body = {name: value for name, value in body.items() if value != []}
         prosody = options.model_dump(exclude_none=True, include=_PROSODY)
         body |= {"prosody": prosody} if prosody else {}
-        if options.voice_id is not None:
-            body["reference_id"] = options.voice_id if isinstance(options.voice_id, str) else list(options.voice_id)
+        if options.voice_ids:
+            body["reference_id"] = options.voice_id if isinstance(options.voice_id, str) else options.voice_ids
         if references:
             files = iter(references)
             spoken = [[{"audio": next(files), "text": item.text} for item in speaker] for speaker in options.speakers]
@@ -290,7 +301,7 @@ class FishAudio(Service):
             text=answer["text"],
             seconds=_number(answer.get("duration")),
             language=_text(answer.get("language_code")),
-            segments=tuple(Segment.model_validate(item) for item in heard) if isinstance(heard, list) else (),
+            segments=tuple(_segments(heard)) if isinstance(heard, list) else (),
         )
 
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:  # noqa: ARG002
@@ -353,6 +364,13 @@ def _segment(voice_id: str) -> str:
     return voice_id
 
 
+def _segments(heard: list[Any]) -> Iterator[Segment]:
+    """Read what can be read: the transcript is paid, and one odd part does not make the rest worthless."""
+    for item in heard:
+        with suppress(ValidationError):
+            yield Segment.model_validate(item)
+
+
 def _present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -366,8 +384,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _whole_number(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) else None
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None

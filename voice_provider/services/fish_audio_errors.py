@@ -82,8 +82,10 @@ def read_error(request: Request, response: Response) -> VoiceError:
             **details,
         )
     if kind is None:
-        trace = f" Quote trace id {details['request_id']} to its support." if details["request_id"] else ""
-        return ServiceUnavailableError(said + trace, sent=status not in _REFUSED, **details)
+        trace = f", and quote trace id {details['request_id']}" if details["request_id"] else ""
+        return ServiceUnavailableError(
+            f"{said} If it stays so, ask its support{trace}.", sent=status not in _REFUSED, **details
+        )
     if status == 400 and "reference not found" in message.lower():
         kind = NotFoundError
     return kind(f"{said} {_NEXT[kind]}", **details)
@@ -105,5 +107,6 @@ def _message(response: Response) -> str:
 
 
 def _problem(item: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in item.get("loc") or ())
+    place = item.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else str(place or "")
     return f"{where}: {item.get('msg') or item.get('type') or 'not accepted'}" if where else str(item.get("msg") or "")

@@ -29,6 +29,7 @@ MAX_SAMPLES = 20
 MAX_REFERENCE_SECONDS = 270.0
 GOOD_SECONDS = 10.0  # "aim for at least 10 seconds per clip"
 CLONE_FORMATS = ("audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg")
+_ENGINE = re.compile(r"[A-Za-z0-9._-]{1,100}")  # goes into a header
 _VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SPEAKER = re.compile(r"<\|speaker:(\d+)\|>")
 
@@ -65,7 +66,7 @@ class FishSpeech(SpeechOptions):
     normalize: bool | None = None
     temperature: Unit | None = None
     top_p: Unit | None = None
-    repetition_penalty: float | None = Field(default=None, gt=0)
+    repetition_penalty: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_new_tokens: int | None = Field(default=None, ge=1)
     condition_on_previous_chunks: bool | None = None
     early_stop_threshold: Unit | None = None
@@ -106,6 +107,8 @@ def check_speech(options: FishSpeech, references: list[SampleFacts], engine: str
     :raises InvalidInputError: naming the rule that is broken
     """
     refuse = InvalidInputError
+    if not _ENGINE.fullmatch(engine):
+        raise refuse(f"{engine[:60]!a} is no name of a model. Use {', '.join(MODELS)}.")
     if not options.text.strip():
         raise refuse("The script is empty: there is nothing to say. Nothing was paid.")
     if not options.voice_ids and not options.references:
@@ -115,6 +118,8 @@ def check_speech(options: FishSpeech, references: list[SampleFacts], engine: str
         )
     if options.voice_ids and options.references:
         raise refuse("Give voice_id or references, not both: Fish Audio does not say which of them it would use.")
+    if empty := [str(number) for number, speaker in enumerate(options.speakers) if not speaker]:
+        raise refuse(f"There are no references for speaker {', '.join(empty)} (counted from 0).")
     speakers = len(options.voice_ids) or len(options.speakers)
     named = {int(number) for number in _SPEAKER.findall(options.text)}
     if named and max(named) >= speakers:

@@ -207,9 +207,9 @@ def _problem(model: type[Options], item: ErrorDetails, service: str) -> str:
 
 
 def spoken_characters(text: str) -> int:
-    """Count what is really spoken: no marks of speakers and emotions; a Chinese sign is a syllable, three letters."""
+    """Count what is really spoken: no marks of speakers and emotions; a Chinese or Korean sign is a syllable, two letters."""
     spoken = _MARKS.sub("", text)
-    return sum(3 if unicodedata.east_asian_width(sign) == "W" else 1 for sign in spoken if sign.isalnum())
+    return sum(2 if unicodedata.east_asian_width(sign) == "W" else 1 for sign in spoken if sign.isalnum())
 
 
 def check_lip_sync_shape(options: LipSyncOptions) -> None:
