@@ -97,7 +97,7 @@ def inspect(file: BinaryIO, size: int, pcm_rate: int | None = None) -> MediaInfo
     file.seek(0)
     head = file.read(HEAD)
     if pcm_rate is not None:
-        if head.lstrip()[:1] in (b"<", b"{") and head.isascii():
+        if head.lstrip()[:1] in (b"<", b"{") and head.isascii() and b"\0" not in head:  # quiet samples have zeros
             raise NotWholeError(f"its {size:,} bytes are a text or HTML page")
         if size % 2:
             raise NotWholeError(f"it is cut short: its {size:,} bytes end within a sample")

@@ -1,6 +1,7 @@
 """The control plane under `/_emulator/`: look inside, set limits, order faults, move the clock. No key, no faults."""
 
 import json
+import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -11,8 +12,10 @@ from starlette.exceptions import HTTPException
 from voice_provider.emulator import jobs, pages
 from voice_provider.emulator.clock import iso
 from voice_provider.emulator.faults import FaultRule
+from voice_provider.emulator.fish_audio_library import entity_data, training
+from voice_provider.emulator.fish_audio_models import Visibility, entity
 from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Asset, Charge, Job, Voice, new_id
+from voice_provider.emulator.state import Asset, Charge, FishModel, Job, Voice, new_id
 from voice_provider.emulator.sync_labs_requests import SERVICE, read
 
 router = APIRouter(prefix="/_emulator")
@@ -47,6 +50,21 @@ class SeedVoices(BaseModel):
     age_seconds: float = 0.0
 
 
+class SeedModels(BaseModel):
+    """Voice models of Fish Audio made by hand; in any state, which then does not change."""
+
+    model_config = ConfigDict(extra="forbid")
+    titles: list[str] | None = None
+    count: int = Field(default=0, ge=0, le=100_000)
+    prefix: str = "voice"
+    org: str = "main"
+    owner: str | None = None
+    visibility: Visibility = "private"
+    tags: list[str] = []
+    state: str = "trained"
+    age_seconds: float = 0.0
+
+
 async def parts(request: Request) -> Emulator:
     emulator: Emulator = request.app.state.emulator
     return emulator
@@ -67,6 +85,7 @@ async def state(emulator: Parts) -> JSONResponse:
     return JSONResponse(
         {
             "voices": store.tally("voices", "org"),
+            "models": store.tally("fish_models", "org"),
             "assets": store.count(Asset),
             "assets_by_org": store.tally("assets", "org"),
             "jobs": store.tally("jobs", "status"),
@@ -190,6 +209,39 @@ async def seed_voices(request: Request, emulator: Parts) -> JSONResponse:
         )
     emulator.state.insert_many(made)
     return JSONResponse([{"id": voice.id, "name": voice.name} for voice in made], 201)
+
+
+@router.get("/models")
+async def models(emulator: Parts, org: str = "main") -> JSONResponse:
+    """The voice models of an organization at Fish Audio, without being a poll that their training counts."""
+    found = emulator.state.find(FishModel, "org = ? ORDER BY created_at, id", org)
+    return JSONResponse([entity(emulator, model) for model in found])
+
+
+@router.post("/models")
+async def seed_models(request: Request, emulator: Parts) -> JSONResponse:
+    seed, _ = await read(request, SeedModels)
+    titles = (
+        seed.titles if seed.titles is not None else [f"{seed.prefix} {number}" for number in range(1, seed.count + 1)]
+    )
+    moment = emulator.clock.now() - seed.age_seconds
+    made = [
+        FishModel(
+            id=uuid.uuid4().hex,
+            org=seed.org,
+            owner=seed.owner or seed.org,
+            visibility=seed.visibility,
+            data=entity_data(title, tags=seed.tags),
+            profile=None,
+            builtin=None,
+            training=training(seed.state),
+            created_at=moment,
+            updated_at=moment,
+        )
+        for title in titles
+    ]
+    emulator.state.insert_many(made)
+    return JSONResponse([{"id": model.id, "title": model.data["title"]} for model in made], 201)
 
 
 def _job(emulator: Emulator, job_id: str) -> Job:

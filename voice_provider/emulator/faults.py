@@ -16,8 +16,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from voice_provider.emulator.state import State
@@ -41,6 +43,7 @@ BLOCK_PAGE = (
     "<!DOCTYPE html><html><head><title>Attention Required!</title></head>"
     "<body><h1>Sorry, you have been blocked</h1></body></html>"
 )
+JUNK = b"this is not media. "
 CODES = {
     400: "generation_input_validation_failed",
     402: "account_payment_required",
@@ -150,7 +153,7 @@ def transport_of(send: Send) -> asyncio.Transport:
 
 async def gone(receive: Receive) -> None:
     """Wait until the server knows that the connection is closed, so that it does not try to answer."""
-    while (await receive())["type"] != "http.disconnect":
+    while not (await receive())["type"].endswith(".disconnect"):
         pass
 
 
@@ -160,7 +163,7 @@ async def inflict(
     match rule.kind:
         case "status" | "html" | "redirect":
             await _drain(receive)
-            await _reply(rule, send)
+            await _reply(rule, scope["path"], send)
         case "drop_before":
             await _drain(receive, rule.bytes)
             transport.abort()
@@ -188,6 +191,21 @@ async def inflict(
             await app(scope, receive, send)
 
 
+async def inflict_live(
+    rule: FaultRule, app: ASGIApp, scope: Scope, receive: Receive, send: Send, transport: asyncio.Transport
+) -> None:
+    """The same on a live socket: a handshake refused, or frames that come late, broken or no more."""
+    match rule.kind:
+        case "status" | "html" | "redirect":
+            await receive()
+            await _reply(rule, scope["path"], lambda message: send({**message, "type": f"websocket.{message['type']}"}))
+        case "drop_before":
+            transport.abort()
+            await gone(receive)
+        case _:
+            await app(scope, receive, _Frames(rule, send, transport))
+
+
 async def _drain(receive: Receive, limit: int | None = None) -> None:
     """Read the request's body (or its first bytes) and forget it."""
     read = 0
@@ -202,7 +220,7 @@ async def _discard(_: Message) -> None:
     """A reply that nobody gets."""
 
 
-async def _reply(rule: FaultRule, send: Send) -> None:
+async def _reply(rule: FaultRule, path: str, send: Send) -> None:
     headers = {"content-type": "application/json"}
     if rule.kind == "html":
         status, body = rule.status or 403, str(rule.body or BLOCK_PAGE)
@@ -212,7 +230,10 @@ async def _reply(rule: FaultRule, send: Send) -> None:
         headers["location"] = rule.location or "http://127.0.0.1:9/"
     else:
         status = rule.status or 500
-        body = rule.body if isinstance(rule.body, str) else json.dumps(rule.body or vendor_body(status, rule.code))
+        answer = vendor_answer(path, status, rule.code)
+        headers |= dict(answer.headers)
+        written = rule.body if isinstance(rule.body, str) else json.dumps(rule.body)
+        body = written if rule.body else bytes(answer.body).decode()
     content = body.encode()
     raw = {key.lower(): value for key, value in (headers | rule.headers).items()} | {
         "content-length": str(len(content))
@@ -222,12 +243,17 @@ async def _reply(rule: FaultRule, send: Send) -> None:
     await send({"type": "http.response.body", "body": content})
 
 
-def vendor_body(status: int, code: str | None) -> dict[str, Any]:
-    from voice_provider.emulator.errors import ApiError, unauthorized  # noqa: PLC0415 - errors know the wire, rules need not
+def vendor_answer(path: str, status: int, code: str | None) -> Response:
+    """An error in the shape of the service that the path belongs to."""
+    # Both know the wire, which rules need not.
+    from voice_provider.emulator.errors import ApiError, unauthorized  # noqa: PLC0415
+    from voice_provider.emulator.fish_audio_requests import is_fish, ordered  # noqa: PLC0415
 
+    if is_fish(path):
+        return ordered(path, status, code).response()
     if status == HTTPStatus.UNAUTHORIZED:
-        return unauthorized(header_present=True).body
-    return ApiError(status, code or CODES.get(status)).body
+        return JSONResponse(unauthorized(header_present=True).body, status)
+    return JSONResponse(ApiError(status, code or CODES.get(status)).body, status)
 
 
 def _with_length(message: Message, length: int) -> Message:
@@ -235,28 +261,36 @@ def _with_length(message: Message, length: int) -> Message:
     return {**message, "headers": [*headers, (b"content-length", str(length).encode())]}
 
 
-def _length(message: Message) -> int:
-    return next((int(value) for key, value in message["headers"] if key.lower() == b"content-length"), 0)
+def _length(message: Message) -> int | None:
+    return next((int(value) for key, value in message["headers"] if key.lower() == b"content-length"), None)
 
 
 class _Truncate:
-    """Pass on only the first bytes of the body: `rule.bytes`, half of it if unset, none for "empty"."""
+    """Pass on only the first bytes of the body: `rule.bytes`, half of it if unset, none for "empty".
+
+    Of a body that streams without a length, half is its first piece.
+    """
 
     def __init__(self, rule: FaultRule, send: Send, *, keep_length: bool) -> None:
         self._rule, self._send, self._keep_length = rule, send, keep_length
-        self._left = 0
+        self._left: int | None = None if rule.kind != "empty" else 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             length = _length(message)
             if self._rule.kind == "empty":
-                message = {**message, "status": 200}
+                message = _with_length({**message, "status": 200}, 0)
+            elif length is None:
+                self._left = self._rule.bytes
             else:
                 self._left = min(length // 2 if self._rule.bytes is None else self._rule.bytes, length)
-            await self._send(message if self._keep_length else _with_length(message, self._left))
+                message = message if self._keep_length else _with_length(message, self._left)
+            await self._send(message)
             return
-        piece = message.get("body", b"")[: self._left]
-        self._left -= len(piece)
+        body = message.get("body", b"")
+        piece = body[: self._left]
+        if self._left is not None or body:
+            self._left = (len(body) if self._left is None else self._left) - len(piece)
         last = not message.get("more_body", False)
         if piece or (last and not self._keep_length):
             await self._send({"type": "http.response.body", "body": piece, "more_body": self._keep_length or not last})
@@ -271,7 +305,7 @@ class _Corrupt:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.body":
             length = len(message.get("body", b""))
-            message = {**message, "body": (b"this is not media. " * (length // 19 + 1))[:length]}
+            message = {**message, "body": (JUNK * (length // len(JUNK) + 1))[:length]}
         await self._send(message)
 
 
@@ -295,3 +329,36 @@ class _Slow:
                 body = body[self._size :]
                 await asyncio.sleep(self._seconds)
         await self._send({**message, "body": body})
+
+
+class _Frames:
+    """`send` of a live socket. `bytes` is how much arrives before the cut, the first frame if unset."""
+
+    def __init__(self, rule: FaultRule, send: Send, transport: asyncio.Transport) -> None:
+        self._rule, self._send, self._transport = rule, send, transport
+        self._left = 0 if rule.kind in ("drop_after", "empty") else rule.bytes
+        self._cut = False
+
+    async def __call__(self, message: Message) -> None:
+        kind = self._rule.kind
+        if self._cut:
+            return
+        if kind == "slow":
+            await asyncio.sleep(1.0 if self._rule.seconds is None else self._rule.seconds)
+        elif message["type"] == "websocket.send":
+            frame = message.get("bytes") or (message.get("text") or "").encode()
+            if kind == "corrupt":
+                message = {"type": "websocket.send", "bytes": (JUNK * (len(frame) // len(JUNK) + 1))[: len(frame)]}
+            elif kind in ("drop_after", "empty", "truncate", "truncate_clean"):
+                if self._left is not None and self._left < len(frame):
+                    await self._end(clean=kind in ("empty", "truncate_clean"))
+                    return
+                self._left = 0 if self._left is None else self._left - len(frame)
+        await self._send(message)
+
+    async def _end(self, *, clean: bool) -> None:
+        self._cut = True
+        if clean:
+            await self._send({"type": "websocket.close", "code": 1000})
+        else:
+            self._transport.abort()

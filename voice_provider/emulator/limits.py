@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from voice_provider.emulator.clock import Clock
 
 
@@ -28,3 +31,25 @@ class RateBuckets:
 
     def clear(self) -> None:
         self._taken.clear()
+
+
+class InFlight:
+    """How many requests of each account are being answered right now."""
+
+    def __init__(self) -> None:
+        self._held: Counter[str] = Counter()
+
+    def now(self, account: str) -> int:
+        return self._held[account]
+
+    @contextmanager
+    def hold(self, account: str) -> Iterator[None]:
+        held = self._held  # after a reset it is another one, which owes us nothing
+        held[account] += 1
+        try:
+            yield
+        finally:
+            held[account] -= 1
+
+    def clear(self) -> None:
+        self._held = Counter()

@@ -10,7 +10,7 @@ from voice_provider.emulator.clock import Clock
 from voice_provider.emulator.faults import Faults
 from voice_provider.emulator.files import Files, Storage
 from voice_provider.emulator.jobs import Jobs
-from voice_provider.emulator.limits import RateBuckets
+from voice_provider.emulator.limits import InFlight, RateBuckets
 from voice_provider.emulator.state import State
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Emulator:
         self.storage = Storage(self)
         self.faults = Faults(self.state)
         self.rates = RateBuckets(self.clock)
+        self.in_flight = InFlight()
         self.jobs = Jobs(self)
         self.requests: deque[dict[str, Any]] = deque(maxlen=REQUESTS_KEPT)
         self.api_url = self.storage_url = ""
@@ -65,6 +66,7 @@ class Emulator:
         self.files.clear()
         self.faults.reload()
         self.rates.clear()
+        self.in_flight.clear()
         self.requests.clear()
         self.settings = self.start_settings
         self.jobs.resize()

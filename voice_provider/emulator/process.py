@@ -45,14 +45,14 @@ class EmulatorHandle:
         # Loopback must not go through a proxy that the environment names.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def connection(self, conn_type: str = "sync_labs", *, api_key: str | None = None, **extra: Any) -> dict[str, Any]:
+    def connection(self, service: str = "sync_labs", *, api_key: str | None = None, **extra: Any) -> dict[str, Any]:
         """The JSON form of an Airflow connection to this emulator, for `AIRFLOW_CONN_*`.
 
-        :param conn_type: the connection type
+        :param service: the connection type, "sync_labs" or "fish_audio"
         :param api_key: the key; default is the emulator's own
         :param extra: what goes into the connection's extra field
         """
-        return {"conn_type": conn_type, "host": self.url, "password": api_key or self.api_key, "extra": extra}
+        return {"conn_type": service, "host": self.url, "password": api_key or self.api_key, "extra": extra}
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Call the control plane, for example `call("GET", "state")`."""
@@ -69,12 +69,12 @@ class EmulatorHandle:
             raise EmulatorError(f"{method} {path}: {error.code} {error.read().decode()}") from error
 
     def state(self) -> dict[str, Any]:
-        """A summary: voices by org, assets, jobs by status, active, key_leaks ..."""
+        """A summary: voices and Fish Audio's models by org, assets, jobs by status, active, key_leaks ..."""
         found: dict[str, Any] = self.call("GET", "state")
         return found
 
     def ledger(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """The bill, oldest first; `kind` is clone, speech or lip_sync."""
+        """The bill, oldest first; `kind` is clone, speech, lip_sync, asr or design."""
         found: list[dict[str, Any]] = self.call("GET", f"ledger?kind={kind}" if kind else "ledger")
         return found
 
@@ -115,6 +115,22 @@ class EmulatorHandle:
         """Put clones there without cloning, by name or so many; returns their ids and names."""
         body = {"names": None if names is None else list(names), "count": count, "org": org, "age_seconds": age_seconds}
         found: list[dict[str, Any]] = self.call("POST", "voices", body)
+        return found
+
+    def models(self, org: str = "main") -> list[dict[str, Any]]:
+        """The voice models of an organization at Fish Audio, which no poll of a training is."""
+        found: list[dict[str, Any]] = self.call("GET", f"models?org={org}")
+        return found
+
+    def seed_models(
+        self, titles: Sequence[str] | None = None, *, count: int = 0, org: str = "main", **more: Any
+    ) -> list[dict[str, Any]]:
+        """Put voice models of Fish Audio there, by title or so many; returns their ids and titles.
+
+        :param more: owner, visibility, tags, state, age_seconds
+        """
+        body = {"titles": None if titles is None else list(titles), "count": count, "org": org, **more}
+        found: list[dict[str, Any]] = self.call("POST", "models", body)
         return found
 
     def add_account(self, api_key: str, org: str, owner: str | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
 import uuid
 from dataclasses import dataclass, fields
@@ -28,6 +29,11 @@ CREATE TABLE IF NOT EXISTS voices (
     id TEXT PRIMARY KEY, service TEXT NOT NULL, org TEXT NOT NULL, name TEXT NOT NULL, provider_id TEXT NOT NULL,
     profile TEXT, ready INTEGER NOT NULL, created_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS voices_of ON voices (service, org, name);
+CREATE TABLE IF NOT EXISTS fish_models (
+    id TEXT PRIMARY KEY, org TEXT NOT NULL, owner TEXT NOT NULL, visibility TEXT NOT NULL, data TEXT NOT NULL,
+    profile TEXT, builtin TEXT, training TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS fish_models_of ON fish_models (org);
+CREATE INDEX IF NOT EXISTS fish_models_seen ON fish_models (visibility);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, org TEXT NOT NULL, file_name TEXT NOT NULL, content_type TEXT NOT NULL, size INTEGER,
     asset_id TEXT, created_at REAL NOT NULL);
@@ -60,7 +66,19 @@ CREATE TABLE IF NOT EXISTS faults (
     fired INTEGER NOT NULL);
 """
 
-TABLES = ("accounts", "voices", "uploads", "assets", "projects", "jobs", "keys", "ledger", "leaks", "faults")
+TABLES = (
+    "accounts",
+    "voices",
+    "fish_models",
+    "uploads",
+    "assets",
+    "projects",
+    "jobs",
+    "keys",
+    "ledger",
+    "leaks",
+    "faults",
+)
 KEPT_META = ("api_port", "storage_port", "signing_key")
 ACTIVE = ("PENDING", "PROCESSING")
 
@@ -94,6 +112,36 @@ class Voice(Row):
     profile: str | None
     ready: int
     created_at: float
+
+
+@dataclass
+class FishModel(Row):
+    """A voice model of Fish Audio: `data` is what its customers wrote and see; it speaks from `profile` or `builtin`.
+
+    `training` holds how many polls and seconds it takes, how often it was polled, and the state it ends in.
+    """
+
+    TABLE = "fish_models"
+    JSON = frozenset({"data", "training"})
+    id: str
+    org: str
+    owner: str
+    visibility: str
+    data: dict[str, Any]
+    profile: str | None
+    builtin: str | None
+    training: dict[str, Any]
+    created_at: float
+    updated_at: float
+
+    def state_now(self, now: float) -> str:
+        training = self.training
+        polled = training["polled"] / training["polls"] if training["polls"] else 1.0
+        passed = (now - self.created_at) / training["seconds"] if training["seconds"] else 1.0
+        done = min(polled, passed)
+        if done >= 1:
+            return str(training["end"])
+        return "created" if done < 0.5 else "training"
 
 
 @dataclass
@@ -312,9 +360,9 @@ class State:
                 self._db.execute("UPDATE ledger SET settled=1, refunded=1, usd=0 WHERE job_id=?", (job.id,))
         return there
 
-    def spent(self, org: str) -> float:
-        query = "SELECT COALESCE(SUM(usd), 0) FROM ledger WHERE org = ? AND NOT refunded"
-        return float(self._db.execute(query, (org,)).fetchone()[0])
+    def spent(self, org: str, service: str, *, until: float = math.inf) -> float:
+        query = "SELECT COALESCE(SUM(usd), 0) FROM ledger WHERE org = ? AND service = ? AND at <= ? AND NOT refunded"
+        return float(self._db.execute(query, (org, service, until)).fetchone()[0])
 
     # For the control plane
 

@@ -49,7 +49,7 @@ class Caller:
         """Answer 402 if the credit or the free tier's monthly number does not cover the work (section 2)."""
         state, settings = self.emulator.state, self.emulator.settings
         if settings.credit_usd is not None:
-            left = settings.credit_usd - state.spent(self.org)
+            left = settings.credit_usd - state.spent(self.org, SERVICE)
             if left <= 0 or usd > left:
                 raise ApiError(402, "account_payment_required")
         since = self.emulator.clock.now() - MONTH

@@ -19,7 +19,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
-from voice_provider.models import Job, JobState, Manifest
+from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input, download
 from voice_provider.services.options import SampleFacts, parse
 from voice_provider.storage import Download, Kept, Output, StoredFile, is_location
@@ -160,6 +160,10 @@ class ServiceHook(BaseHook):
         if self.service.is_asset_id(media):
             return Input(asset_id=media)
         if media.startswith(("http://", "https://")):
+            if Capability.HOSTS_ASSETS not in self.service.capabilities:
+                raise InvalidInputError(
+                    f"{self.service.label} takes files from a storage location, not from an address: {media[:200]}"
+                )
             return Input(url=media)
         if is_location(media):
             file = StoredFile(media, self.settings.allowed_inputs)

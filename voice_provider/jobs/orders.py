@@ -206,12 +206,15 @@ class CloneOrder(Order):
         return _as_job(voice)
 
     def _settle(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
-        """Leave one voice where several tasks have made the same at once: all of them keep the oldest."""
+        """Leave one voice where several tasks have made the same at once: the oldest.
+
+        Each deletes only its own: another's may have been handed on already.
+        """
         same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
-        oldest, *younger = sorted(same.values(), key=lambda voice: (voice.created_at or "", voice.id))
-        for voice in younger:
+        oldest = min(same.values(), key=_age)
+        if oldest.id != made.id:
             with suppress(NotFoundError):
-                yield from service.delete_voice(voice.id)
+                yield from service.delete_voice(made.id)
         return oldest
 
     def is_settled_by_name(self, service: Service) -> bool:
@@ -221,7 +224,7 @@ class CloneOrder(Order):
     def find(self, service: Service, record: Record) -> Flow[Job | None]:
         """Look for a voice of the same namespace and full fingerprint; a name that a person typed never matches."""
         same = yield from self._same(service, record)
-        return _as_job(min(same, key=lambda voice: (voice.created_at or "", voice.id))) if same else None
+        return _as_job(min(same, key=_age)) if same else None
 
     @staticmethod
     def _same(service: Service, record: Record) -> Flow[list[Voice]]:
@@ -233,6 +236,12 @@ class CloneOrder(Order):
         return [voice for voice in same if voice.state != "failed"]
 
 
+def _age(voice: Voice) -> tuple[str, str]:
+    return voice.created_at or "", voice.id
+
+
 def _as_job(voice: Voice) -> Job:
     states = {"training": JobState.RUNNING, "trained": JobState.SUCCEEDED, "failed": JobState.FAILED}
-    return Job(service=voice.service, kind="clone", id=voice.id, state=states[voice.state], status=voice.state)
+    return Job(
+        service=voice.service, kind="clone", id=voice.id, state=states[voice.state], status=voice.status or voice.state
+    )

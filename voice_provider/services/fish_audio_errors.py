@@ -92,18 +92,22 @@ def read_error(request: Request, response: Response) -> VoiceError:
 
 
 def _message(response: Response) -> str:
-    """Say what the service said, short, whatever form it has."""
+    """Say what the service said, short and in one line, whatever form it has."""
     value = response.json()
     if isinstance(value, dict):
         said = str(value.get("message") or value.get("detail") or "")
         reason = value.get("reason")
-        return f"{said} ({reason})"[:500] if reason else said[:500]
+        return _line(f"{said} ({reason})" if reason else said, 500)
     if isinstance(value, list):
-        return "; ".join(_problem(item) for item in value if isinstance(item, dict))[:500]
+        return _line("; ".join(_problem(item) for item in value if isinstance(item, dict)), 500)
     title = re.search(r"<title[^>]*>([^<]{1,100})", response.text, re.IGNORECASE)
     if title or response.text.lstrip().startswith("<"):
-        return f"a page '{title[1].strip()}'" if title else "a page"
-    return " ".join(response.text.split())[:200]
+        return f"a page '{_line(title[1], 100)}'" if title else "a page"
+    return _line(response.text, 200)
+
+
+def _line(text: str, longest: int) -> str:
+    return " ".join(text.split())[:longest].rstrip()
 
 
 def _problem(item: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     EngineFactory = Callable[[], "Engine"]
@@ -29,6 +29,7 @@ ErrorCode = Literal[
     "bad_input",
 ]
 MIN_SAMPLE_SECONDS = 1.0
+PAUSE_SECONDS = 0.1  # what a stream without a word lasts
 LOCAL_PACKAGES = ("av", "cv2", "hibari", "numpy")
 
 
@@ -83,6 +84,24 @@ class LipSyncResult:
     frames: int
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """A piece of a stream: bytes to send on, the text that it says, and how long that takes."""
+
+    audio: bytes
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Words of a recording, and from which second to which they are said."""
+
+    text: str
+    start: float
+    end: float
+
+
 class Engine(Protocol):
     """Speech, voice match and lip sync; every method may be called from several threads at once."""
 
@@ -128,6 +147,44 @@ class Engine(Protocol):
         :param seed: another seed gives another reading of the same text
         :return: seconds of speech
         :raises EngineError: ``text_unspeakable``, ``bad_input``
+        """
+        ...
+
+    def stream(
+        self,
+        parts: Iterable[tuple[str | Path, str] | None],
+        *,
+        form: str,
+        rate: int | None = None,
+        bit_rate: int | None = None,
+        speed: float = 1.0,
+        volume: float = 0.0,
+        stability: float = 0.5,
+        similarity: float = 0.75,
+        seed: int = 0,
+    ) -> Iterator[Spoken]:
+        """Speak sentence by sentence; memory does not grow with the text. The bytes of all pieces are the file.
+
+        :param parts: who says what: a ``voice`` as for ``speak``, and a text. An iterator is asked for more as they
+            are said; for None, which is nothing yet, an empty piece comes. Without any, it is a moment of silence
+        :param form: ``mp3``, ``opus`` (in Ogg) or ``pcm`` (16 bits, little-endian), always mono
+        :param rate: of the samples in Hz: 44100 or 32000 for ``mp3``, 48000 for ``opus``, 44100, 8000, 16000, 24000 or
+            32000 for ``pcm``; default is the first
+        :param bit_rate: bits a second of what is compressed
+        :param speed: 2 says it in half the time, in the same pitch
+        :param volume: decibels louder or, below 0, quieter
+        :param stability: as for ``speak``
+        :param similarity: as for ``speak``
+        :param seed: as for ``speak``
+        :raises EngineError: ``bad_input``; ``text_unspeakable``, if there is no word in any part
+        """
+        ...
+
+    def transcribe(self, path: Path) -> Sequence[Phrase]:
+        """Return what a recording says, as far as the engine understands it; nothing, if it cannot.
+
+        :param path: audio or video
+        :raises EngineError: ``not_media``, ``no_audio``
         """
         ...
 

@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from voice_provider.emulator.engine import MIN_SAMPLE_SECONDS, EngineError, media, voice
+from voice_provider.emulator.engine import (
+    MIN_SAMPLE_SECONDS,
+    PAUSE_SECONDS,
+    EngineError,
+    Spoken,
+    media,
+    recognition,
+    voice,
+)
 from voice_provider.emulator.engine import lip_sync as lips
+from voice_provider.emulator.engine.encoder import Encoder
 from voice_provider.emulator.engine.pitch import RATE
 from voice_provider.emulator.engine.profile import VoiceProfile
+from voice_provider.emulator.engine.sentences import pieces_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from voice_provider.emulator.engine import LipSyncResult, MediaInfo, Segment
+    from voice_provider.emulator.engine import LipSyncResult, MediaInfo, Phrase, Segment
 
 
 class LocalEngine:
@@ -57,6 +67,48 @@ class LocalEngine:
         """Speak into an MP3 file, sentence by sentence, so that memory does not grow with the text."""
         return _speak(text, output, voice, stability, similarity, seed)
 
+    def stream(
+        self,
+        parts: Iterable[tuple[str | Path, str] | None],
+        *,
+        form: str,
+        rate: int | None = None,
+        bit_rate: int | None = None,
+        speed: float = 1.0,
+        volume: float = 0.0,
+        stability: float = 0.5,
+        similarity: float = 0.75,
+        seed: int = 0,
+    ) -> Iterator[Spoken]:
+        """Speak as the encoder's bytes come; what cannot be said in between is left out."""
+        profiles: dict[str | Path, VoiceProfile] = {}
+        refused: EngineError | None = None
+        with Encoder(form, rate, (RATE, "flt"), bit_rate=bit_rate, comment=media.COMMENT) as encoder:
+            for number, piece in enumerate(pieces_of(parts)):
+                if piece is None:
+                    yield Spoken(b"", "", 0.0)
+                    continue
+                chosen, text = piece
+                if chosen not in profiles:
+                    profiles[chosen] = _profile(chosen)
+                before = encoder.written
+                manner = {"stability": stability, "similarity": similarity, "speed": speed, "volume": volume}
+                try:
+                    lines = voice.speak(text, profiles[chosen], seed=seed + number, **manner)
+                    audio = b"".join([encoder.write(sound.tobytes()) for sound in lines])
+                except EngineError as error:
+                    refused = refused or error
+                    continue
+                yield Spoken(audio, text, (encoder.written - before) / RATE)
+            if refused and not encoder.written:
+                raise refused
+            pause = b"" if encoder.written else encoder.write(bytes(4 * round(PAUSE_SECONDS * RATE)))
+            yield Spoken(pause + encoder.finish(), "", 0.0)
+
+    def transcribe(self, path: Path) -> Sequence[Phrase]:
+        """Recognise English, roughly, where the recogniser is installed."""
+        return recognition.transcribe(path)
+
     def lip_sync(
         self,
         visual: Path,
@@ -84,9 +136,12 @@ class LocalEngine:
 
 
 def _speak(text: str, output: Path, chosen: str | Path, stability: float, similarity: float, seed: int) -> float:
-    profile = voice.builtin(chosen) if isinstance(chosen, str) else VoiceProfile.load(chosen)
-    sentences = voice.speak(text, profile, stability=stability, similarity=similarity, seed=seed)
-    return media.encode_speech(sentences, RATE, output, "mp3")
+    lines = voice.speak(text, _profile(chosen), stability=stability, similarity=similarity, seed=seed)
+    return media.encode_speech(lines, RATE, output, "mp3")
+
+
+def _profile(chosen: str | Path) -> VoiceProfile:
+    return voice.builtin(chosen) if isinstance(chosen, str) else VoiceProfile.load(chosen)
 
 
 _lock = threading.Lock()

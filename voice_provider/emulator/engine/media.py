@@ -6,7 +6,6 @@ Every failure of a decoder comes out as an ``EngineError`` that names the file a
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voice_provider.emulator.engine import EngineError, MediaInfo
-from voice_provider.emulator.engine.sniff import missing_bytes, sniff
+from voice_provider.emulator.engine.encoder import Encoder
+from voice_provider.emulator.engine.sniff import missing_bytes, sniff, wav_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,25 +30,6 @@ MAX_FPS = 60
 AAC_RATE = 44_100
 COVER_ART = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 PACKET = 1024  # samples handed to an encoder at once
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How a format of speech is written: codec, container, sample format, rates in Hz (the first is the default)."""
-
-    codec: str
-    container: str
-    sample_format: str
-    rates: tuple[int, ...]
-    bit_rate: int | None = None
-
-
-ENCODINGS = {
-    "mp3": Encoding("libmp3lame", "mp3", "fltp", (44_100, 32_000), 128_000),
-    "wav": Encoding("pcm_s16le", "wav", "s16", (44_100, 8_000, 16_000, 24_000, 32_000)),
-    "pcm": Encoding("pcm_s16le", "s16le", "s16", (44_100, 8_000, 16_000, 24_000, 32_000)),
-    "opus": Encoding("libopus", "ogg", "flt", (48_000,), 32_000),
-}
 
 
 @contextmanager
@@ -76,7 +57,8 @@ def probe(path: Path) -> MediaInfo:
             "image", name, None, has_audio=False, width=picture.shape[1], height=picture.shape[0], fps=None
         )
     with decoding(path) as container:
-        seconds = container.duration / av.time_base if container.duration else None
+        said = container.duration / av.time_base if container.duration else None
+        seconds = wav_seconds(path) if name == "wav" else said
         heard = bool(container.streams.audio)
         stream = pictures_in(container)
         if stream is None:
@@ -160,37 +142,16 @@ def encode_speech(
     :param pieces: mono samples
     :param rate: their rate in Hz
     :param path: the file; nothing is left there after an error
-    :param form: a name from ``ENCODINGS``
+    :param form: a name from ``encoder.ENCODINGS``
     :param out_rate: rate of the file; default: the format's first
     :return: seconds
     :raises EngineError: ``bad_input``, for a format or rate that does not exist
     """
-    encoding = ENCODINGS.get(form)
-    wanted = out_rate or (encoding.rates[0] if encoding else 0)
-    if encoding is None or wanted not in encoding.rates:
-        raise EngineError("bad_input", f"No speech is written as {form} at {wanted} Hz.")
-    written = 0
-    with writing(path), av.open(str(path), "w", format=encoding.container) as container:
-        container.metadata["comment"] = COMMENT
-        stream: Any = container.add_stream(encoding.codec, rate=wanted, layout="mono")
-        stream.format = encoding.sample_format
-        if encoding.bit_rate:
-            stream.bit_rate = encoding.bit_rate
-        resampler = av.AudioResampler(format=encoding.sample_format, layout="mono", rate=wanted)
+    with writing(path), Encoder(form, out_rate, (rate, "flt"), path, comment=COMMENT) as encoder:
         for piece in pieces:
-            for frame in resampler.resample(_audio_frame(piece, rate, written)):
-                container.mux(stream.encode(frame))
-            written += piece.size
-        for frame in resampler.resample(None):
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return written / rate
-
-
-def _audio_frame(samples: Samples, rate: int, at: int) -> Any:
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), format="flt", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
-    return frame
+            encoder.write(piece.astype(np.float32).tobytes())
+        encoder.finish()
+    return encoder.written / rate
 
 
 @contextmanager

@@ -112,6 +112,21 @@ def missing_bytes(path: Path) -> int:
     return max(0, start - size)
 
 
+def wav_seconds(path: Path) -> float | None:
+    """Return how long a WAV file is; where its header promises more than there is, as in a stream, what there is."""
+    size, start, rate = path.stat().st_size, 12, 0
+    with path.open("rb") as file:
+        while start + 8 <= size:
+            file.seek(start)
+            kind, length = struct.unpack("<4sI", file.read(8))
+            if kind == b"fmt " and size >= start + 20:
+                rate = struct.unpack_from("<8xI", file.read(12))[0]
+            elif kind == b"data":
+                return min(length, size - start - 8) / rate if rate else None
+            start += 8 + length + length % 2
+    return None
+
+
 def _read_boxes(file: BinaryIO, start: int, end: int, facts: IsoFacts) -> None:
     for kind, body, stop in _boxes(file, start, end):
         if kind in {b"moov", b"trak", b"mdia"}:

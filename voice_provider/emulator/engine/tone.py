@@ -1,6 +1,7 @@
 """The placeholder engine: a plain tone of the right length, at once, with nothing installed but ``tinytag``.
 
-Speech is a WAV file with one steady tone per voice. A lip sync is an MP4 file with a grey card and the same kind of
+Speech is a WAV file with one steady tone per voice; a stream is that tone, too, or silence if it is to be compressed
+and PyAV is not installed. A lip sync is an MP4 file with a grey card and the same kind of
 tone: of the right length and readable everywhere, and nothing in it that could pass for the video that was asked for.
 """
 
@@ -12,17 +13,28 @@ import struct
 import wave
 import zlib
 from array import array
+from importlib.util import find_spec
 from math import pi, sin
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tinytag import TinyTag, TinyTagException
 
-from voice_provider.emulator.engine import MIN_SAMPLE_SECONDS, EngineError, LipSyncResult, MediaInfo
-from voice_provider.emulator.engine.sniff import image_size, iso_facts, sniff
+from voice_provider.emulator.engine import (
+    MIN_SAMPLE_SECONDS,
+    PAUSE_SECONDS,
+    EngineError,
+    LipSyncResult,
+    MediaInfo,
+    Phrase,
+    Spoken,
+)
+from voice_provider.emulator.engine.sentences import pieces_of
+from voice_provider.emulator.engine.silence import Mp3Silence, OpusSilence
+from voice_provider.emulator.engine.sniff import image_size, iso_facts, sniff, wav_seconds
 from voice_provider.emulator.engine.timeline import check_segments, output_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from voice_provider.emulator.engine import Segment
@@ -33,8 +45,17 @@ MIN_SPEECH_SECONDS = 0.3
 STILL_SECONDS = 5.0  # taken for media whose header does not say how long it is
 VOICES = {"base": 200, "low": 125, "bright": 250}  # Hz
 LIP_SYNC_PITCH = 160
+LEVEL = 6000  # of 32767
+MP3_BIT_RATE = 128_000
+STREAMED = {"mp3": (44_100, 32_000), "opus": (48_000,), "pcm": (44_100, 8_000, 16_000, 24_000, 32_000)}  # Hz
 CARD = (320, 180)
 COMMENT = "engine: tone, a placeholder without speech or picture"
+
+
+class _Encoder(Protocol):
+    def write(self, samples: bytes) -> bytes: ...
+
+    def finish(self) -> bytes: ...
 
 
 class ToneEngine:
@@ -58,7 +79,8 @@ class ToneEngine:
             return MediaInfo(
                 kind, name, facts.seconds, has_audio=heard, width=facts.width, height=facts.height, fps=None
             )
-        return MediaInfo(kind, name, _tagged_seconds(path), has_audio=True, width=None, height=None, fps=None)
+        seconds = wav_seconds(path) if name == "wav" else _tagged_seconds(path)
+        return MediaInfo(kind, name, seconds, has_audio=True, width=None, height=None, fps=None)
 
     def learn_voice(self, samples: Sequence[Path], profile: Path, *, max_seconds: float = 120.0) -> None:
         """Give every set of samples a pitch of its own."""
@@ -100,6 +122,48 @@ class ToneEngine:
             file.setparams((1, 2, RATE, 0, "NONE", ""))
             file.writeframes(sound)
         return len(sound) / 2 / RATE
+
+    def stream(
+        self,
+        parts: Iterable[tuple[str | Path, str] | None],
+        *,
+        form: str,
+        rate: int | None = None,
+        bit_rate: int | None = None,
+        speed: float = 1.0,
+        volume: float = 0.0,
+        stability: float = 0.5,
+        similarity: float = 0.75,
+        seed: int = 0,
+    ) -> Iterator[Spoken]:
+        """Give each part its voice's tone; the last three arguments change nothing."""
+        del stability, similarity, seed
+        wanted = rate or STREAMED.get(form, (0,))[0]
+        if wanted not in STREAMED.get(form, ()):
+            raise EngineError("bad_input", f"No speech is written as {form} at {wanted} Hz.")
+        encoder = _encoder(form, wanted, bit_rate)
+        seconds, speechless = 0.0, False
+        for piece in pieces_of(parts):
+            if piece is None:
+                yield Spoken(b"", "", 0.0)
+                continue
+            voice, text = piece
+            if not any(character.isalnum() for character in text):
+                speechless = True
+                continue
+            least = 0.0 if seconds else MIN_SPEECH_SECONDS
+            sound = _tone(_pitch(voice), max(least, len(text) / CHARACTERS_PER_SECOND / speed), wanted, volume)
+            seconds += len(sound) / 2 / wanted
+            yield Spoken(encoder.write(sound), text, len(sound) / 2 / wanted)
+        if speechless and not seconds:
+            raise EngineError("text_unspeakable", "There is nothing to say in the text. Write at least one word.")
+        pause = b"" if seconds else encoder.write(bytes(2 * round(PAUSE_SECONDS * wanted)))
+        yield Spoken(pause + encoder.finish(), "", 0.0)
+
+    def transcribe(self, path: Path) -> Sequence[Phrase]:
+        """Understand nothing."""
+        del path
+        return ()
 
     def lip_sync(
         self,
@@ -164,12 +228,34 @@ def _pitch(voice: str | Path) -> int:
         ) from error
 
 
-def _tone(pitch: int, seconds: float) -> bytes:
+def _tone(pitch: int, seconds: float, rate: int = RATE, volume: float = 0.0) -> bytes:
     """Return 16-bit samples of a steady tone: one period, repeated, which is fast without NumPy."""
-    period = round(RATE / pitch)
-    wave_form = array("h", (round(6000 * sin(2 * pi * i / period)) for i in range(period)))
-    count = max(1, round(seconds * RATE))
+    period = round(rate / pitch)
+    level = min(32_767.0, LEVEL * 10 ** (volume / 20))
+    wave_form = array("h", (round(level * sin(2 * pi * i / period)) for i in range(period)))
+    count = max(1, round(seconds * rate))
     return (wave_form.tobytes() * (count // period + 1))[: 2 * count]
+
+
+class _Plain:
+    """Samples as they are."""
+
+    def write(self, samples: bytes) -> bytes:
+        return samples
+
+    def finish(self) -> bytes:
+        return b""
+
+
+def _encoder(form: str, rate: int, bit_rate: int | None) -> _Encoder:
+    """Return what makes the format: an encoder where there is one, else something that writes silence."""
+    if form == "pcm":
+        return _Plain()
+    if find_spec("av"):
+        from voice_provider.emulator.engine.encoder import Encoder  # noqa: PLC0415 - PyAV need not be there
+
+        return Encoder(form, rate, (rate, "s16"), bit_rate=bit_rate, comment=COMMENT)
+    return Mp3Silence(rate, bit_rate or MP3_BIT_RATE) if form == "mp3" else OpusSilence()
 
 
 # ---------------------------------------------------------------- the MP4 file, box by box (ISO 14496-12, QuickTime)

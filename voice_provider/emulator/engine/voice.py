@@ -112,7 +112,14 @@ def builtin(name: str) -> VoiceProfile:
 
 
 def speak(
-    text: str, profile: VoiceProfile, *, stability: float = 0.5, similarity: float = 0.75, seed: int = 0
+    text: str,
+    profile: VoiceProfile,
+    *,
+    stability: float = 0.5,
+    similarity: float = 0.75,
+    seed: int = 0,
+    speed: float = 1.0,
+    volume: float = 0.0,
 ) -> Iterator[Samples]:
     """Yield mono samples at 24 kHz, sentence by sentence.
 
@@ -121,20 +128,25 @@ def speak(
     :param stability: 0 widens the range of the pitch and varies the pace, 1 narrows both
     :param similarity: how far to go from the base voice to the profile; 0.75 and more is all the way
     :param seed: choice of the noise in the voice and of the pace
+    :param speed: 2 says it in half the time, in the same pitch
+    :param volume: decibels louder or quieter; what exceeds full scale is cut off
     :raises EngineError: ``text_unspeakable``
     """
     share = min(1.0, similarity / FULL_SIMILARITY)
     chosen = profile if share == 1 else profile.towards(base().profile, share)
     lively = 1.25 - 0.5 * stability
-    for sound in _sentences(text, replace(chosen, spread=chosen.spread * lively), 0.1 * (1 - stability), seed):
-        yield np.clip(sound * chosen.gain, -PEAK, PEAK)
+    gain = chosen.gain * 10 ** (volume / 20)
+    for sound in _sentences(text, replace(chosen, spread=chosen.spread * lively), 0.1 * (1 - stability), seed, speed):
+        yield np.clip(sound * gain, -PEAK, PEAK)
 
 
-def _sentences(text: str, profile: VoiceProfile, unrest: float = 0.0, seed: int = 0) -> Iterator[Samples]:
+def _sentences(
+    text: str, profile: VoiceProfile, unrest: float = 0.0, seed: int = 0, speed: float = 1.0
+) -> Iterator[Samples]:
     """Yield each sentence at the engine's own level; ``unrest`` is the largest change of pace between them."""
     hibari, noise = base().hibari, _noise(seed)
     for phonemes in _phonemes(hibari, text):
-        yield _synthesize(hibari, phonemes, profile, 1 + unrest * noise.uniform(-0.5, 0.5), noise)
+        yield _synthesize(hibari, phonemes, profile, speed * (1 + unrest * noise.uniform(-0.5, 0.5)), noise)
 
 
 def _noise(seed: int) -> np.random.Generator:

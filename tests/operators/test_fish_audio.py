@@ -1,0 +1,368 @@
+"""Fish Audio through the operators: voices that are managed, speech that is the paid answer itself."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import wave
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import MemoryStore, Task, write_wav
+from voice_provider.exceptions import (
+    OutcomeUnknownError,
+    PermanentVoiceError,
+    StorageError,
+    TransientVoiceError,
+    UnusableSpeechError,
+)
+from voice_provider.jobs.names import ManagedName
+from voice_provider.operators.clone import CloneVoiceOperator, UpdateVoiceOperator
+from voice_provider.operators.speech import TTSOperator
+from voice_provider.sensors.job import VoiceTrainedSensor
+from voice_provider.storage import Download
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voice_provider.emulator.process import EmulatorHandle
+
+LINE = "Good evening, and welcome to the news of this hour. " * 4
+
+
+@pytest.fixture(autouse=True)
+def _fish(emulator: EmulatorHandle, set_connection: Callable[..., None]) -> None:
+    set_connection(service="fish_audio")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_wav(tmp_path / "in" / "clip.wav", seconds=11)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def speak(emulator: EmulatorHandle, out: Path) -> Callable[..., TTSOperator]:
+    [voice] = emulator.seed_models(["Anybody"])
+
+    def make(**changes: Any) -> TTSOperator:
+        return TTSOperator(task_id="t", **({"text": LINE, "voice_id": voice["id"], "output": f"{out}/"} | changes))
+
+    return make
+
+
+def clone(clip: Path, **values: Any) -> CloneVoiceOperator:
+    return CloneVoiceOperator(task_id="t", **({"name": "Ann", "samples": [str(clip)]} | values))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# voices
+
+
+def test_everything_that_is_said_of_a_voice_reaches_the_service(
+    task: Task, emulator: EmulatorHandle, clip: Path, tmp_path: Path
+) -> None:
+    cover = tmp_path / "cover.png"
+    cover.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    second = write_wav(tmp_path / "in" / "second.wav", seconds=12)
+    result = task.run(
+        clone(
+            clip,
+            samples=[str(clip), {"service": "fish_audio", "asset_id": None, "uri": str(second)}],
+            texts=["The first, and a comma.", "Zweitens: Umlaute äöü."],
+            visibility="unlist",
+            enhance_audio_quality=False,
+            description="Reads the news.",
+            tags=["news", "calm, slow"],
+            cover_image=str(cover),
+        )
+    )
+    assert result["visibility"] == "unlist"
+    voice = clone(clip).hook.get_voice(result["voice_id"])
+    assert (voice.description, voice.tags, voice.visibility) == ("Reads the news.", ("news", "calm, slow"), "unlist")
+    assert ManagedName.parse(voice.name) is not None
+    [model] = emulator.models()
+    assert model["title"] == result["name"]
+
+
+def test_other_samples_transcripts_or_treatment_make_another_voice(task: Task, clip: Path, tmp_path: Path) -> None:
+    second = write_wav(tmp_path / "in" / "second.wav", seconds=12)
+    ids = set()
+    for values in (
+        {},
+        {"samples": [str(second)]},
+        {"samples": [str(clip), str(second)]},
+        {"samples": [str(second), str(clip)]},
+        {"texts": ["What is said."]},
+        {"enhance_audio_quality": False},
+        {"name": "Bea"},
+    ):
+        task.store.clear()
+        ids.add(task.run(clone(clip, **values))["voice_id"])
+    assert len(ids) == 7
+    task.store.clear()
+    assert task.run(clone(clip, description="Only words.", tags=["x"]))["voice_id"] in ids
+
+
+def test_twenty_tasks_that_clone_the_same_at_once_end_with_one_voice(emulator: EmulatorHandle, clip: Path) -> None:
+    emulator.settings(fish_concurrency=None)
+    found: list[str] = []
+
+    def run(number: int) -> None:
+        task = Task()
+        task.store = MemoryStore()
+        task.ti.run_id = f"run-{number}"
+        found.append(task.run(clone(clip))["voice_id"])
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 20
+    [left] = emulator.models()
+    assert set(found) == {left["_id"]}
+
+
+def test_a_training_is_waited_for(task: Task, emulator: EmulatorHandle, clip: Path) -> None:
+    emulator.settings(fish_training_polls=3)
+    ticket = task.run(clone(clip, wait_for_completion=False))
+    assert ticket["state"] in ("created", "training")
+    assert task.run(VoiceTrainedSensor(task_id="s", voice=ticket, poke_interval=0.1))["state"] == "trained"
+    task.store.clear()
+    assert task.run(clone(clip, name="Bea", poll_interval=0.1))["state"] == "trained"
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before", "status"])
+def test_an_answer_that_is_lost_makes_no_second_voice(
+    task: Task, emulator: EmulatorHandle, clip: Path, fault: str
+) -> None:
+    emulator.fault(fault, path="/model", method="POST", times=1, **({"status": 502} if fault == "status" else {}))
+    with suppress(TransientVoiceError):
+        task.run(clone(clip))
+    voice = task.run(clone(clip))
+    assert [model["_id"] for model in emulator.models()] == [voice["voice_id"]]
+
+
+def test_public_that_the_service_makes_private_is_told(task: Task, emulator: EmulatorHandle, clip: Path) -> None:
+    emulator.settings(fish_downgrade_public=True)
+    assert task.run(clone(clip, visibility="public"))["visibility"] == "private"
+
+
+def test_a_voice_that_is_more_open_than_asked_for_does_not_stay(
+    task: Task, emulator: EmulatorHandle, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from voice_provider.services.fish_audio import FishAudio
+
+    read = FishAudio._voice  # no emulator does such a thing; the service's two references contradict each other, though
+    monkeypatch.setattr(FishAudio, "_voice", lambda self, body: read(self, {**body, "visibility": "public"}))
+    with pytest.raises(PermanentVoiceError, match="'public' and not 'private', also when it was told again"):
+        task.run(clone(clip))
+    assert emulator.models() == []
+
+
+def test_a_voice_is_changed_and_still_known_as_ours(task: Task, emulator: EmulatorHandle, clip: Path) -> None:
+    voice = task.run(clone(clip, tags=["a", "b"]))
+    changed = task.run(
+        UpdateVoiceOperator(task_id="u", voice=voice, title="Ann of the News", tags=[], visibility="unlist")
+    )
+    assert changed["name"].startswith("Ann of the News [vp:default:")
+    assert (changed["visibility"], changed["tags"]) == ("unlist", [])
+    task.store.clear()
+    assert task.run(clone(clip, visibility="unlist"))["voice_id"] == voice["voice_id"]
+
+
+# speech
+
+
+@pytest.mark.parametrize(
+    ("form", "rate"),
+    [("mp3", None), ("mp3", 32000), ("wav", None), ("wav", 8000), ("pcm", None), ("pcm", 16000), ("opus", None)],
+)
+def test_every_format_is_kept_with_its_true_length(
+    task: Task, speak: Callable[..., Any], form: str, rate: int | None
+) -> None:
+    result = task.run(speak(format=form, sample_rate=rate))
+    kept = Path(result["uri"])
+    assert result["format"] == form
+    assert kept.suffix == f".{form}"
+    assert result["seconds"] == pytest.approx(len(LINE) / 15, rel=0.1)
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == result["sha256"]
+    if form == "wav":
+        with wave.open(str(kept)) as file:  # the service's placeholder would say 13 hours
+            assert file.getnframes() / file.getframerate() == pytest.approx(result["seconds"])
+            assert file.getframerate() == (rate or 44100)
+
+
+def test_the_ending_of_the_output_chooses_the_format(task: Task, speak: Callable[..., Any], out: Path) -> None:
+    assert task.run(speak(output=f"{out}/line.opus"))["format"] == "opus"
+    task.store.clear()
+    assert task.run(speak(output=f"{out}/line.wav", format="mp3"))["format"] == "mp3"
+
+
+def test_several_speakers_and_references_reach_the_service(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    voices = [item["id"] for item in emulator.seed_models(["One", "Two"])]
+    script = "<|speaker:0|>Hello, is anybody there? <|speaker:1|>Yes, and I have been here all along."
+    both = task.run(speak(text=script, voice_id=voices))
+    assert both["voice_id"] == ", ".join(voices)
+    task.store.clear()
+    other = write_wav(tmp_path / "in" / "other.wav", seconds=13)
+    spoken = [
+        [{"audio": str(clip), "text": "a"}],
+        [{"audio": str(other), "text": "b"}, {"audio": str(clip), "text": "c"}],
+    ]
+    instant = task.run(speak(text=script, voice_id=None, references=spoken))
+    assert instant["sha256"] != both["sha256"]
+    assert "voice_id" not in instant
+
+
+def test_a_transcript_can_lie_in_storage(task: Task, speak: Callable[..., Any], clip: Path, tmp_path: Path) -> None:
+    transcript = tmp_path / "in" / "clip.txt"
+    transcript.write_text("What is said in the clip.")
+    references = [{"audio": str(clip), "text_uri": str(transcript)}]
+    result = task.run(speak(voice_id=None, references=references))
+    assert result["bytes"] > 0
+
+
+def test_the_same_references_are_the_same_order(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "in" / "copy.wav"
+    copy.write_bytes(clip.read_bytes())
+    for path in (clip, copy):
+        task.run(speak(voice_id=None, references=[{"audio": str(path), "text": "x"}]))
+    assert len(emulator.ledger("speech")) == 1
+
+
+# the paid answer
+
+
+def test_speech_far_too_short_for_its_text_is_put_aside(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path
+) -> None:
+    emulator.settings(fish_truncate_speech=0.2)
+    with pytest.raises(UnusableSpeechError, match=r"but its text takes at least .* put aside as .*unusable\.mp3"):
+        task.run(speak())
+    [name] = files(out)
+    assert name.endswith(".unusable.mp3")
+    with pytest.raises(OutcomeUnknownError):
+        task.run(speak())  # a retry does not buy it again
+    assert len(emulator.ledger("speech")) == 1
+    emulator.settings(fish_truncate_speech=None)
+    task.clear()  # a person does
+    assert task.run(speak())["seconds"] > 10
+    assert len(emulator.ledger("speech")) == 2
+
+
+def test_speech_far_too_short_is_bought_again_where_the_author_says_so(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path
+) -> None:
+    emulator.settings(fish_truncate_speech=0.2)
+    with pytest.raises(UnusableSpeechError):
+        task.run(speak(on_unknown_outcome="resubmit"))
+    assert len(emulator.ledger("speech")) == 2, "once more, and not for ever"
+    assert all(".unusable." in name for name in files(out))
+
+
+@pytest.mark.parametrize("fault", ["truncate", "empty", "drop_after"])
+def test_a_bad_answer_is_asked_for_again_where_that_is_free(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path, fault: str
+) -> None:
+    emulator.fault(fault, path="/v1/tts", method="POST", times=1)
+    result = task.run(speak(model="s2.1-pro-free"))
+    assert files(out) == [Path(result["uri"]).name]
+    assert sum(row["usd"] for row in emulator.ledger("speech")) == 0
+
+
+@pytest.mark.parametrize("output", ["folder", "file"])
+def test_a_try_that_is_killed_before_the_file_is_in_its_place_is_not_paid_again(
+    task: Task,
+    emulator: EmulatorHandle,
+    speak: Callable[..., Any],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output: str,
+) -> None:
+    operator = speak(output=f"{out}/" if output == "folder" else f"{out}/line.mp3")
+
+    class Killed(BaseException):
+        pass
+
+    def die(self: Download, kept: Any) -> None:
+        self.owns = lambda part: False  # type: ignore[method-assign]  # a killed process cleans nothing up
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Download, "publish", die)
+        with pytest.raises(Killed):
+            task.run(operator)
+    assert [name[0] for name in files(out)] == ["."]
+    result = task.run(operator)
+    assert files(out) == [Path(result["uri"]).name]
+    assert hashlib.sha256(Path(result["uri"]).read_bytes()).hexdigest() == result["sha256"]
+    assert len(emulator.ledger("speech")) == 1
+
+
+def test_a_try_that_is_killed_while_it_speaks_leaves_the_outcome_unknown(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(self: Download, data: bytes) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Download, "write", die)
+        with pytest.raises(Killed):
+            task.run(speak())
+    with pytest.raises(OutcomeUnknownError, match="an earlier try ended before the answer came"):
+        task.run(speak())
+    assert len(emulator.ledger("speech")) == 1
+    assert files(out) == []
+    assert task.run(speak(on_unknown_outcome="resubmit"))["bytes"] > 0
+    assert len(emulator.ledger("speech")) == 2
+
+
+def test_a_full_disk_is_no_reason_to_pay_in_silence(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Download.write
+
+    def full(self: Download, data: bytes) -> None:
+        if self.position > 8000:
+            raise StorageError("The result cannot be written to this worker's disk: No space left on device.")
+        write(self, data)
+
+    monkeypatch.setattr(Download, "write", full)
+    with pytest.raises(UnusableSpeechError, match=r"stopped after [\d,]+ bytes.*No space left.*may be billed"):
+        task.run(speak())
+    with pytest.raises(OutcomeUnknownError):
+        task.run(speak())
+    assert len(emulator.ledger("speech")) == 1
+    assert files(out) == []
+
+
+def test_deferrable_speech_is_kept_by_the_worker(task: Task, speak: Callable[..., Any]) -> None:
+    assert task.run(speak(deferrable=True, wait_for_completion=False))["uri"]
+
+
+def test_the_script_is_not_in_the_log(
+    task: Task, speak: Callable[..., Any], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    task.run(speak(text="A most confidential sentence, which nobody may read."))
+    told = capfd.readouterr()
+    assert "confidential" not in told.out + told.err + caplog.text
