@@ -48,22 +48,25 @@ with DAG(
                 "fr": "Nos portes sont de nouveau ouvertes. Entrez et regardez.",
             },
             type="object",
+            propertyNames={"pattern": "^[a-z]{2}(-[A-Z]{2})?$"},  # they become file names
+            additionalProperties={"type": "string", "minLength": 1},
             title="Message by language",
+            description="Two-letter code of the language, and what is said in it.",
         ),
     },
 ):
 
     @task
-    def samples_of(params: dict[str, Any], root: str) -> list[str]:
+    def samples_of(root: str, params: dict[str, Any] | None = None) -> list[str]:
         """Name the samples."""
-        return [f"{root}/inbox/{name}" for name in params["samples"]]
+        return [f"{root}/inbox/{name}" for name in (params or {})["samples"]]
 
     @task
-    def messages_of(params: dict[str, Any], results: str) -> list[dict[str, str]]:
+    def messages_of(results: str, params: dict[str, Any] | None = None) -> list[dict[str, str]]:
         """Make a task of every language: its text, and the file that it is kept in."""
         return [
             {"text": text, "output": f"{results}/{language}.mp3"}
-            for language, text in sorted(params["messages"].items())
+            for language, text in sorted((params or {})["messages"].items())
         ]
 
     # One voice for all runs. Its name holds a fingerprint of the samples: other samples make another voice.

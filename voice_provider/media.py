@@ -165,7 +165,7 @@ def read_wav(file: BinaryIO, size: int) -> WavLayout:
     end = 8 + struct.unpack("<I", file.read(4))[0]
     at, byte_rate = 12, 0
     sound: tuple[int, int] | None = None
-    while at + 8 <= size:
+    while at + 8 <= size and (sound is None or at < end):  # what follows the end of the WAV is no part of it
         file.seek(at)
         name, length = struct.unpack("<4sI", file.read(8))
         if name == b"fmt ":

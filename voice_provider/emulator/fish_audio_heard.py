@@ -42,10 +42,10 @@ def remember(emulator: Emulator, sha256: str, transcript: Transcript) -> None:
     _place(emulator, sha256).write_text(json.dumps(asdict(transcript)))
 
 
-def remember_file(emulator: Emulator, path: Path, text: str, seconds: float) -> None:
-    """Keep what a recording says, as its owner wrote it down."""
+def remember_file(emulator: Emulator, path: Path, text: str) -> None:
+    """Keep what a recording says, as its owner wrote it down (in a worker thread)."""
     transcript = Transcript()
-    transcript.add(text, seconds)
+    transcript.add(text, emulator.engine.probe(path).seconds or 0.0)
     remember(emulator, fingerprint(path), transcript)
 
 

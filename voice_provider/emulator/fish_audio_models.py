@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, InstanceOf
 
 from voice_provider.emulator.engine import MIN_SAMPLE_SECONDS, EngineError
+from voice_provider.emulator.fish_audio_heard import remember_file
 from voice_provider.emulator.fish_audio_library import entity_data, library, person_id, stamp, training
 from voice_provider.emulator.fish_audio_requests import (
     FishCaller,
@@ -271,6 +272,8 @@ def _learn(emulator: Emulator, body: Creation, model_id: str) -> tuple[float, st
     try:
         emulator.engine.learn_voice([clip.path for clip in body.voices], temporary, max_seconds=seconds)
         temporary.rename(emulator.files.path("voices", f"{model_id}.voice"))
+        for clip, text in zip(body.voices, body.texts or (), strict=False):
+            remember_file(emulator, clip.path, text)
     except EngineError as error:
         raise FishError(400, error.message) from error
     finally:

@@ -280,6 +280,8 @@ class _Reader:
                     return _listed(json.loads(await self._body()))
                 case "application/x-www-form-urlencoded":
                     return _gathered(parse_qsl((await self._body()).decode(), keep_blank_values=True))
+                case "" if await self._nothing():
+                    return {}  # as the official SDK sends a change of nothing
         except MultiPartException as error:
             raise PlainError(400, f"Failed to parse the request body as multipart: {error.message}") from error
         except (ValueError, RecursionError, msgpack.UnpackException) as error:
@@ -295,6 +297,12 @@ class _Reader:
             if length > limit:
                 raise HTTPException(413)
             yield piece
+
+    async def _nothing(self) -> bool:
+        async for piece in self._pieces():
+            if piece:
+                return False
+        return True
 
     async def _body(self) -> bytes:
         return b"".join([piece async for piece in self._pieces()])

@@ -16,7 +16,8 @@ pytest.importorskip("hibari")
 from tests.emulator.engine.footage import footage, presenter
 from tests.emulator.engine.measure import sound_of
 from voice_provider.emulator.engine import Engine, EngineError
-from voice_provider.emulator.engine.media import COMMENT, ENCODINGS, encode_speech, read_audio, upright
+from voice_provider.emulator.engine.encoder import ENCODINGS
+from voice_provider.emulator.engine.media import COMMENT, encode_speech, read_audio, upright
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RATE = 16_000
 FRAMES = 100  # a second
 SHORTEST, LONGEST = 6 * RATE, 14 * RATE  # samples recognised at once; its memory grows with them
+QUIET = 1e-3  # root mean square
 WINDOW = RATE // 5  # of a pause
 
 _lock = threading.Lock()  # the decoder keeps state
@@ -44,6 +45,8 @@ def transcribe(path: Path) -> list[Phrase]:
 
 
 def _recognise(decoder: Any, sound: Samples, offset: float) -> Phrase | None:
+    if not sound.size or np.sqrt(np.mean(sound**2)) < QUIET:  # the decoder finds words in silence
+        return None
     decoder.start_utt()
     decoder.process_raw((np.clip(sound, -1, 1) * 32_767).astype("<i2").tobytes(), full_utt=True)
     decoder.end_utt()
