@@ -78,5 +78,5 @@ with DAG(
         task_id="speak",
         voice_id=voice.output,
         max_active_tis_per_dag=3,
-        map_index_template="{{ task.output_location }}",
+        map_index_template="{{ task.output_location.rpartition('/')[2] }}",
     ).expand_kwargs(messages_of(results=RESULTS))

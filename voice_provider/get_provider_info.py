@@ -25,7 +25,7 @@ _COMMON_FIELDS = {
     ),
     "timeout": {
         "label": "Timeout (seconds)",
-        "description": "How long one request may stay silent. Cloning waits at least 180 s. Default: 60.",
+        "description": "How long one request may stay silent; cloning and speech get 180 s or more. Default: 60.",
         "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
     },
     "allowed_inputs": _text(

@@ -244,7 +244,7 @@ class Transport:
             sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
         if not request.public and origin(target) == origin(self.settings.base_url):
             sent |= self._service.key_headers(self.settings.key)
-        timeout = httpx.Timeout(request.timeout or self.settings.timeout, connect=CONNECT_TIMEOUT)
+        timeout = httpx.Timeout(max(request.timeout or 0, self.settings.timeout), connect=CONNECT_TIMEOUT)
         form: dict[str, list[str]] = {}
         for name, value in request.form:
             form.setdefault(name, []).append(value)

@@ -189,6 +189,13 @@ class Lifecycle:
                 manifest = self.hook.describe_speech(order.options, job, kept, submitted_at=record.posted_at)
                 record = self._save(record, manifest=manifest)
                 sink.publish(kept)
+                self.log.info(
+                    "%s spoke; kept %s: %.1f s, %s bytes.",
+                    job.model or job.service,
+                    kept.uri,
+                    manifest.seconds or 0,
+                    f"{kept.bytes:,}",
+                )
                 return self.finish(record, manifest=manifest)
         # Where it is known what came, a clear of the task is a new order; a mere retry never is.
         return self._unknown(order, self._save(record, finished=answered), f"the answer was lost ({failure})", failure)

@@ -309,9 +309,9 @@ class ResultOperator(JobOperator):
         self.place("check").check_writable()
         mapped = context["ti"].map_index not in (None, -1)
         if mapped and not self.output_location.strip().endswith("/"):
-            self.log.warning(
-                "This task is mapped and output is one file: unless it differs for each of them, they overwrite each "
-                "other's result. A folder (ending in '/') keeps them apart."
+            self.log.info(
+                "This task is mapped: output has to differ for each of them, or to be a folder (ending in '/'); else "
+                "they overwrite each other's result."
             )
 
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Request:
     :param public: the URL carries its own permission; the key is never sent with it
     :param repeatable: may be sent again although its outcome is unknown; default: by method, so a POST is not.
         A paid POST is repeatable only with an idempotency key.
-    :param timeout: seconds of silence allowed; default: the connection's
+    :param timeout: seconds of silence that are allowed at least; the connection may allow more
     """
 
     method: str

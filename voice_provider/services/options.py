@@ -207,7 +207,7 @@ def _problem(model: type[Options], item: ErrorDetails, service: str) -> str:
 
 
 def spoken_characters(text: str) -> int:
-    """Count what is really spoken: no marks of speakers and emotions; a Chinese or Korean sign is a syllable, two letters."""
+    """Count what is spoken: no marks of speakers and emotions; a Chinese or Korean sign counts as two letters."""
     spoken = _MARKS.sub("", text)
     return sum(2 if unicodedata.east_asian_width(sign) == "W" else 1 for sign in spoken if sign.isalnum())
 
