@@ -32,7 +32,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 # The audit hook sees every open, connection and process of the interpreter, also those made in C.
 PARSE = """
-import json, os, runpy, sys, sysconfig
+import json, os, runpy, sys, sysconfig, zoneinfo
 import airflow.sdk, airflow.sdk.bases.operator, airflow.sdk.bases.sensor, airflow.triggers.base
 from airflow.sdk import BaseHook, BaseOperator, Connection, DAG, Param, Variable
 
@@ -40,12 +40,15 @@ root, dag, events = sys.argv[1], sys.argv[2], []
 code = tuple(os.path.realpath(path) for path in {
     sys.prefix, sys.base_prefix, root, *sysconfig.get_paths().values(),
 })
+time_zones = tuple(map(os.path.realpath, zoneinfo.TZPATH))  # what the standard library reads for any start_date
 
 def watch(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)):
         path = os.path.realpath(os.fsdecode(arguments[0]))
         writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
         if path.startswith(code) and (path.endswith((".py", ".pyc")) or "dist-info" in path or "__pycache__" in path):
+            return
+        if path.startswith(time_zones) or "/tzdata/zoneinfo/" in path:
             return
         events.append([event, path, bool(writes)])
     elif event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "sqlite3.connect"):

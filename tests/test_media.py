@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from voice_provider.media import NotWholeError, inspect, sniff
+from voice_provider.media import NotWholeError, inspect, read_wav, repair_wav, sniff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +86,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         (b"\xff\xf1\x50\x80\0", "aac", "audio"),
         (b"\xff\xf9\x50\x80\0", "aac", "audio"),
         (b"OggS\0\2", "ogg", "audio"),
+        (b"OggS\0\2" + bytes(22) + b"\x01\x13OpusHead\1\1", "opus", "audio"),
+        (b"OggS\0\2" + bytes(22) + b"\x01\x1e\x01vorbis", "ogg", "audio"),
         (b"fLaC\0\0\0\x22", "flac", "audio"),
         (b"\x89PNG\r\n\x1a\n", "png", "image"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "jpg", "image"),
@@ -192,6 +194,207 @@ def test_a_wav_without_its_last_padding_byte_is_whole() -> None:
     assert whole(sound).format.extension == "wav"
     assert whole(sound + b"\0").format.extension == "wav"
     assert _is_cut(sound[:-1])
+
+
+# a WAV that was written to a pipe, as speech is
+
+PIPED = 4294967076, 4294967040  # the sizes that Fish Audio writes: of the file, and of the sound
+
+
+def chunk(name: bytes, content: bytes, *, length: int | None = None) -> bytes:
+    """A chunk of a WAV, with its padding byte."""
+    size = len(content) if length is None else length
+    return name + struct.pack("<I", size) + content + b"\0" * (len(content) % 2)
+
+
+FMT = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16))
+LIST = chunk(b"LIST", b"INFOISFT\7\0\0\0Lavf60\0")  # an odd length, as encoders write it
+
+
+def riff(*chunks: bytes, length: int | None = None) -> bytes:
+    content = b"WAVE" + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(content) if length is None else length) + content
+
+
+def piped(sound: bytes, *before: bytes, sizes: tuple[int, int] = PIPED) -> bytes:
+    """A WAV whose sizes were never filled in."""
+    return riff(FMT, *before, b"data" + struct.pack("<I", sizes[1]) + sound, length=sizes[0])
+
+
+def repaired(data: bytes) -> bytes:
+    file = io.BytesIO(data)
+    assert repair_wav(file, len(data))
+    assert len(file.getvalue()) == len(data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("sizes", [PIPED, (0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFFFFF + 36, 0x7FFFFFFF), (44, 0)])
+@pytest.mark.parametrize("before", [(), (LIST,), (LIST, LIST)])
+@pytest.mark.parametrize("count", [2, 8000, 12345])
+def test_the_length_of_a_piped_wav_is_that_of_the_bytes_that_are_there(
+    count: int, before: tuple[bytes, ...], sizes: tuple[int, int]
+) -> None:
+    data = piped(b"\1\2" * count, *before, sizes=sizes)
+    assert whole(data).seconds == pytest.approx(count / 8000)
+    layout = read_wav(io.BytesIO(data), len(data))
+    assert not layout.has_sizes
+    assert data[layout.start : layout.start + layout.length] == b"\1\2" * count
+
+
+@pytest.mark.parametrize("sizes", [PIPED, (0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (44, 0)])
+@pytest.mark.parametrize("before", [(), (LIST,)])
+def test_a_repaired_wav_is_read_by_every_player(before: tuple[bytes, ...], sizes: tuple[int, int]) -> None:
+    sound = bytes(range(250)) * 40
+    data = repaired(piped(sound, *before, sizes=sizes))
+    with wave.open(io.BytesIO(data)) as file:
+        assert file.getnframes() == len(sound) // 2
+        assert file.readframes(-1) == sound
+    assert struct.unpack("<I", data[4:8])[0] == len(data) - 8
+    assert whole(data).seconds == pytest.approx(len(sound) / 16000)
+
+
+def test_only_the_two_sizes_of_a_piped_wav_are_changed() -> None:
+    before = piped(bytes(range(250)), LIST)
+    after = repaired(before)
+    at = before.index(b"data") + 4
+    kept = set(range(len(before))) - {4, 5, 6, 7, at, at + 1, at + 2, at + 3}
+    assert all(before[position] == after[position] for position in kept)
+
+
+def test_a_repaired_wav_needs_no_second_repair() -> None:
+    data = repaired(piped(b"\1\2" * 500))
+    file = io.BytesIO(data)
+    assert not repair_wav(file, len(data))
+    assert file.getvalue() == data
+    assert _is_cut(data[:-2])  # from here on its sizes say where it ends
+
+
+@pytest.mark.parametrize(
+    "data",
+    [wav(), riff(FMT, LIST, chunk(b"data", b"\1\2" * 9), LIST), wav() + b"TAG" + bytes(125), wav() + b"\xff" * 100],
+)
+def test_a_wav_with_sizes_is_left_as_it_is(data: bytes) -> None:
+    file = io.BytesIO(data)
+    assert not repair_wav(file, len(data))
+    assert file.getvalue() == data
+    with wave.open(io.BytesIO(data)) as sound:
+        assert whole(data).seconds == pytest.approx(sound.getnframes() / 8000)
+
+
+def test_a_wav_whose_file_size_alone_is_missing_is_repaired() -> None:
+    sound = b"\1\2" * 500
+    data = repaired(riff(FMT, chunk(b"data", sound), length=PIPED[0]))
+    assert data == riff(FMT, chunk(b"data", sound))
+
+
+def test_a_piped_wav_that_ends_within_a_sample_is_still_opened() -> None:
+    data = repaired(piped(b"\1\2" * 500 + b"\3"))
+    with wave.open(io.BytesIO(data)) as file:
+        assert file.readframes(500) == b"\1\2" * 500
+
+
+def test_a_wav_that_no_size_fits_is_left_as_it_is(tmp_path: Path) -> None:
+    path, size = tmp_path / "long.wav", 1 << 32 | 44
+    path.write_bytes(piped(b""))
+    with path.open("r+b") as file:
+        file.truncate(size)  # takes no room on the disk
+        assert not repair_wav(file, size)
+        file.seek(0)
+        assert file.read(44) == piped(b"")
+        assert inspect(file, size).seconds == pytest.approx((size - 44) / 16000)
+
+
+def test_a_wav_with_chunks_around_its_sound_has_the_length_of_its_sound() -> None:
+    data = riff(LIST, FMT, LIST, chunk(b"data", b"\1\2" * 4000), LIST)
+    assert whole(data).seconds == pytest.approx(0.5)
+    assert [end for end in range(len(data)) if not _is_cut(data[:end])] == [len(data) - 1]  # its last padding byte
+
+
+def test_a_wav_without_sound_is_cut_short() -> None:
+    for data in (riff(), riff(FMT), riff(FMT, LIST), riff(FMT, LIST, length=PIPED[0])):
+        with pytest.raises(NotWholeError, match="cut short at byte"):
+            whole(data)
+
+
+@pytest.mark.parametrize("data", [riff(chunk(b"data", b"\1\2")), riff(FMT, chunk(b"data", b"")), piped(b"")])
+def test_a_wav_whose_length_cannot_be_known_is_whole_all_the_same(data: bytes) -> None:
+    assert whole(data).seconds is None
+
+
+@given(count=st.integers(0, 300), before=st.lists(st.binary(max_size=20), max_size=3))
+def test_any_piped_wav_is_the_same_sound_after_its_repair(count: int, before: list[bytes]) -> None:
+    sound = b"\1\2" * count
+    data = repaired(piped(sound, *(chunk(b"LIST", content) for content in before)))
+    assert data == riff(FMT, *(chunk(b"LIST", content) for content in before), chunk(b"data", sound))
+
+
+# raw samples, and Opus
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_raw_samples_are_known_by_what_was_asked_for(rate: int) -> None:
+    info = inspect(io.BytesIO(b"\1\2" * rate), 2 * rate, rate)
+    assert (info.format.extension, info.format.media_type, info.seconds) == ("pcm", "audio/pcm", 1.0)
+
+
+def test_raw_samples_that_were_not_asked_for_are_no_media() -> None:
+    with pytest.raises(NotWholeError, match="no audio, video or image"):
+        whole(b"\1\2" * 100)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"it is empty \(0 bytes\)"),
+        (b"\1\2\3", "cut short: its 3 bytes end within a sample"),
+        (b'{"status": 503, "message": "High load"}', "its 39 bytes are a text or HTML page"),
+        (b"\r\n <!DOCTYPE html><html><head><title>Busy</title></head></html>", "a text or HTML page"),
+    ],
+)
+def test_what_cannot_be_raw_samples_says_why(data: bytes, message: str) -> None:
+    with pytest.raises(NotWholeError, match=message):
+        inspect(io.BytesIO(data), len(data), 44100)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        bytes(1000),
+        b"<\0" * 500,  # quiet, and every byte of it is ASCII
+        b"{\0}\0" * 250,
+        b" \0\n\0<\0" * 200,
+        b"<\xff{\xff" * 250,
+    ],
+)
+def test_quiet_samples_are_not_taken_for_a_page(sound: bytes) -> None:
+    assert inspect(io.BytesIO(sound), len(sound), 44100).seconds == pytest.approx(len(sound) / 88200)
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "rate", "extension", "media_type"),
+    [("libopus", "ogg", 48000, "opus", "audio/ogg"), ("mp3", "mp3", 44100, "mp3", "audio/mpeg")],
+)
+def test_speech_in_the_formats_of_the_service_has_its_length(
+    codec: str, container: str, rate: int, extension: str, media_type: str
+) -> None:
+    import av
+    import numpy as np
+
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=rate)
+        stream.layout = "mono"  # type: ignore[attr-defined]
+        kind = "flt" if codec == "libopus" else "fltp"
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 2 * rate), np.float32), format=kind, layout="mono")
+        sound.rate, sound.pts = rate, 0
+        for frame in (sound, None):
+            out.mux(stream.encode(frame))  # type: ignore[attr-defined]
+    info = whole(file.getvalue())
+    assert (info.format.extension, info.format.media_type) == (extension, media_type)
+    assert info.seconds == pytest.approx(2.0, abs=0.1)
+
+
+# MP4
 
 
 @pytest.mark.parametrize(

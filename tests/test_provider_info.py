@@ -8,7 +8,7 @@ import json
 import pkgutil
 from importlib.metadata import distribution, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import airflow
 import jsonschema
@@ -18,10 +18,17 @@ from airflow.triggers.base import BaseTrigger
 
 import voice_provider
 from voice_provider.get_provider_info import get_provider_info
+from voice_provider.hooks.fish_audio import FishAudioHook
 from voice_provider.hooks.sync_labs import SyncLabsHook
 
+if TYPE_CHECKING:
+    from voice_provider.hooks.voice import VoiceHook
+
 INFO = get_provider_info()
-[CONNECTION] = INFO["connection-types"]
+CONNECTIONS = {item["connection-type"]: item for item in INFO["connection-types"]}
+HOOKS: dict[str, type[VoiceHook]] = {"sync_labs": SyncLabsHook, "fish_audio": FishAudioHook}
+COMMON = {"namespace", "timeout", "allowed_inputs", "allowed_outputs"}
+OWN = {"sync_labs": {"tts_mode"}, "fish_audio": {"speech_model"}}
 
 
 def load(path: str) -> Any:
@@ -77,9 +84,18 @@ def test_every_integration_is_described() -> None:
     assert used == described
 
 
-def test_the_hook_is_that_of_the_connection_type() -> None:
-    assert load(CONNECTION["hook-class-name"]) is SyncLabsHook
-    assert (SyncLabsHook.conn_type, SyncLabsHook.hook_name) == (CONNECTION["connection-type"], CONNECTION["hook-name"])
+def test_there_is_a_connection_type_for_every_service() -> None:
+    assert CONNECTIONS.keys() == HOOKS.keys() == OWN.keys()
+    assert {hook.service_class.name for hook in HOOKS.values()} == HOOKS.keys()
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_the_hook_is_that_of_the_connection_type(name: str) -> None:
+    hook, described = HOOKS[name], CONNECTIONS[name]
+    assert load(described["hook-class-name"]) is hook
+    assert (hook.conn_type, hook.hook_name) == (name, described["hook-name"])
+    assert hook.hook_name == hook.service_class.label
+    assert described["ui-field-behaviour"]["placeholders"]["host"] == hook.service_class.default_url
 
 
 def test_every_link_of_an_operator_is_registered() -> None:
@@ -97,62 +113,74 @@ def test_every_link_of_an_operator_is_registered() -> None:
     assert {link for link in used if link.__module__.startswith("voice_provider")} <= registered
 
 
-def test_airflow_serves_the_form_with_the_key_hidden() -> None:
+@pytest.mark.parametrize("name", HOOKS)
+def test_airflow_serves_the_form_with_the_key_hidden(name: str) -> None:
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
-    [form] = [item for item in HookMetaService.hook_meta_data() if item.connection_type == "sync_labs"]
+    [form] = [item for item in HookMetaService.hook_meta_data() if item.connection_type == name]
     standard = form.standard_fields
     assert standard is not None
     assert standard.password is not None
     assert standard.host is not None
     assert (standard.password.title, standard.host.title) == ("API key", "Base URL")
-    assert standard.host.placeholder == SyncLabsHook.service_class.default_url
+    assert standard.host.placeholder == HOOKS[name].service_class.default_url
     assert not standard.password.hidden
-    assert set(form.extra_fields or {}) == {"tts_mode", "namespace", "timeout", "allowed_inputs", "allowed_outputs"}
+    assert set(form.extra_fields or {}) == COMMON | OWN[name]
 
 
-def test_airflow_knows_the_hook_as_one_that_can_be_tested() -> None:
+@pytest.mark.parametrize("name", HOOKS)
+def test_airflow_knows_the_hook_as_one_that_can_be_tested(name: str) -> None:
     from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
-    hook = ProvidersManagerTaskRuntime().hooks["sync_labs"]
+    hook = ProvidersManagerTaskRuntime().hooks[name]
     assert hook is not None
     assert hook.connection_testable
     assert hook.connection_id_attribute_name == "voice_conn_id"
     assert hook.package_name == INFO["package-name"]
 
 
-@pytest.mark.parametrize("name", list(CONNECTION["conn-fields"]))
-def test_every_field_may_be_left_empty_and_says_its_default(name: str) -> None:
-    field = CONNECTION["conn-fields"][name]
+@pytest.mark.parametrize(
+    ("connection", "name"),
+    [(connection, name) for connection in HOOKS for name in CONNECTIONS[connection]["conn-fields"]],
+)
+def test_every_field_may_be_left_empty_and_says_its_default(connection: str, name: str) -> None:
+    field = CONNECTIONS[connection]["conn-fields"][name]
     jsonschema.validate(None, field["schema"])
     assert field["label"]
     assert "Default: " in field["description"] or "Empty: " in field["description"]
 
 
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_field_but_those_of_the_service_is_asked_for_everywhere(name: str) -> None:
+    assert CONNECTIONS[name]["conn-fields"].keys() == COMMON | OWN[name]
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "fits"),
+    ("service", "name", "value", "fits"),
     [
-        ("tts_mode", "direct", True),
-        ("tts_mode", "jobs", True),
-        ("tts_mode", "both", False),
-        ("timeout", 600, True),
-        ("timeout", 601, False),
-        ("timeout", 0, False),
+        ("sync_labs", "tts_mode", "direct", True),
+        ("sync_labs", "tts_mode", "jobs", True),
+        ("sync_labs", "tts_mode", "both", False),
+        ("fish_audio", "speech_model", "s2.1-pro-free", True),
+        ("fish_audio", "speech_model", "a-model-of-next-year", True),
+        *((service, "timeout", 600, True) for service in HOOKS),
+        *((service, "timeout", 601, False) for service in HOOKS),
+        *((service, "timeout", 0, False) for service in HOOKS),
     ],
 )
-def test_the_form_takes_what_the_hook_takes(name: str, value: Any, fits: bool) -> None:
+def test_the_form_takes_what_the_hook_takes(service: str, name: str, value: Any, fits: bool) -> None:
     from airflow.sdk import Connection
 
     from voice_provider.exceptions import InvalidInputError
 
     try:
-        jsonschema.validate(value, CONNECTION["conn-fields"][name]["schema"])
+        jsonschema.validate(value, CONNECTIONS[service]["conn-fields"][name]["schema"])
     except jsonschema.ValidationError:
         assert not fits
     else:
         assert fits
-    hook = SyncLabsHook("form")
-    connection = Connection(conn_id="form", conn_type="sync_labs", password="sk-0123456789")
+    hook = HOOKS[service]("form")
+    connection = Connection(conn_id="form", conn_type=service, password="sk-0123456789")
     if fits:
         hook.connect(connection, {name: value})
     elif value:

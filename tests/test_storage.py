@@ -7,14 +7,31 @@ import gc
 import hashlib
 import io
 import os
+import struct
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tenacity
 
-from voice_provider.exceptions import InvalidInputError, NotAllowedError, ResultError, StorageError
-from voice_provider.storage import Download, Output, StoredFile, check_allowed, is_kept, is_location, read_text
+from voice_provider.exceptions import (
+    InvalidInputError,
+    NotAllowedError,
+    ResultError,
+    StorageError,
+    UnusableSpeechError,
+)
+from voice_provider.storage import (
+    UPLOADS,
+    Download,
+    Output,
+    StoredFile,
+    check_allowed,
+    is_kept,
+    is_location,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +48,12 @@ def sound(size: int = 2000) -> bytes:
         out.setframerate(8000)
         out.writeframes(bytes(range(1, 251)) * (size // 250))
     return file.getvalue()
+
+
+def piped(size: int = 2000) -> bytes:
+    """The same WAV as a service streams it: with sizes that were never filled in."""
+    data = sound(size)
+    return data[:4] + struct.pack("<I", 4294967076) + data[8:40] + struct.pack("<I", 4294967040) + data[44:]
 
 
 def fill(download: Download, data: bytes) -> None:
@@ -435,7 +458,7 @@ def test_starting_again_forgets_what_was_received(folder: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"fetched is unusable: it is empty \(0 bytes\)\. It is fetched again by a retry"),
+        (b"", r"unusable: it is empty \(0 bytes\)"),
         (b"<html>Access denied</html>", "unusable: its 26 bytes are a text or HTML page"),
         (sound()[:-100], "unusable: it is cut short"),
     ],
@@ -529,7 +552,14 @@ class _Full:
         return getattr(self._file, name)
 
 
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once."""
+    monkeypatch.setattr(Download._upload.retry, "wait", tenacity.wait_none())  # type: ignore[attr-defined]
+
+
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("no_pause")
 @pytest.mark.parametrize(("kind", "seen"), [(OSError, StorageError), (Stop, Stop)])
 def test_an_upload_that_fails_half_way_publishes_nothing(
     kind: type[BaseException], seen: type[BaseException], s3: Any
@@ -593,6 +623,228 @@ def test_a_large_result_arrives_whole_in_parts(s3: Any) -> None:
         kept = download.keep()
     assert is_kept(kept.uri, hashlib.sha256(data).hexdigest(), len(data))
     assert s3.info("studio/out/x.wav")["ETag"].strip('"').endswith("-3")  # of 8 MiB each
+
+
+# an upload is tried again: what is in hand may have been paid for
+
+
+def break_calls(monkeypatch: pytest.MonkeyPatch, method: str, times: int, error: BaseException) -> list[str]:
+    """Let a call to the store fail so many times; return the list of those that were made."""
+    from s3fs import S3File
+
+    original, made = S3File._call_s3, []
+
+    def failing(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == method:
+            made.append(name)
+            if len(made) <= times:
+                raise error
+        return original(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(S3File, "_call_s3", failing)
+    return made
+
+
+CALLS = ["upload_part", "complete_multipart_upload", "put_object"]
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("call", CALLS)
+def test_an_upload_that_fails_at_first_is_tried_again_from_its_beginning(
+    call: str, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = break_calls(monkeypatch, call, UPLOADS - 1, ConnectionResetError("the storage went away"))
+    data = sound(2000 if call == "put_object" else 9 * MIB)
+    with Output("s3://studio/out/", "x").receive() as download:
+        fill(download, data)
+        kept = download.keep()
+    assert len(made) >= UPLOADS
+    assert is_kept(kept.uri, hashlib.sha256(data).hexdigest(), len(data))
+    assert objects(s3) == ["studio/out/x.wav"]
+    assert pending_uploads(s3) == []
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("error", "seen", "tries"),
+    [
+        (ConnectionResetError("went away"), StorageError, UPLOADS),
+        (RuntimeError("went away"), StorageError, UPLOADS),
+        (PermissionError("went away"), InvalidInputError, 1),
+        (Stop("went away"), Stop, 1),
+        (KeyboardInterrupt("went away"), KeyboardInterrupt, 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_upload_that_fails_for_good_publishes_nothing_and_a_kill_ends_it_at_once(
+    error: BaseException, seen: type[BaseException], tries: int, call: str, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("s3://studio/out/x.wav", b"an old result")
+    made = break_calls(monkeypatch, call, 99, error)
+    with Output("s3://studio/out/", "x").receive() as download:
+        fill(download, sound(2000 if call == "put_object" else 9 * MIB))
+        with pytest.raises(seen, match="went away"):
+            download.keep()
+    assert len(made) == tries
+    gc.collect()  # a file that is forgotten would be closed, and closing publishes
+    assert read_text("s3://studio/out/x.wav") == "an old result"
+    assert objects(s3) == ["studio/out/x.wav"]
+    assert pending_uploads(s3) == []
+
+
+def test_there_is_a_pause_between_two_uploads() -> None:
+    wait = Download._upload.retry.wait  # type: ignore[attr-defined]
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    pauses = []
+    for number in range(1, UPLOADS):
+        state.attempt_number = number
+        pauses += [wait(state) for _ in range(50)]
+    assert 0 <= min(pauses) < max(pauses) <= 5
+
+
+# speech that comes with its answer: checked, then published
+
+
+def test_a_result_is_checked_before_it_is_anywhere(folder: str, tmp_path: Path) -> None:
+    with Output(folder, "x").receive() as download:
+        fill(download, sound())
+        kept = download.check()
+        assert not is_kept(kept.uri, kept.sha256, kept.bytes)
+        download.publish(kept)
+        assert is_kept(kept.uri, kept.sha256, kept.bytes)
+    assert (kept.uri, kept.bytes, kept.info.seconds) == (f"{folder}x.wav", len(sound()), 2000 / 16000)
+    assert left_in(tmp_path) in ([], ["x.wav"])
+
+
+def test_a_result_that_is_checked_and_not_published_leaves_nothing(folder: str, tmp_path: Path) -> None:
+    with Output(folder, "x").receive() as download:
+        fill(download, sound())
+        kept = download.check()
+    assert not is_kept(kept.uri, kept.sha256, kept.bytes)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [2000, 3 * MIB])
+def test_a_wav_without_sizes_is_kept_with_them(size: int, folder: str) -> None:
+    assert hashlib.sha256(piped(size)).hexdigest() != hashlib.sha256(sound(size)).hexdigest()
+    with Output(folder, "x").receive() as download:
+        fill(download, piped(size))
+        kept = download.keep(expected_seconds=size / 16000)
+    data = b"".join(StoredFile(kept.uri).chunks())
+    assert data == sound(size)
+    assert (kept.sha256, kept.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert kept.info.seconds == pytest.approx((len(data) - 44) / 16000)
+    assert is_kept(kept.uri, kept.sha256, kept.bytes)
+    with wave.open(io.BytesIO(data)) as file:
+        assert file.getnframes() == (len(data) - 44) // 2
+
+
+def test_raw_samples_are_kept_only_where_they_were_asked_for(folder: str) -> None:
+    with Output(folder, "x").receive() as download:
+        fill(download, b"\1\2" * 8000)
+        with pytest.raises(ResultError, match="no audio, video or image"):
+            download.check()
+        kept = download.check(pcm_rate=16000)
+        download.publish(kept)
+    assert (kept.uri, kept.info.format.media_type, kept.info.seconds) == (f"{folder}x.pcm", "audio/pcm", 0.5)
+    assert is_kept(kept.uri, hashlib.sha256(b"\1\2" * 8000).hexdigest(), 16000)
+
+
+def test_a_page_is_not_kept_as_raw_samples(folder: str) -> None:
+    with Output(folder, "x").receive() as download:
+        fill(download, b'{"status": 503, "message": "High load"} ')
+        with pytest.raises(ResultError, match="a text or HTML page"):
+            download.check(pcm_rate=16000)
+
+
+@pytest.mark.parametrize(
+    ("name", "aside"),
+    [
+        ("", "x.unusable.wav"),
+        ("speech.wav", "speech.unusable.wav"),
+        ("speech.v2.mp3", "speech.v2.unusable.mp3"),
+        ("speech", "speech.unusable"),
+        ("v1.0/speech", "v1.0/speech.unusable"),
+    ],
+)
+def test_speech_that_is_too_short_for_its_text_is_put_aside(name: str, aside: str, folder: str, tmp_path: Path) -> None:
+    place = Output(f"{folder}{name}", "x")
+    old = put(place.uri("wav"), b"an old result")
+    for _ in range(2):  # a second one replaces the first
+        with place.receive() as download:
+            fill(download, piped(16000))
+            with pytest.raises(UnusableSpeechError) as caught:
+                download.check(least_seconds=1.5)
+    assert str(caught.value) == (
+        "The speech is 1.00 s long, but its text takes at least 1.5 s: a part of it is missing. It was put aside as "
+        f"{folder}{aside}; listen to it."
+    )
+    assert b"".join(StoredFile(f"{folder}{aside}").chunks()) == sound(16000)
+    assert read_text(old) == "an old result"
+    assert [found for found in left_in(tmp_path) if found.endswith(".part")] == []
+
+
+@pytest.mark.parametrize(("least", "kept"), [(0, True), (0.5, True), (1.0, True), (1.01, False)])
+def test_speech_that_is_long_enough_for_its_text_is_kept(least: float, kept: bool, tmp_path: Path) -> None:
+    with Output(f"{tmp_path}/", "x").receive() as download:
+        fill(download, sound(16000))
+        if kept:
+            download.publish(download.check(least_seconds=least))
+        else:
+            with pytest.raises(UnusableSpeechError):
+                download.check(least_seconds=least)
+    assert left_in(tmp_path) == ["x.wav" if kept else "x.unusable.wav"]
+
+
+def test_speech_that_is_too_short_and_cannot_be_put_aside_says_where(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_calls(monkeypatch, "put_object", 99, PermissionError("Access denied"))
+    with Output("s3://studio/out/", "x").receive() as download:
+        fill(download, sound())
+        with pytest.raises(InvalidInputError, match=r"kept at s3://studio/out/x\.unusable\.wav: Access denied"):
+            download.check(least_seconds=60)
+    assert objects(s3) == []
+
+
+# what a killed try had received
+
+
+@pytest.mark.parametrize("uri", ["", "file://"])
+def test_what_a_killed_try_had_checked_is_put_in_place_without_being_paid_again(uri: str, tmp_path: Path) -> None:
+    place = Output(f"{uri}{tmp_path}/out/", "x")
+    killed = place.receive()
+    download = killed.__enter__()
+    fill(download, piped(9000))
+    kept = download.check()
+    assert left_in(tmp_path) == [".x.part"]
+    assert Output(f"{uri}{tmp_path}/out/", "x").recover(kept.uri, kept.sha256, kept.bytes)
+    assert left_in(tmp_path) == ["x.wav"]
+    assert is_kept(kept.uri, hashlib.sha256(sound(9000)).hexdigest(), len(sound(9000)))
+    assert not place.recover(kept.uri, kept.sha256, kept.bytes)  # it is in its place already
+    killed.__exit__(None, None, None)
+    assert left_in(tmp_path) == ["x.wav"]
+
+
+@pytest.mark.parametrize("change", ["cut", "other", "gone"])
+def test_what_is_not_what_was_checked_is_not_put_in_place(change: str, tmp_path: Path) -> None:
+    data = sound()
+    part, digest = tmp_path / ".x.part", hashlib.sha256(data).hexdigest()
+    if change != "gone":
+        part.write_bytes({"cut": data[:-4], "other": data[:-4] + b"diff"}[change])
+    assert not Output(f"{tmp_path}/", "x").recover(f"{tmp_path}/x.wav", digest, len(data))
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_of_a_bucket_nothing_is_recovered_because_a_kill_leaves_nothing(s3: Any) -> None:
+    assert not Output("s3://studio/out/", "x").recover("s3://studio/out/x.wav", "0" * 64, 1)
+
+
+def test_what_cannot_be_put_in_place_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").mkdir()
+    (tmp_path / ".x.part").write_bytes(sound())
+    digest = hashlib.sha256(sound()).hexdigest()
+    with pytest.raises(InvalidInputError, match=r"cannot be kept at .*x\.wav: .*Correct it and clear the task"):
+        Output(f"{tmp_path}/", "x").recover(f"{tmp_path}/x.wav", digest, len(sound()))
 
 
 # is it writable, and is it still there

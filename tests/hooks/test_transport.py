@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import email
 import json
 import logging
 import time
 import tracemalloc
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgpack
 import pytest
 import respx
 from airflow.sdk import Connection
@@ -18,6 +21,7 @@ from tests.conftest import write_wav
 from voice_provider.exceptions import (
     ConcurrencyLimitError,
     InvalidInputError,
+    QuotaError,
     RateLimitedError,
     ResultError,
     ServiceUnavailableError,
@@ -26,6 +30,8 @@ from voice_provider.hooks import transport
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.services.base import Request, download
+from voice_provider.services.fish_audio import FishAudio
+from voice_provider.services.fish_audio_options import FishClone, FishSpeech
 from voice_provider.services.options import SyncLabsSpeech, VoiceFilters, parse
 from voice_provider.services.sync_labs import SyncLabs
 
@@ -357,6 +363,255 @@ def test_a_file_that_grows_while_it_is_sent_is_named(hook: VoiceHook, sample: Pa
         hook.run(hook.service.upload_asset(Growing(), "a"))
 
 
+# forms with files
+
+
+@dataclass
+class Recording:
+    """A file to send; it counts how often it is opened, and is made piece by piece, never held."""
+
+    content: bytes = b"sound"
+    times: int = 1
+    name: str = "speaker.wav"
+    media_type: str = "audio/wav"
+    opened: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.content) * self.times
+
+    def chunks(self) -> Iterator[bytes]:
+        self.opened += 1
+        for _ in range(self.times):
+            yield self.content
+
+
+def to_fish_audio(url: str, **extra: Any) -> Transport:
+    connection = Connection(conn_id="fish", conn_type="fish_audio", host=url, password="0123456789abcdef")
+    return Transport(read_settings(connection, extra, url), FishAudio(extra), logging.getLogger("test"))  # type: ignore[arg-type]
+
+
+def parts(request: Received) -> list[tuple[str, str | None, str | None, bytes]]:
+    """The parts of a form as they came: name, file name, content type, content."""
+    head = f"content-type: {request.headers['content-type']}\r\n\r\n".encode()
+    form = email.message_from_bytes(head + request.body)
+    assert form.is_multipart()
+    return [
+        (
+            str(part.get_param("name", header="content-disposition")),
+            part.get_filename(),
+            part["content-type"],
+            bytes(part.get_payload(decode=True)),  # type: ignore[arg-type]
+        )
+        for part in form.get_payload()  # type: ignore[union-attr]
+    ]
+
+
+def test_a_form_arrives_with_its_fields_in_order_and_its_files_whole(stranger: Stranger) -> None:
+    stranger.answer = lambda _: (201, {}, b'{"_id": "V", "state": "trained"}')
+    first, second = Recording(b"\0\r\n--one\xff"), Recording(b"two" * 1000, 300, "b.m4a", "audio/mp4")
+    cover = Recording(b"\xff\xd8", name='ä "c".jpg', media_type="image/jpeg")
+    options = parse(FishClone, {"texts": ["Grüße, 世界.", "Two, said."], "tags": ["a,b", "c"]})
+    service = FishAudio({})
+    voice = to_fish_audio(stranger.url).run(service.clone_voice("Ada ü", [first, second], options, cover))
+    assert voice.id == "V"
+    [request] = stranger.received
+    assert (request.method, request.path) == ("POST", "/model")
+    assert request.headers["authorization"] == "Bearer 0123456789abcdef"
+    assert request.headers["content-type"].startswith("multipart/form-data; boundary=")
+    sent = parts(request)
+    assert [(name, content.decode()) for name, file, _, content in sent if file is None] == [
+        ("type", "tts"),
+        ("title", "Ada ü"),
+        ("train_mode", "fast"),
+        ("visibility", "private"),
+        ("enhance_audio_quality", "true"),
+        ("texts", "Grüße, 世界."),
+        ("texts", "Two, said."),
+        ("tags", "a,b"),
+        ("tags", "c"),
+    ]
+    assert [(name, kind, content) for name, file, kind, content in sent if file is not None] == [
+        ("voices", "audio/wav", b"\0\r\n--one\xff"),
+        ("voices", "audio/mp4", b"two" * 300_000),
+        ("cover_image", "image/jpeg", b"\xff\xd8"),
+    ]
+
+
+def test_a_form_is_opened_anew_for_every_attempt_and_is_never_chunked(stranger: Stranger) -> None:
+    stranger.answer = lambda _: (503 if len(stranger.received) < 3 else 200, {}, b"{}")
+    body = Recording(b"sound" * 5000, 20)
+    to(stranger.url).run(ask(method="PATCH", url="/model/V", form=[("title", "x")], files=[("cover_image", body)]))
+    assert len(stranger.received) == 3
+    for request in stranger.received:
+        assert int(request.headers["content-length"]) == len(request.body) > body.size
+        assert "transfer-encoding" not in request.headers
+        assert [(name, content) for name, _, _, content in parts(request)] == [
+            ("title", b"x"),
+            ("cover_image", b"sound" * 100_000),
+        ]
+
+
+def test_a_clone_that_was_not_begun_is_sent_again_whole(stranger: Stranger) -> None:
+    answers = [(503, {}, b""), (201, {}, b'{"_id": "V", "state": "trained"}')]
+    stranger.answer = lambda _: answers[len(stranger.received) - 1]
+    body = Recording(b"sound" * 1000)
+    to_fish_audio(stranger.url).run(FishAudio({}).clone_voice("Ada", [body], FishClone()))
+    assert [parts(request)[-1][3] for request in stranger.received] == [b"sound" * 1000] * 2
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_clone_that_may_have_been_begun_is_not_sent_again(status: int, stranger: Stranger) -> None:
+    stranger.answer = lambda _: (status, {}, b"")
+    with pytest.raises(ServiceUnavailableError, match=f"POST /model: Fish Audio answered {status}") as caught:
+        to_fish_audio(stranger.url).run(FishAudio({}).clone_voice("Ada", [Recording()], FishClone()))
+    assert caught.value.sent
+    assert len(stranger.received) == 1
+
+
+class Drain(httpx.BaseTransport):
+    """A host that takes everything and remembers only how much it was."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[int, int]] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        self.received.append((int(request.headers["content-length"]), sum(map(len, request.stream))))
+        return httpx.Response(200, json={"_id": "V", "text": ""}, headers={"content-type": "audio/mpeg"})
+
+
+@pytest.mark.parametrize("what", ["clone", "transcript", "speech"])
+def test_files_of_any_size_are_streamed_and_announced_with_their_length(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, service = Drain(), FishAudio({})
+    monkeypatch.setattr(Transport, "_new_client", lambda _: httpx.Client(transport=drain))
+    body = Recording(bytes(256 * 1024), 256)
+    line = parse(FishSpeech, {"text": "Hello.", "references": [{"audio": "/a.wav", "text": "x"}]})
+    flow: Any = {
+        "clone": lambda: service.clone_voice("Ada", [body], FishClone()),
+        "transcript": lambda: service.transcribe(body, language=None, segments=False, model=None),
+        "speech": lambda: service.speak(line, [body], Memory()),
+    }[what]()
+    tracemalloc.start()
+    try:
+        to_fish_audio("http://127.0.0.1:9").run(flow)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    [(announced, received)] = drain.received
+    assert announced == received > 64 * 1024**2
+    assert peak < 8 * 1024**2
+
+
+def test_a_sample_that_changes_while_it_is_sent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Growing(Recording):
+        def chunks(self) -> Iterator[bytes]:
+            yield b"so"
+            raise InvalidInputError("The input changed while it was read.")
+
+    drain = Drain()
+    monkeypatch.setattr(Transport, "_new_client", lambda _: httpx.Client(transport=drain))
+    with pytest.raises(InvalidInputError, match="changed while it was read"):
+        to_fish_audio("http://127.0.0.1:9").run(FishAudio({}).clone_voice("Ada", [Growing()], FishClone()))
+    assert drain.received == []
+
+
+# speech that is the answer itself
+
+AUDIO = b"ID3\4" + bytes(range(256)) * 400
+
+
+def speaking(stranger: Stranger, sink: Memory, **values: Any) -> Any:
+    line = parse(FishSpeech, {"text": "Hello.", "voice_id": "V", **values})
+    references = [Recording(b"sound" * 100)] * sum(map(len, line.speakers))
+    return to_fish_audio(stranger.url).run(FishAudio({}).speak(line, references, sink))
+
+
+def breaks(first: bytes) -> Callable[[Received], tuple[int, dict[str, str], bytes]]:
+    """Answer the first request only half, and the others whole."""
+    answers = iter([({"content-length": str(len(first) + 5000)}, first)])
+    return lambda _: (200, *next(answers, ({"content-type": "audio/mpeg"}, AUDIO)))
+
+
+def test_speech_is_received_with_its_answer(stranger: Stranger) -> None:
+    stranger.answer = lambda _: (200, {"content-type": "audio/mpeg", "x-fish-trace-id": "t-1"}, AUDIO)
+    sink = Memory()
+    job = speaking(stranger, sink)
+    assert (job.id, sink.data) == ("t-1", AUDIO)
+    [request] = stranger.received
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["model"] == "s2.1-pro"
+    assert json.loads(request.body) == {"text": "Hello.", "reference_id": "V", "format": "mp3"}
+
+
+def test_paid_speech_that_breaks_midway_is_neither_resumed_nor_made_again(stranger: Stranger) -> None:
+    stranger.closes, stranger.answer = True, breaks(AUDIO[:3000])
+    sink = Memory()
+    with pytest.raises(ServiceUnavailableError, match="no complete answer to POST /v1/tts") as caught:
+        speaking(stranger, sink)
+    assert caught.value.sent
+    assert len(stranger.received) == 1
+    assert sink.data == AUDIO[:3000]  # it is known that something came
+
+
+def test_free_speech_that_breaks_midway_is_made_anew_because_it_would_not_fit(stranger: Stranger) -> None:
+    stranger.closes, stranger.answer = True, breaks(b"another try at the same line" * 100)
+    sink = Memory()
+    speaking(stranger, sink, model="s2.1-pro-free")
+    assert sink.data == AUDIO
+    assert len(stranger.received) == 2
+    assert all("range" not in request.headers for request in stranger.received)
+    assert stranger.received[0].body == stranger.received[1].body
+
+
+def test_a_post_never_asks_for_the_rest_of_what_is_in_the_sink(stranger: Stranger) -> None:
+    stranger.answer = lambda _: (200, {}, AUDIO)
+    sink = Memory()
+    sink.write(b"from before")
+    to(stranger.url).run(ask(method="POST", url="/v1/tts", json={}, sink=sink))
+    assert sink.data == AUDIO
+    assert "range" not in stranger.received[0].headers
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (402, b'{"status": 402, "message": "Insufficient API credit"}', QuotaError),
+        (422, b"not audio", InvalidInputError),
+        (502, b"<html>Bad gateway</html>", ServiceUnavailableError),
+    ],
+)
+def test_a_refusal_of_speech_is_not_taken_for_sound(
+    status: int, body: bytes, error: type[Exception], stranger: Stranger
+) -> None:
+    stranger.answer = lambda _: (status, {"content-type": "audio/mpeg"}, body)
+    sink = Memory()
+    with pytest.raises(error, match=str(status)):
+        speaking(stranger, sink)
+    assert sink.data == b""
+    assert len(stranger.received) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("references", [0, 2])
+def test_speech_that_was_not_begun_is_asked_for_again_with_the_same_body(
+    references: int, status: int, stranger: Stranger
+) -> None:
+    stranger.answer = lambda _: (200, {}, AUDIO) if len(stranger.received) > 2 else (status, {}, b"{}")
+    values = {"voice_id": None, "references": [{"audio": "/a.wav", "text": "x"}] * references} if references else {}
+    sink = Memory()
+    speaking(stranger, sink, **values)
+    assert sink.data == AUDIO
+    first, second, third = (request.body for request in stranger.received)
+    assert first == second == third
+    if references:
+        assert {request.headers["content-type"] for request in stranger.received} == {"application/msgpack"}
+        assert [item["audio"] for item in msgpack.unpackb(third)["references"]] == [b"sound" * 100] * 2
+    assert all(int(request.headers["content-length"]) == len(request.body) for request in stranger.received)
+
+
 # downloads
 
 
@@ -381,7 +636,7 @@ def test_a_transfer_that_looks_fine_and_is_not_is_not_kept(
     fault: str, long_asset: str, hook: VoiceHook, emulator: EmulatorHandle, tmp_path: Path
 ) -> None:
     emulator.fault(fault, path="/uploads/*", method="GET")
-    with pytest.raises(ResultError, match="The result that was fetched is unusable: it"):
+    with pytest.raises(ResultError, match="The result that came is unusable: it"):
         hook.download_asset(long_asset, f"{tmp_path}/kept/")
     assert list((tmp_path / "kept").iterdir()) == []
 

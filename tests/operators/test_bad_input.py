@@ -267,7 +267,7 @@ def test_a_result_that_is_cut_short_empty_or_not_media_is_never_kept(
     fault: str, task: Task, emulator: EmulatorHandle, lip_sync: Callable[..., Any], tmp_path: Path
 ) -> None:
     emulator.fault(fault, path="/results/*")
-    with pytest.raises(ResultError, match=r"fetched.*is unusable: .*fetched again by a retry"):
+    with pytest.raises(ResultError, match=r"came is unusable: .*fetched again by a retry"):
         task.run(lip_sync())
     assert not [path for path in tmp_path.iterdir() if "out" in path.name or path.name.startswith(".")]
     assert task.run(lip_sync())["bytes"] > 0
