@@ -191,3 +191,33 @@ def sample(tmp_path: Path) -> Path:
 def airflow_db() -> None:
     """A migrated metadata database in the tests' Airflow home."""
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[Any]:
+    """S3 on loopback, behind Airflow's ``s3://``."""
+    from airflow.sdk.io import attach
+    from airflow.sdk.io.store import _STORE_CACHE
+    from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    fs = S3FileSystem(
+        key="k", secret="s", endpoint_url=f"http://{host}:{port}", client_kwargs={"region_name": "us-east-1"}
+    )
+    attach("s3", fs=fs)
+    yield fs
+    del _STORE_CACHE["s3"]
+    server.stop()
+
+
+@pytest.fixture
+def s3(object_store: Any) -> Any:
+    """The store with a bucket named ``studio``, empty."""
+    if object_store.exists("studio"):
+        object_store.rm("studio", recursive=True)
+    object_store.call_s3("create_bucket", Bucket="studio")
+    object_store.invalidate_cache()
+    return object_store

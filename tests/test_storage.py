@@ -34,7 +34,7 @@ from voice_provider.storage import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MIB = 1024 * 1024
 
@@ -67,36 +67,6 @@ def left_in(folder: Path) -> list[str]:
 
 class Stop(BaseException):
     """What ends a process from outside: an interrupt, a task timeout."""
-
-
-@pytest.fixture(scope="module")
-def object_store() -> Iterator[Any]:
-    """S3 on loopback, behind Airflow's ``s3://``."""
-    from airflow.sdk.io import attach
-    from airflow.sdk.io.store import _STORE_CACHE
-    from moto.server import ThreadedMotoServer
-    from s3fs import S3FileSystem
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    fs = S3FileSystem(
-        key="k", secret="s", endpoint_url=f"http://{host}:{port}", client_kwargs={"region_name": "us-east-1"}
-    )
-    attach("s3", fs=fs)
-    yield fs
-    del _STORE_CACHE["s3"]
-    server.stop()
-
-
-@pytest.fixture
-def s3(object_store: Any, request: pytest.FixtureRequest) -> Any:
-    """The store with a bucket named ``studio``, empty."""
-    if object_store.exists("studio"):
-        object_store.rm("studio", recursive=True)
-    object_store.call_s3("create_bucket", Bucket="studio")
-    object_store.invalidate_cache()
-    return object_store
 
 
 def pending_uploads(s3: Any) -> list[Any]:

@@ -136,7 +136,7 @@ def _reading(location: str) -> AbstractContextManager[None]:
 
 
 _ALSO = {
-    "mp4": ("m4v",),
+    "mp4": ("m4v", "m4a"),
     "m4a": ("m4b", "mp4"),
     "jpg": ("jpeg",),
     "ogg": ("oga",),
@@ -407,11 +407,11 @@ class Download:
             )
         uri = self._output.uri(info.format.extension)
         kept = Kept(uri=uri, sha256=self._digest.hexdigest(), bytes=self._size, info=info)
-        if least_seconds and (info.seconds or 0.0) < least_seconds:
+        if info.seconds is not None and info.seconds < least_seconds:
             aside = replace(kept, uri=_aside(uri))
             self.publish(aside)
             raise UnusableSpeechError(
-                f"The speech is {info.seconds or 0.0:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
+                f"The speech is {info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
                 f"part of it is missing. It was put aside as {aside.uri}; listen to it."
             )
         return kept

@@ -366,3 +366,70 @@ def test_the_script_is_not_in_the_log(
     task.run(speak(text="A most confidential sentence, which nobody may read."))
     told = capfd.readouterr()
     assert "confidential" not in told.out + told.err + caplog.text
+
+
+# object stores
+
+
+def objects(s3: Any) -> list[str]:
+    s3.invalidate_cache()
+    return sorted(s3.find("studio"))
+
+
+@pytest.mark.parametrize("form", ["mp3", "wav"])
+def test_speech_is_kept_in_an_object_store(task: Task, speak: Callable[..., Any], s3: Any, form: str) -> None:
+    result = task.run(speak(output=f"s3://studio/night/line.{form}"))
+    assert objects(s3) == [f"studio/night/line.{form}"]
+    assert hashlib.sha256(s3.cat("studio/night/line." + form)).hexdigest() == result["sha256"]
+    assert task.run(speak(output=f"s3://studio/night/line.{form}")) == result
+
+
+def test_an_upload_that_fails_publishes_nothing_and_is_not_paid_again(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs.core import S3File
+
+    call, failing = S3File._call_s3, [True]
+
+    def broken(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        if failing and name in ("put_object", "upload_part", "complete_multipart_upload"):
+            raise OSError("the store is away")
+        return call(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(S3File, "_call_s3", broken)
+    with pytest.raises(StorageError, match="the store is away"):
+        task.run(speak(output="s3://studio/night/"))
+    assert objects(s3) == []
+    with pytest.raises(OutcomeUnknownError):
+        task.run(speak(output="s3://studio/night/"))
+    assert len(emulator.ledger("speech")) == 1
+    failing.clear()
+    result = task.run(speak(output="s3://studio/night/", on_unknown_outcome="resubmit"))
+    assert objects(s3) == [result["uri"].removeprefix("s3://")]
+
+
+def test_a_store_that_is_away_for_a_moment_is_not_noticed(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs.core import S3File
+
+    call, failing = S3File._call_s3, [True, True]
+
+    def broken(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        if failing and name == "put_object":
+            raise OSError(f"the store is away {failing.pop()}")
+        return call(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(S3File, "_call_s3", broken)
+    assert task.run(speak(output="s3://studio/night/"))["bytes"] > 0
+    assert len(objects(s3)) == len(emulator.ledger("speech")) == 1
+
+
+def test_samples_and_references_are_streamed_from_an_object_store(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], s3: Any, clip: Path
+) -> None:
+    s3.pipe("studio/in/clip.wav", clip.read_bytes())
+    assert task.run(clone(clip, samples=["s3://studio/in/clip.wav"]))["state"] == "trained"
+    task.store.clear()
+    references = [{"audio": "s3://studio/in/clip.wav", "text": "x"}]
+    assert task.run(speak(voice_id=None, references=references))["bytes"] > 0

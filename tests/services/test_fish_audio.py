@@ -678,7 +678,7 @@ def test_speed_and_volume_are_one_field_and_only_when_given(
 
 
 @pytest.mark.parametrize(
-    ("voice_id", "sent"), [(ID, ID), ([ID, OTHER], [ID, OTHER]), ([ID], [ID]), ((OTHER, ID), [OTHER, ID])]
+    ("voice_id", "sent"), [(ID, ID), ([ID, OTHER], [ID, OTHER]), ([ID], ID), ((OTHER, ID), [OTHER, ID])]
 )
 def test_a_voice_is_a_reference_and_several_keep_their_order(voice_id: Any, sent: Any, service: FishAudio) -> None:
     assert spoken(service.speak(speech(voice_id=voice_id), [], Sink())).json["reference_id"] == sent

@@ -516,3 +516,9 @@ def test_every_option_has_a_row_in_this_file() -> None:
         "normalize_loudness", "features", "pronunciation_dictionary",
     }  # fmt: skip
     assert fish_audio_options.DEFAULT_MODEL in fish_audio_options.MODELS
+
+
+def test_prosody_is_taken_as_the_documentation_writes_it_and_only_once() -> None:
+    assert parse(FishSpeech, {"text": "Hi.", "voice_id": "a", "prosody": None}).voice_ids == ["a"]
+    with pytest.raises(InvalidInputError, match="prosody names speed a second time"):
+        parse(FishSpeech, {"text": "Hi.", "voice_id": "a", "prosody": {"speed": 1}, "speed": 2})

@@ -25,7 +25,7 @@ from voice_provider.models import Capability, Job, JobState, Segment, Transcript
 from voice_provider.services import fish_audio_options
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink
 from voice_provider.services.fish_audio_errors import read_error
-from voice_provider.services.fish_audio_options import DEFAULT_MODEL, FREE_MODELS, FishClone, FishSpeech
+from voice_provider.services.fish_audio_options import DEFAULT_MODEL, ENGINE, FREE_MODELS, FishClone, FishSpeech
 from voice_provider.services.packed import PackedBody
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class FishAudio(Service):
         prosody = options.model_dump(exclude_none=True, include=_PROSODY)
         body |= {"prosody": prosody} if prosody else {}
         if options.voice_ids:
-            body["reference_id"] = options.voice_id if isinstance(options.voice_id, str) else options.voice_ids
+            body["reference_id"] = options.voice_ids[0] if len(options.voice_ids) == 1 else options.voice_ids
         if references:
             files = iter(references)
             spoken = [[{"audio": next(files), "text": item.text} for item in speaker] for speaker in options.speakers]
@@ -282,6 +282,8 @@ class FishAudio(Service):
 
     def transcribe(self, body: Body, *, language: str | None, segments: bool, model: str | None) -> Flow[Transcript]:
         """Write down what is said; billed by the second, so a lost answer is not asked for again."""
+        if model is not None and not ENGINE.fullmatch(model):
+            raise InvalidInputError(f"'{model[:60]}' is no model; use transcribe-1 or transcribe-1-pro.")
         form = [("ignore_timestamps", "false" if segments else "true")]
         form += [("language", language)] if language else []
         response = yield Request(

@@ -29,7 +29,7 @@ MAX_SAMPLES = 20
 MAX_REFERENCE_SECONDS = 270.0
 GOOD_SECONDS = 10.0  # "aim for at least 10 seconds per clip"
 CLONE_FORMATS = ("audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg")
-_ENGINE = re.compile(r"[A-Za-z0-9._-]{1,100}")  # goes into a header
+ENGINE = re.compile(r"[A-Za-z0-9._-]{1,100}")  # goes into a header
 _VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SPEAKER = re.compile(r"<\|speaker:(\d+)\|>")
 
@@ -81,9 +81,12 @@ class FishSpeech(SpeechOptions):
     def _flatten_prosody(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Take ``prosody={"speed": ...}`` as the service's documentation writes it."""
         prosody = values.get("prosody")
-        if not isinstance(prosody, dict):
-            return values
-        return {**{name: value for name, value in values.items() if name != "prosody"}, **prosody}
+        rest = {name: value for name, value in values.items() if name != "prosody"}
+        if prosody is None or not isinstance(prosody, dict):
+            return rest if prosody is None else values
+        if twice := sorted(rest.keys() & prosody):
+            raise ValueError(f"prosody names {', '.join(twice)} a second time; give it once")
+        return {**rest, **prosody}
 
     @field_validator("voice_id")
     @classmethod
@@ -107,7 +110,7 @@ def check_speech(options: FishSpeech, references: list[SampleFacts], engine: str
     :raises InvalidInputError: naming the rule that is broken
     """
     refuse = InvalidInputError
-    if not _ENGINE.fullmatch(engine):
+    if not ENGINE.fullmatch(engine):
         raise refuse(f"{engine[:60]!a} is no name of a model. Use {', '.join(MODELS)}.")
     if not options.text.strip():
         raise refuse("The script is empty: there is nothing to say. Nothing was paid.")
