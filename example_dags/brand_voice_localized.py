@@ -10,7 +10,6 @@ bucket (default ``/opt/airflow/voice``) with the samples in ``inbox/``; results 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pendulum
@@ -18,6 +17,7 @@ from airflow.sdk import DAG, Param, task
 
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.retries import voice_retry_policy
 from voice_provider.sensors.job import VoiceTrainedSensor
 
 ROOT = "{{ var.value.get('voice_root', '/opt/airflow/voice') }}"
@@ -30,7 +30,7 @@ with DAG(
     catchup=False,
     doc_md=__doc__,
     tags=["voice", "example"],
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
+    default_args={"retries": 3, "retry_policy": voice_retry_policy()},
     params={
         "samples": Param(
             ["brand-1.wav", "brand-2.wav"],

@@ -120,7 +120,18 @@ class RateLimitedError(TransientVoiceError):
 
 
 class ConcurrencyLimitError(RateLimitedError):
-    """Too many jobs at once: the request was not accepted, and nothing was paid."""
+    """Too many jobs at once: the request was not accepted, and nothing was paid.
+
+    :param limit: how many the account may have at a time, if the service says so
+    :param brief: room is made by the second, because requests are counted and not jobs
+    """
+
+    def __init__(
+        self, message: str, *, limit: int | None = None, brief: bool = False, **details: float | str | None
+    ) -> None:
+        super().__init__(message, **details)  # type: ignore[arg-type]  # what RateLimitedError takes
+        self.limit = limit
+        self.brief = brief
 
 
 class ServiceUnavailableError(TransientVoiceError):

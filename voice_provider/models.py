@@ -27,6 +27,7 @@ class Capability(StrEnum):
     INSTANT_CLONE = "instant_clone"
     TRANSCRIPTION = "transcription"
     WALLET = "wallet"
+    ASKS_FOR_MANY = "asks_for_many"
     CANCEL = "cancel"
 
 
@@ -133,6 +134,13 @@ class Wallet(_Noun):
     plan_credits: int | None = Field(default=None, description="credits of the plan, which do not pay for the API")
 
 
+class Room(_Noun):
+    """How many jobs an account has at work, and how many it may have; unknown is None."""
+
+    active: int | None = None
+    limit: int | None = None
+
+
 class Estimate(_Noun):
     """What a lip sync would cost."""
 
@@ -167,3 +175,6 @@ class Manifest(_Noun):
     model: str | None = None
     engine: str | None = None
     submitted_at: str | None = None
+    outcome: str | None = Field(
+        default=None, description="set where it was not simply ordered once: found, recovered or ordered_again"
+    )

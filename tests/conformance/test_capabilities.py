@@ -68,6 +68,7 @@ def speech(world: World, **options: Any) -> Any:
     return TTSOperator(task_id="t", text=LINE, voice_id=world.voice_id(), output=out(world), **options)
 
 
+UNKNOWN = "11111111-2222-4333-8444-555555555555"
 HOSTS, LIPS = Capability.HOSTS_ASSETS, Capability.LIP_SYNC
 USES = [
     Use("list_voices", None, lambda w: w.hook.list_voices(title="Ann", limit=3)),
@@ -97,6 +98,8 @@ USES = [
         LIPS,
         lambda w: w.hook.lip_sync(f"{w.folder}/o.mp4", video=str(w.video), audio=[{"media": str(w.sample)}]),
     ),
+    Use("get_jobs", Capability.ASKS_FOR_MANY, lambda w: w.hook.get_jobs("lip_sync", [UNKNOWN])),
+    Use("room", None, lambda w: w.hook.room()),
     Use("list_jobs", LIPS, lambda w: w.hook.list_jobs()),
     Use("list_models", LIPS, lambda w: w.hook.list_models()),
     Use("estimate", Capability.ESTIMATE, lambda w: w.hook.estimate("lipsync-2", 3)),

@@ -303,7 +303,7 @@ def test_too_many_requests_at_once_are_waited_for(
 def test_a_limit_that_stays_is_told_with_its_number(
     task: Task, emulator: EmulatorHandle, speak: Callable[..., Any]
 ) -> None:
-    operator = speak()
+    operator = speak(timeout=0.5, poll_interval=0.1)
     emulator.settings(fish_concurrency=0)
     with pytest.raises(RateLimitedError, match=r"429.*concurrency limit.*nothing was paid.*Airflow pool"):
         task.run(operator)

@@ -25,7 +25,7 @@ from voice_provider.services.options import SampleFacts, parse
 from voice_provider.storage import Download, Kept, Output, StoredFile, is_location
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow.sdk import Connection
 
@@ -196,20 +196,26 @@ class ServiceHook(BaseHook):
             raise JobTimeoutError(f"{describe(job)} still {job.status or job.state} after {timeout:g} s; it goes on.")
         return succeeded(job)
 
-    def watch(self, job: Job, until: float, poll_interval: float) -> Job:
+    def watch(self, job: Job, until: float, poll_interval: float, tell: Callable[[str], None] = lambda _: None) -> Job:
         """Ask after a job until it has ended or a time has come; a question that fails does not end the wait.
 
         :param until: wall-clock time, seconds since 1970
         :param poll_interval: seconds between two questions; the first come sooner, and the service may ask for more
+        :param tell: gets a line whenever there is progress
         """
         pause = min(FIRST_PAUSE, poll_interval)
+        progress, asked = Progress(), 0
         while not job.state.is_final and time.time() < until:
             began = time.monotonic()
-            patience = max(0.0, min(poll_interval, until - time.time()))
+            asked += 1  # every third question is answered at once: an answer that is held back tells no progress
+            patience = max(0.0, min(poll_interval, until - time.time())) if asked % 3 else 0
             try:
                 job = self.get_job(job.kind, job.id, path=job.path, wait=patience)
             except TransientVoiceError as error:
                 self.log.warning("Asking after the job did not succeed; asking again. %s", error)
+            if (line := progress.told(job)) is not None:
+                self.log.info("%s", line)
+                tell(line)
             if not job.state.is_final:
                 rest = max(pause, job.retry_after or 0) - (time.monotonic() - began)
                 time.sleep(max(0.0, min(rest, until - time.time())))
@@ -295,6 +301,38 @@ def facts_of(source: Input | StoredFile) -> SampleFacts | None:
 def _says_no_hook(error: Exception) -> bool:
     """Airflow has no word of its own for it: not registered, or (generic, fs ...) registered without a class."""
     return isinstance(error, AttributeError) or str(error).startswith("Unknown hook type")
+
+
+class Progress:
+    """What is worth a line: a new status, a quarter more of the work; never every answer."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._running: float | None = None
+        self._ended: float | None = None
+        self._last: tuple[str, int] | None = None
+
+    def told(self, job: Job) -> str | None:
+        """Return a line about the job, where there is something new."""
+        now = time.monotonic()
+        if job.state is JobState.RUNNING and self._running is None:
+            self._running = now
+        if job.state.is_final:
+            self._ended = now
+        quarter = int((job.progress or 0) * 4)
+        if (job.status, quarter) == self._last:
+            return None
+        self._last = job.status, quarter
+        percent = f" {job.progress:.0%}" if job.progress is not None else ""
+        return f"{describe(job)}: {job.status or job.state.value}{percent}" + (f" ({self.times})" if self.times else "")
+
+    @property
+    def times(self) -> str:
+        """How long the job waited and ran, as far as it was seen."""
+        running, ended = self._running, self._ended
+        queued = f"seen waiting for {running - self._began:.0f} s" if running and running - self._began >= 1 else ""
+        ran = f"running for {ended - running:.0f} s" if running and ended and ended - running >= 1 else ""
+        return ", ".join(filter(None, (queued, ran)))
 
 
 def describe(job: Job) -> str:

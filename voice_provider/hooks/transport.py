@@ -351,7 +351,7 @@ def _headers(answer: httpx.Response) -> dict[str, str]:
 
 def _may_repeat(request: Request, error: BaseException) -> bool:
     """Whether the same request may be sent again at once: nothing may be paid twice by it."""
-    if isinstance(error, ConcurrencyLimitError):
+    if isinstance(error, ConcurrencyLimitError) and not error.brief:
         return False  # a state that can last for minutes; the job's life cycle waits for it
     if isinstance(error, RateLimitedError):
         return error.retry_after is None or error.retry_after <= LONGEST_WAIT

@@ -16,7 +16,18 @@ from uuid import uuid4
 
 from voice_provider.exceptions import InvalidInputError, JobTimeoutError, PermanentVoiceError, VoiceError
 from voice_provider.hooks.base import ServiceHook, facts_of
-from voice_provider.models import Asset, Capability, Estimate, Job, LipSyncModel, Manifest, Transcript, Voice, Wallet
+from voice_provider.models import (
+    Asset,
+    Capability,
+    Estimate,
+    Job,
+    LipSyncModel,
+    Manifest,
+    Room,
+    Transcript,
+    Voice,
+    Wallet,
+)
 from voice_provider.services.base import Input
 from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse
 from voice_provider.storage import Output, StoredFile
@@ -24,6 +35,7 @@ from voice_provider.storage import Output, StoredFile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from voice_provider.models import JobKind
     from voice_provider.services.base import Body
     from voice_provider.services.options import CloneOptions, Media
 
@@ -232,6 +244,17 @@ class VoiceHook(ServiceHook):
         )
 
     # jobs
+
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Ask after many jobs in one request, at most 100; those that are not known are missing.
+
+        :raises CapabilityError: the service cannot answer for many jobs of this kind
+        """
+        return self.run(self.service.get_jobs(kind, job_ids))
+
+    def room(self) -> Room:
+        """Ask how many jobs the account has at work, and how many it may have; what is not known is None."""
+        return self.run(self.service.room())
 
     def list_jobs(self, limit: int = 100) -> list[Job]:
         """List the newest lip syncs."""

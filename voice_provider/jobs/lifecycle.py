@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from voice_provider.services.base import Body
 
 
+PROGRESS_KEY = "voice_progress"
 CONFIRM_AFTER = 2.0  # seconds until a "no such job" is believed: edges and deployments hiccup
 
 
@@ -78,6 +79,10 @@ class Lifecycle:
     def wait_until(self, record: Record, deadline: float, redefers: int = 0) -> Record:
         """Remember how long this attempt waits, so that a wait that fails on the triggerer does not begin anew."""
         return self._save(record, deadline=deadline, redefers=redefers)
+
+    def tell(self, line: str) -> None:
+        """Show how far the job is in the task's state panel."""
+        self.store.set(PROGRESS_KEY, f"{_now()} {line}")
 
     def _save(self, record: Record, **changes: object) -> Record:
         record = record.model_copy(update=changes)
@@ -163,7 +168,9 @@ class Lifecycle:
             if isinstance(error, PermanentVoiceError):
                 self.discard_uploads(record)
             raise
-        self.log.info("%s was accepted by %s (%s).", describe(job), job.service, job.status or job.state)
+        line = f"{describe(job)} was accepted by {job.service} ({job.status or job.state.value})."
+        self.log.info("%s", line)
+        self.tell(line)
         return self._accept(record, job)
 
     def _speak(self, order: SpeechOrder, record: Record) -> Record:
@@ -186,7 +193,8 @@ class Lifecycle:
                 if sink.position and not isinstance(error, ResultError | UnusableSpeechError):
                     failure = ResultError(f"The speech stopped after {sink.position:,} bytes. {error}")
             else:
-                manifest = self.hook.describe_speech(order.options, job, kept, submitted_at=record.posted_at)
+                details = {"submitted_at": record.posted_at, "outcome": record.outcome}
+                manifest = self.hook.describe_speech(order.options, job, kept, **details)
                 record = self._save(record, manifest=manifest)
                 sink.publish(kept)
                 self.log.info(
@@ -236,7 +244,7 @@ class Lifecycle:
             output = order.place(record.fingerprint[:16])
             if not record.finished and output.recover(kept.uri, kept.sha256, kept.bytes):
                 self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
-                return self.finish(record, manifest=kept)
+                return self.finish(record, manifest=kept.model_copy(update={"outcome": "recovered"}))
         self.log.info("The result that was kept at %s is gone or changed; fetching it again.", kept.uri)
         record = self._save(record, manifest=None, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
@@ -247,7 +255,7 @@ class Lifecycle:
         if found is None:
             return None
         self.log.info("The answer was lost, but %s is there and is ours; it is used.", describe(found))
-        return self._accept(record, found)
+        return self._accept(self._save(record, outcome="found"), found)
 
     def _resolve(self, order: Order, record: Record) -> Record:
         """An order may have been accepted: look for it, else repeat it where that is safe, else ask the author."""
@@ -273,7 +281,8 @@ class Lifecycle:
                 raise error
             self._ordered_again = True
             self.log.warning("%s Ordering again.", error or f"It is unknown what became of the order: {why}.")
-            return self._submit(order, self._new(order, record.fingerprint, record))
+            again = self._new(order, record.fingerprint, record)
+            return self._submit(order, self._save(again, outcome="ordered_again"))
         if isinstance(error, ResultError | UnusableSpeechError):
             raise UnusableSpeechError(
                 f"{error} The order of {record.posted_at} was answered and may be billed. Clear the task to order it "
@@ -325,7 +334,7 @@ class Lifecycle:
     def watch(self, record: Record, job: Job, until: float, poll_interval: float) -> Job:
         """Wait here until the job has ended or a time has come; see ``VoiceHook.watch``."""
         try:
-            return self.hook.watch(job, until, poll_interval)
+            return self.hook.watch(job, until, poll_interval, self.tell)
         except NotFoundError:
             return self.refresh(record)
 
@@ -340,8 +349,9 @@ class Lifecycle:
     def collect(self, record: Record, job: Job, output: Output, **details: object) -> Manifest:
         """Fetch the result of a succeeded job, keep it, remember that, and return its manifest."""
         succeeded(job)
+        details |= {"submitted_at": record.posted_at, "outcome": record.outcome}
         try:
-            manifest = self.hook.keep(job, output, submitted_at=record.posted_at, **details)
+            manifest = self.hook.keep(job, output, **details)
         except ServiceUnavailableError as error:
             if error.status is None or error.status >= 500 or record.job is None:
                 raise
@@ -352,7 +362,7 @@ class Lifecycle:
                     f"again. {self.hook.service.speech_hint}"
                 ) from None
             self.log.info("The link to the result has expired; asking for a new one.")
-            manifest = self.hook.keep(self.refresh(record), output, submitted_at=record.posted_at, **details)
+            manifest = self.hook.keep(self.refresh(record), output, **details)
         self.finish(record, manifest=manifest)
         return manifest
 

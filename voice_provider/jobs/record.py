@@ -24,6 +24,7 @@ RECORD_KEY = "voice_job"  # renaming it would lose the jobs that are running whe
 
 OnUnknownOutcome = Literal["fail", "resubmit"]
 OnClear = Literal["reattach", "resubmit"]
+Outcome = Literal["found", "recovered", "ordered_again"]
 
 
 class Store(Protocol):
@@ -82,6 +83,7 @@ class Record(BaseModel):
     finished: bool = False
     manifest: Manifest | None = None
     deadline: float = Field(default=0, description="of this attempt's wait, seconds since 1970")
+    outcome: Outcome | None = Field(default=None, description="where it was not simply ordered once")
     redefers: int = Field(default=0, description="how often this attempt went back to waiting")
 
     def dump(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from abc import abstractmethod
 from datetime import timedelta
@@ -13,7 +14,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError
 from airflow.sdk.serde import serialize
 
-from voice_provider.exceptions import InvalidInputError, JobTimeoutError
+from voice_provider.exceptions import ConcurrencyLimitError, InvalidInputError, JobTimeoutError, RateLimitedError
 from voice_provider.hooks.base import describe
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.lifecycle import Lifecycle
@@ -22,6 +23,7 @@ from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import JobState
 from voice_provider.storage import Output, is_location, read_text
 from voice_provider.triggers.job import JobTrigger
+from voice_provider.triggers.turn import TurnTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -182,6 +184,9 @@ class JobOperator(VoiceOperator):
         limits = [self.timeout]
         if self.execution_timeout is not None:
             limits.append(self.execution_timeout.total_seconds())
+        return self._order_and_follow(context, time.time() + min(limits))
+
+    def _order_and_follow(self, context: Context, deadline: float) -> dict[str, Any]:
         lifecycle = self._lifecycle(context)
         try:
             order = self.order(context)
@@ -191,8 +196,37 @@ class JobOperator(VoiceOperator):
                 raise
             self.log.warning("%s What was ordered before is collected all the same.", error)
         else:
-            record = lifecycle.begin(order)
-        return self._follow(context, lifecycle, lifecycle.wait_until(record, time.time() + min(limits)))
+            record = self._begin(lifecycle, order, deadline)
+        return self._follow(context, lifecycle, lifecycle.wait_until(record, deadline))
+
+    def _begin(self, lifecycle: Lifecycle, order: Order, deadline: float) -> Record:
+        """Order; an order that is refused because too many are at work is no failure, but has to wait its turn."""
+        while True:
+            try:
+                return lifecycle.begin(order)
+            except RateLimitedError as error:
+                now, asked = time.time(), error.retry_after or 0.0
+                counted = isinstance(error, ConcurrencyLimitError)
+                if now + asked >= deadline or not (counted or (self.deferrable and asked)):
+                    raise  # how fast to ask is left to Airflow's retries and to voice_retry_policy()
+                lifecycle.tell(f"Not accepted yet: {error}")
+                self.log.info("Not accepted yet, and nothing paid; waiting for its turn. %s", error)
+                if self.deferrable:
+                    record = lifecycle.load()
+                    assert record is not None  # noqa: S101  # it was written before the order was sent
+                    lifecycle.wait_until(record, deadline, record.redefers)
+                    self._wait_for_turn(error, deadline)
+                time.sleep(min(max(asked, self.poll_interval) * random.uniform(0.8, 1.2), deadline - now))  # noqa: S311
+
+    def _wait_for_turn(self, error: RateLimitedError, deadline: float) -> None:
+        trigger = TurnTrigger(
+            voice_conn_id=self.voice_conn_id,
+            limit=getattr(error, "limit", None),
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            not_before=time.time() + max(DEFER_GRACE, error.retry_after or 0),
+        )
+        self.defer(trigger=trigger, method_name="execute_complete")
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger: ask after the job again, whatever the event says, and collect it or wait on."""
@@ -212,10 +246,14 @@ class JobOperator(VoiceOperator):
         """Go on with what is remembered; the arguments were checked and the files hashed before."""
         lifecycle = self._lifecycle(context)
         record = lifecycle.load()
-        if record is None or record.job is None:
+        if record is None or not record.deadline:
             return self.execute(context)
         if failed:
             record = lifecycle.wait_until(record, record.deadline, record.redefers + 1)
+        if record.job is None:  # it waited for its turn to order
+            if record.redefers > MAX_REDEFERS:
+                raise JobTimeoutError("Waiting on the triggerer failed again and again; nothing was ordered or paid.")
+            return self._order_and_follow(context, record.deadline)
         return self._follow(context, lifecycle, record)
 
     def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:

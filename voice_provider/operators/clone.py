@@ -35,7 +35,7 @@ class CloneVoiceOperator(JobOperator):
     a second one, and the same samples under the same name give the same voice to every run (``ephemeral=False``).
 
     Returns ``voice_id``, ``service``, ``name`` (at the service), ``label``, ``ephemeral``, ``state`` and, where the
-    service has it, ``visibility`` as it really is.
+    service has it, ``visibility`` as it really is; ``outcome`` where the voice was ``found`` after a lost answer.
 
     :param name: what the voice is called (templated)
     :param sample: storage location, asset id, URL hosted by the service, or what ``UploadAssetOperator`` returned;
@@ -161,6 +161,8 @@ class CloneVoiceOperator(JobOperator):
             "ephemeral": self.ephemeral,
             "state": job.status or job.state.value,
         }
+        if record.outcome is not None:
+            result["outcome"] = record.outcome
         wanted = getattr(self._clone_options(), "visibility", None)
         if wanted is None:
             return result

@@ -20,7 +20,7 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.hooks.base import FIRST_PAUSE, describe, succeeded
+from voice_provider.hooks.base import FIRST_PAUSE, Progress, succeeded
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Job, JobKind, JobState, Manifest
@@ -65,7 +65,7 @@ class JobSensor(BaseSensorOperator):
         self.deferrable = base.default_deferrable() if deferrable is None else deferrable
         self.result_location: str | None = None
         self.job_page: str | None = None
-        self._told = ""
+        self._progress = Progress()
         self._hook: VoiceHook | None = None
 
     @property
@@ -90,9 +90,8 @@ class JobSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         if isinstance(found, dict):
             return PokeReturnValue(is_done=True, xcom_value=found)
-        if found.status != self._told:
-            self.log.info("%s: %s", describe(found), found.status or found.state)
-            self._told = found.status
+        if (line := self._progress.told(found)) is not None:
+            self.log.info("%s", line)
         return PokeReturnValue(is_done=False, xcom_value=found)
 
     def execute(self, context: Context) -> Any:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from voice_provider.exceptions import CapabilityError
-from voice_provider.models import Capability
+from voice_provider.models import Capability, Room
 
 if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
@@ -306,6 +306,15 @@ class Service(ABC):
     @abstractmethod
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
         """Ask after a job, if the service can for at most ``wait`` seconds until it has ended."""
+
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[dict[str, Job]]:  # noqa: ARG002
+        """Ask after many jobs in one request; those that are not known are missing. At most 100."""
+        raise self.lacks(Capability.ASKS_FOR_MANY)
+
+    def room(self) -> Flow[Room]:
+        """Ask, without ordering anything, whether there is room for one more job."""
+        return Room()
+        yield  # a flow that asks nothing
 
     def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:  # noqa: ARG002
         """List the newest lip syncs."""

@@ -21,7 +21,7 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
     VoiceNotReadyError,
 )
-from voice_provider.models import Capability, Job, JobState, Segment, Transcript, Voice, Wallet
+from voice_provider.models import Capability, Job, JobState, Room, Segment, Transcript, Voice, Wallet
 from voice_provider.services import fish_audio_options
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink
 from voice_provider.services.fish_audio_errors import read_error
@@ -72,6 +72,7 @@ class FishAudio(Service):
         "(LipSyncOperator(audio=speak.output, voice_conn_id=...)).",
         Capability.ASYNC_SPEECH: "Its speech is the answer itself and is kept by TTSOperator: nothing is asked after.",
         Capability.ESTIMATE: "Speech costs $15 for a million UTF-8 bytes of text.",
+        Capability.ASKS_FOR_MANY: "Each voice in training is asked after on its own.",
         Capability.CANCEL: "Speech that was begun is billed.",
     }
     speech_options: ClassVar[type[SpeechOptions]] = FishSpeech
@@ -305,6 +306,13 @@ class FishAudio(Service):
             language=_text(answer.get("language_code")),
             segments=tuple(_segments(heard)) if isinstance(heard, list) else (),
         )
+
+    def room(self) -> Flow[Room]:
+        """Read the headers that every answer carries: requests in flight of the account, and its limit."""
+        headers = (yield Request(method="GET", url="/wallet/self/api-credit")).headers
+        counts = [headers.get(f"ratelimit-{name}-concurrency", "") for name in ("current", "limit")]
+        active, limit = (int(count) if count.isdecimal() else None for count in counts)
+        return Room(active=active, limit=limit)
 
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:  # noqa: ARG002
         """Ask after the training of a voice; nothing else is a job here."""

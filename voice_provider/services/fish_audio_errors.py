@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import (
     AuthError,
+    ConcurrencyLimitError,
     InvalidInputError,
     NotFoundError,
     QuotaError,
-    RateLimitedError,
     ServiceUnavailableError,
     SlotLimitError,
     VoiceError,
@@ -67,10 +67,12 @@ def read_error(request: Request, response: Response) -> VoiceError:
         limit = response.headers.get("ratelimit-limit-concurrency")
         many = f" (its limit is {limit} requests at a time, of all keys together)" if limit else ""
         after = f" It asks to wait {response.retry_after:g} s." if response.retry_after is not None else ""
-        return RateLimitedError(
+        return ConcurrencyLimitError(
             f"{said} Too many requests at once{many}; nothing was paid.{after} An Airflow pool of that size for the "
             "tasks of this connection avoids it.",
             retry_after=response.retry_after,
+            limit=int(limit) if limit and limit.isdecimal() else None,
+            brief=True,
             **details,
         )
     kind = _BY_STATUS.get(status)

@@ -16,7 +16,7 @@ from voice_provider.exceptions import (
     InvalidInputError,
     ServiceUnavailableError,
 )
-from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Voice
+from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Room, Voice
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, download
 from voice_provider.services.options import (
     CloneOptions,
@@ -39,6 +39,7 @@ PROVIDER = "elevenlabs"  # the only voice provider the service documents; requir
 MAX_SCRIPT = 5000  # characters
 MAX_UPLOAD = 5 * 1024**3  # bytes of one presigned upload
 MAX_VOICE_NAME = 100  # characters
+MAX_LISTED = 100  # generations in one answer
 MAX_LONG_POLL = 10  # seconds
 CLONE_TIMEOUT = 180.0  # cloning answers only when the voice is ready
 
@@ -62,7 +63,13 @@ class SyncLabs(Service):
     label: ClassVar[str] = "sync. labs"
     default_url: ClassVar[str] = "https://api.sync.so"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.HOSTS_ASSETS, Capability.ASYNC_SPEECH, Capability.LIP_SYNC, Capability.ESTIMATE}
+        {
+            Capability.HOSTS_ASSETS,
+            Capability.ASYNC_SPEECH,
+            Capability.LIP_SYNC,
+            Capability.ESTIMATE,
+            Capability.ASKS_FOR_MANY,
+        }
     )
     speech_options: ClassVar[type[SpeechOptions]] = SyncLabsSpeech
     clone_options: ClassVar[type[CloneOptions]] = CloneOptions
@@ -278,9 +285,22 @@ class SyncLabs(Service):
         response = yield Request(method="GET", url=path, params=params)
         return self._job(kind, response, path=path)
 
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[dict[str, Job]]:
+        """Ask after many generations at once; the service has no such question for speech and voices."""
+        if kind != "lip_sync":
+            raise self.lacks(Capability.ASKS_FOR_MANY)
+        params: dict[str, str | list[str]] = {"ids": list(job_ids), "limit": str(MAX_LISTED)}
+        response = yield Request(method="GET", url="/v2/generations", params=params)
+        return {job.id: job for item in _list(response) if (job := self._job(kind, response, body=item))}
+
+    def room(self) -> Flow[Room]:
+        """Count the generations that wait or run; the limit is only said with a refusal."""
+        params: dict[str, str | list[str]] = {"status": ["PENDING", "PROCESSING"], "limit": str(MAX_LISTED)}
+        return Room(active=len(_list((yield Request(method="GET", url="/v2/generations", params=params)))))
+
     def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:
         """List the newest generations."""
-        response = yield Request(method="GET", url="/v2/generations", params={"limit": str(min(limit, 100))})
+        response = yield Request(method="GET", url="/v2/generations", params={"limit": str(min(limit, MAX_LISTED))})
         return [self._job("lip_sync", response, body=item) for item in _list(response)]
 
     def list_models(self) -> Flow[list[LipSyncModel]]:

@@ -132,6 +132,7 @@ def _rate_limit(body: dict[str, Any], response: Response, what: str, details: di
             f"{what}: {body.get('activeGenerations', 'all')} of {body.get('concurrencyLimit', 'the plan’s')} jobs are "
             f"running; the new one was not accepted and nothing was paid.{after}",
             retry_after=wait,
+            limit=body["concurrencyLimit"] if isinstance(body.get("concurrencyLimit"), int) else None,
             **details,
         )
     return RateLimitedError(f"{what}: too many requests to sync. labs.{after}", retry_after=wait, **details)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
-from voice_provider.hooks.base import describe
+from voice_provider.hooks.base import Progress
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.models import Job, JobState
+from voice_provider.models import JobState
+from voice_provider.triggers.asking import asking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,13 +82,15 @@ class JobTrigger(BaseTrigger):
     async def _wait(self) -> dict[str, Any]:
         await asyncio.sleep(max(0.0, min(self.first_poll, self.deadline) - time.time()))
         hook: VoiceHook | None = None
-        told, refusals, blips = "", 0, 0
+        progress, refusals, blips, asked = Progress(), 0, 0, 0
         while True:
             try:
                 hook = hook or await VoiceHook.afor_connection(self.voice_conn_id)
-                job = await hook.arun(
-                    hook.service.get_job(self.kind, self.job_id, path=self.path, wait=self._patience())
-                )
+                shared, asked = asking(hook), asked + 1
+                with shared.wait():
+                    # Every third question is answered at once: an answer that is held back tells no progress.
+                    patience = self._patience() if asked % 3 else 0
+                    job = await shared.ask(hook, self.kind, self.job_id, self.path, patience)
             except PermanentVoiceError as error:
                 hook = None  # read the connection again: its key may have been changed meanwhile
                 refusals, pause = refusals + 1, AFTER_A_BLIP
@@ -101,9 +104,11 @@ class JobTrigger(BaseTrigger):
                     pause = error.retry_after or self.poll_interval
             else:
                 refusals = blips = 0
+                if (line := progress.told(job)) is not None:
+                    self.log.info("%s", line)
                 if job.state.is_final:
-                    return {"status": "ended", "state": job.state.value, "message": job.status}
-                told = self._tell(job, told)
+                    message = ", ".join(filter(None, (job.status or job.state.value, progress.times)))
+                    return {"status": "ended", "state": job.state.value, "message": message}
                 pause = job.retry_after if job.retry_after is not None else self.poll_interval
             if time.time() >= self.deadline:
                 return {"status": "deadline", "state": JobState.RUNNING.value, "message": "the deadline has come"}
@@ -113,12 +118,6 @@ class JobTrigger(BaseTrigger):
     def _patience(self) -> float:
         """Seconds that the service may hold the answer back: none where it was told to be asked seldom."""
         return min(LONG_POLL, self.poll_interval, max(0.0, self.deadline - time.time()))
-
-    def _tell(self, job: Job, told: str) -> str:
-        """Log a change of status; a line for each question would bury it."""
-        if job.status != told:
-            self.log.info("%s: %s", describe(job), job.status or job.state)
-        return job.status
 
     async def on_kill(self) -> None:
         """Say that the job goes on: neither service can cancel one, and a cleared task finds it again."""

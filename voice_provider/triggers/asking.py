@@ -1,0 +1,120 @@
+"""Many waits of one account ask together: a thousand of them cost a few requests a round.
+
+What all waits of a triggerer share is kept for each event loop and account. A single wait asks for itself, and lets
+the service hold the answer back; as soon as there are several, their questions are gathered for a moment and go out
+as one, where the service can answer for many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from voice_provider.models import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from voice_provider.hooks.voice import VoiceHook
+    from voice_provider.models import Job, JobKind, Room
+
+GATHER = 1.0  # seconds that a question waits for others
+MOST = 100  # jobs in one question; what the service answers at most
+FRESH = 1.0  # seconds for which a count of the jobs at work holds
+SETTLE = 30.0  # seconds until a task that was let go has ordered, or never will
+
+
+class Asking:
+    """What the waits of one account share on one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._questions: dict[str, asyncio.Future[Job | None]] = {}
+        self._round: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._room: Room | None = None
+        self._counted_at = -FRESH
+        self._let_go: list[float] = []
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Count a wait as long as it lasts."""
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def ask(self, hook: VoiceHook, kind: JobKind, job_id: str, path: str | None, patience: float) -> Job:
+        """Ask after a job, together with others where that is possible.
+
+        :param patience: seconds that the service may hold the answer to a single question back
+        """
+        together = self._waiting > 1 and kind == "lip_sync" and Capability.ASKS_FOR_MANY in hook.service.capabilities
+        if together:
+            job = await self._gathered(hook, kind, job_id)
+            if job is not None:
+                return job
+        return await hook.arun(hook.service.get_job(kind, job_id, path=path, wait=0 if together else patience))
+
+    async def _gathered(self, hook: VoiceHook, kind: JobKind, job_id: str) -> Job | None:
+        question = self._questions.get(job_id)
+        if question is None:
+            question = self._questions[job_id] = asyncio.get_running_loop().create_future()
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._ask_all(hook, kind))
+        return await asyncio.shield(question)
+
+    async def _ask_all(self, hook: VoiceHook, kind: JobKind) -> None:
+        await asyncio.sleep(GATHER)
+        while questions := dict(list(self._questions.items())[:MOST]):
+            for job_id in questions:
+                del self._questions[job_id]
+            try:
+                jobs = await hook.arun(hook.service.get_jobs(kind, list(questions)))
+            except BaseException as error:  # each of them has to hear of it, also of a cancellation
+                for question in questions.values():
+                    if not question.done():
+                        question.set_exception(error if isinstance(error, Exception) else RuntimeError("cancelled"))
+                        question.exception()  # nobody may be left to read it
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                for job_id, question in questions.items():
+                    if not question.done():
+                        question.set_result(jobs.get(job_id))
+
+    async def may_go(self, hook: VoiceHook, limit: int | None) -> bool:
+        """Whether one more task may order now; those that were let go a moment ago count as if they had.
+
+        :param limit: how many jobs the account may have at a time, as the service said with its refusal
+        """
+        async with self._lock:
+            now = time.monotonic()
+            if now - self._counted_at >= FRESH:
+                before = self._room.active if self._room else None
+                self._room = await hook.arun(hook.service.room())
+                self._counted_at = now
+                arrived = (self._room.active or 0) - (before or 0) if before is not None else 0
+                self._let_go = [at for at in self._let_go[max(arrived, 0) :] if now - at < SETTLE]
+            room = self._room
+            most = limit if limit is not None else room.limit if room else None
+            if room is None or room.active is None or most is None:
+                free = 1 - len(self._let_go)  # nothing is known: one after the other
+            else:
+                free = most - room.active - len(self._let_go)
+            if free <= 0:
+                return False
+            self._let_go.append(now)
+            return True
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Asking]] = WeakKeyDictionary()
+
+
+def asking(hook: VoiceHook) -> Asking:
+    """Return what the waits of this hook's account share on this event loop."""
+    return _shared.setdefault(asyncio.get_running_loop(), {}).setdefault(hook.settings.account, Asking())

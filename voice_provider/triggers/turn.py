@@ -1,0 +1,86 @@
+"""The wait before an order: the service has refused it because too many are at work, and nothing was paid."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
+from voice_provider.hooks.voice import VoiceHook
+from voice_provider.triggers.asking import asking
+from voice_provider.triggers.job import CONFIRMATIONS, SHORTEST
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class TurnTrigger(BaseTrigger):
+    """Waits until the account has room for one more job, by asking and never by ordering; sends one event.
+
+    The event is ``{"status": "turn" | "deadline" | "refused", "message": ...}``; the worker then orders, with the
+    same idempotency key as before, and may be refused again.
+
+    :param voice_conn_id: id of the connection
+    :param limit: how many jobs the account may have at a time, if the service said so
+    :param poll_interval: seconds between two questions
+    :param deadline: wall-clock time (seconds since 1970) at which the wait ends
+    :param not_before: wall-clock time before which nothing is asked
+    """
+
+    def __init__(
+        self, voice_conn_id: str, limit: int | None, poll_interval: float, deadline: float, not_before: float
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base has no annotations
+        self.voice_conn_id = voice_conn_id
+        self.limit = limit
+        self.poll_interval = max(poll_interval, SHORTEST)
+        self.deadline = deadline
+        self.not_before = not_before
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and plain JSON arguments."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "voice_conn_id": self.voice_conn_id,
+                "limit": self.limit,
+                "poll_interval": self.poll_interval,
+                "deadline": self.deadline,
+                "not_before": self.not_before,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and send the event."""
+        yield TriggerEvent(await self._wait())
+
+    async def _wait(self) -> dict[str, Any]:
+        await asyncio.sleep(max(0.0, min(self.not_before, self.deadline) - time.time()))
+        hook: VoiceHook | None = None
+        refusals = 0
+        while time.time() < self.deadline:
+            pause = self.poll_interval
+            try:
+                hook = hook or await VoiceHook.afor_connection(self.voice_conn_id)
+                if await asking(hook).may_go(hook, self.limit):
+                    return {"status": "turn", "message": "there is room for one more job"}
+                refusals = 0
+            except PermanentVoiceError as error:
+                hook, refusals = None, refusals + 1
+                if refusals >= CONFIRMATIONS:
+                    return {"status": "refused", "message": str(error)}
+            except Exception as error:  # noqa: BLE001  # only its turn or the deadline ends the wait
+                self.log.info("Asking for room did not succeed; asking again. %s", error)
+                if isinstance(error, RateLimitedError) and error.retry_after is not None:
+                    pause = error.retry_after
+            jittered = pause * random.uniform(0.8, 1.2)  # noqa: S311  # spreads the questions of many waits
+            await asyncio.sleep(max(0.0, min(jittered, self.deadline - time.time())))
+        return {"status": "deadline", "message": "the deadline has come"}
+
+    async def on_kill(self) -> None:
+        """Say that there is nothing to give back."""
+        self.log.info("The task was stopped before its order was accepted; nothing was paid.")
