@@ -81,8 +81,9 @@ class Lifecycle:
         return self._save(record, deadline=deadline, redefers=redefers)
 
     def tell(self, line: str) -> None:
-        """Show how far the job is in the task's state panel."""
-        self.store.set(PROGRESS_KEY, f"{_now()} {line}")
+        """Show how far the job is in the task's state panel; that it cannot be shown is no reason to fail."""
+        with suppress(Exception):
+            self.store.set(PROGRESS_KEY, f"{_now()} {line}")
 
     def _save(self, record: Record, **changes: object) -> Record:
         record = record.model_copy(update=changes)
@@ -168,10 +169,11 @@ class Lifecycle:
             if isinstance(error, PermanentVoiceError):
                 self.discard_uploads(record)
             raise
+        record = self._accept(record, job)
         line = f"{describe(job)} was accepted by {job.service} ({job.status or job.state.value})."
         self.log.info("%s", line)
         self.tell(line)
-        return self._accept(record, job)
+        return record
 
     def _speak(self, order: SpeechOrder, record: Record) -> Record:
         """Speak where the audio is the answer itself.
@@ -238,8 +240,7 @@ class Lifecycle:
         assert kept is not None  # noqa: S101  # decide() looked
         if is_kept(kept.uri, kept.sha256, kept.bytes):
             self.log.info("The result is kept already: %s.", kept.uri)
-            self.discard_uploads(record)
-            return record
+            return self.finish(record, manifest=kept)
         if isinstance(order, SpeechOrder) and order.place is not None:
             output = order.place(record.fingerprint[:16])
             if not record.finished and output.recover(kept.uri, kept.sha256, kept.bytes):

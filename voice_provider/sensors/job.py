@@ -243,6 +243,7 @@ class CompletionSensor(JobSensor):
         name = ticket.get("name") or job_id
         kept = self._kept_before(context, job_id, location, name)
         if kept is not None:
+            self._discard(ticket.get("assets") or [])  # the try that kept it may have died before it did
             return kept
         try:
             job = self.hook.get_job(self.kind, job_id, path=path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.models import Job, JobKind, Room
 
-GATHER = 1.0  # seconds that a question waits for others
+GATHER = 2.0  # seconds that a question waits for others at most
 MOST = 100  # jobs in one question; what the service answers at most
 FRESH = 1.0  # seconds for which a count of the jobs at work holds
 SETTLE = 30.0  # seconds until a task that was let go has ordered, or never will
@@ -31,7 +32,7 @@ class Asking:
     """What the waits of one account share on one event loop."""
 
     def __init__(self) -> None:
-        self._waiting = 0
+        self._waiting: Counter[JobKind] = Counter()
         self._questions: dict[str, asyncio.Future[Job | None]] = {}
         self._round: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -40,36 +41,40 @@ class Asking:
         self._let_go: list[float] = []
 
     @contextmanager
-    def wait(self) -> Iterator[None]:
+    def wait(self, kind: JobKind) -> Iterator[None]:
         """Count a wait as long as it lasts."""
-        self._waiting += 1
+        self._waiting[kind] += 1
         try:
             yield
         finally:
-            self._waiting -= 1
+            self._waiting[kind] -= 1
 
-    async def ask(self, hook: VoiceHook, kind: JobKind, job_id: str, path: str | None, patience: float) -> Job:
+    async def ask(
+        self, hook: VoiceHook, kind: JobKind, job_id: str, path: str | None, patience: float, interval: float
+    ) -> Job:
         """Ask after a job, together with others where that is possible.
 
         :param patience: seconds that the service may hold the answer to a single question back
+        :param interval: seconds between two questions; a question waits at most half of it for others
         """
-        together = self._waiting > 1 and kind == "lip_sync" and Capability.ASKS_FOR_MANY in hook.service.capabilities
+        many = kind == "lip_sync" and Capability.ASKS_FOR_MANY in hook.service.capabilities
+        together = many and self._waiting[kind] > 1
         if together:
-            job = await self._gathered(hook, kind, job_id)
+            job = await self._gathered(hook, kind, job_id, min(GATHER, interval / 2))
             if job is not None:
                 return job
         return await hook.arun(hook.service.get_job(kind, job_id, path=path, wait=0 if together else patience))
 
-    async def _gathered(self, hook: VoiceHook, kind: JobKind, job_id: str) -> Job | None:
+    async def _gathered(self, hook: VoiceHook, kind: JobKind, job_id: str, gather: float) -> Job | None:
         question = self._questions.get(job_id)
         if question is None:
             question = self._questions[job_id] = asyncio.get_running_loop().create_future()
         if self._round is None or self._round.done():
-            self._round = asyncio.create_task(self._ask_all(hook, kind))
+            self._round = asyncio.create_task(self._ask_all(hook, kind, gather))
         return await asyncio.shield(question)
 
-    async def _ask_all(self, hook: VoiceHook, kind: JobKind) -> None:
-        await asyncio.sleep(GATHER)
+    async def _ask_all(self, hook: VoiceHook, kind: JobKind, gather: float) -> None:
+        await asyncio.sleep(gather)
         while questions := dict(list(self._questions.items())[:MOST]):
             for job_id in questions:
                 del self._questions[job_id]
@@ -101,7 +106,7 @@ class Asking:
                 arrived = (self._room.active or 0) - (before or 0) if before is not None else 0
                 self._let_go = [at for at in self._let_go[max(arrived, 0) :] if now - at < SETTLE]
             room = self._room
-            most = limit if limit is not None else room.limit if room else None
+            most = room.limit if room is not None and room.limit is not None else limit
             if room is None or room.active is None or most is None:
                 free = 1 - len(self._let_go)  # nothing is known: one after the other
             else:

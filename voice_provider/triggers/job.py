@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -81,16 +82,22 @@ class JobTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         await asyncio.sleep(max(0.0, min(self.first_poll, self.deadline) - time.time()))
+        with ExitStack() as counted:
+            return await self._ask_until_it_ends(counted)
+
+    async def _ask_until_it_ends(self, counted: ExitStack) -> dict[str, Any]:
         hook: VoiceHook | None = None
         progress, refusals, blips, asked = Progress(), 0, 0, 0
         while True:
             try:
-                hook = hook or await VoiceHook.afor_connection(self.voice_conn_id)
-                shared, asked = asking(hook), asked + 1
-                with shared.wait():
-                    # Every third question is answered at once: an answer that is held back tells no progress.
-                    patience = self._patience() if asked % 3 else 0
-                    job = await shared.ask(hook, self.kind, self.job_id, self.path, patience)
+                if hook is None:
+                    counted.close()
+                    hook = await VoiceHook.afor_connection(self.voice_conn_id)
+                    counted.enter_context(asking(hook).wait(self.kind))
+                asked += 1
+                # Every third question is answered at once: an answer that is held back tells no progress.
+                patience = self._patience() if asked % 3 else 0
+                job = await asking(hook).ask(hook, self.kind, self.job_id, self.path, patience, self.poll_interval)
             except PermanentVoiceError as error:
                 hook = None  # read the connection again: its key may have been changed meanwhile
                 refusals, pause = refusals + 1, AFTER_A_BLIP

@@ -1,0 +1,76 @@
+"""When a task is tried again, decided by the kind of error."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, RetryAction
+from airflow.sdk.definitions.retry_policy import RetryPolicy
+
+from voice_provider import exceptions
+from voice_provider.exceptions import VoiceError
+from voice_provider.operators.clone import DeleteVoiceOperator
+from voice_provider.retries import voice_retry_policy
+
+
+def kinds(base: type) -> list[type]:
+    return [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, base)]
+
+
+def decide(error: BaseException, try_number: int = 1, **options: Any) -> Any:
+    return voice_retry_policy(**options).evaluate(error, try_number, 3)
+
+
+@pytest.mark.parametrize("kind", kinds(exceptions.PermanentVoiceError))
+def test_what_would_fail_again_fails_at_once(kind: type[VoiceError]) -> None:
+    decision = decide(kind("no"))
+    assert decision.action is RetryAction.FAIL
+    assert kind.__name__ in decision.reason
+
+
+@pytest.mark.parametrize("kind", [exceptions.RateLimitedError, exceptions.ConcurrencyLimitError])
+def test_a_limit_is_waited_for_as_it_says(kind: Any) -> None:
+    decision = decide(kind("slowly", retry_after=600))
+    assert decision.action is RetryAction.RETRY
+    assert timedelta(seconds=600) <= decision.retry_delay <= timedelta(seconds=661)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [exceptions.ServiceUnavailableError("x"), exceptions.RateLimitedError("x"), exceptions.VoiceNotReadyError("x")],
+)
+def test_an_outage_is_waited_for_longer_each_time(error: VoiceError) -> None:
+    waits = [decide(error, number).retry_delay.total_seconds() for number in range(1, 12)]
+    for wait, expected in zip(waits, [30, 60, 120, 240, 480, 900, 900, 900, 900, 900, 900], strict=True):
+        assert wait == pytest.approx(expected, rel=0.21)
+    short = decide(error, 9, first=timedelta(seconds=1), longest=timedelta(seconds=2)).retry_delay
+    assert short <= timedelta(seconds=2.4)
+
+
+def test_a_wait_that_timed_out_goes_on_at_once() -> None:
+    decision = decide(exceptions.JobTimeoutError("still running"))
+    assert decision.action is RetryAction.RETRY
+    assert decision.retry_delay <= timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyError("x"), exceptions.StorageError("x"), exceptions.ResultError("x")]
+)
+def test_everything_else_is_left_to_the_task(error: BaseException) -> None:
+    assert decide(error).action is RetryAction.DEFAULT
+
+
+def test_every_error_of_the_provider_is_decided_on() -> None:
+    for kind in kinds(VoiceError):
+        assert decide(kind("x")).action in RetryAction
+
+
+def test_airflow_takes_it_in_a_dag() -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("retries", schedule=None, default_args={"retries": 2, "retry_policy": voice_retry_policy()}) as dag:
+        task = DeleteVoiceOperator(task_id="t", voice=None)
+    assert isinstance(task.retry_policy, RetryPolicy)
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("t").task_id == "t"

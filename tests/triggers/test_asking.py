@@ -1,0 +1,187 @@
+"""Waits of one account ask together, and go on one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.triggers.test_job import event
+from voice_provider.services.base import Input
+from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.triggers import asking as module
+from voice_provider.triggers.job import JobTrigger
+from voice_provider.triggers.turn import TurnTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from voice_provider.emulator.process import EmulatorHandle
+    from voice_provider.hooks.voice import VoiceHook
+
+BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
+
+
+@pytest.fixture
+def order(emulator: EmulatorHandle, hook: VoiceHook, video: Path) -> Callable[[int], list[str]]:
+    """Order so many lip syncs that do not end."""
+    asset = hook.upload_asset(str(video))
+    options = parse(LipSyncOptions, {"video": asset.id, "text": [{"text": "Hello.", "voice_id": BUILT_IN}]})
+
+    def make(count: int) -> list[str]:
+        emulator.settings(job_seconds=3600, concurrency=None)
+        flows = [hook.service.start_lip_sync(options, [Input(asset_id=asset.id)], f"key-{n}") for n in range(count)]
+        return [hook.run(flow).id for flow in flows]
+
+    return make
+
+
+def waiting(job_id: str, seconds: float = 20, **changes: Any) -> JobTrigger:
+    values = {"poll_interval": 1.0, "path": None, "deadline": time.time() + seconds, "first_poll": 0.0}
+    return JobTrigger(voice_conn_id="voice_default", kind="lip_sync", job_id=job_id, **(values | changes))
+
+
+def turn(limit: int | None, seconds: float = 3, **changes: Any) -> TurnTrigger:
+    values = {"poll_interval": 0.1, "deadline": time.time() + seconds, "not_before": 0.0, "limit": limit}
+    return TurnTrigger(voice_conn_id="voice_default", **(values | changes))
+
+
+def all_events(*triggers: Any) -> list[dict[str, Any]]:
+    async def together() -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*(event(trigger) for trigger in triggers)))
+
+    return asyncio.run(together())
+
+
+def questions(emulator: EmulatorHandle) -> list[str]:
+    return [r["path"] for r in emulator.requests("/v2/gen") if r["method"] == "GET"]
+
+
+def test_many_waits_cost_a_few_requests_a_round(emulator: EmulatorHandle, order: Callable[[int], list[str]]) -> None:
+    jobs = order(150)
+    began = time.time()
+    events = all_events(*(waiting(job, seconds=3.2) for job in jobs))
+    rounds = (time.time() - began) / 1.0
+    assert {found["status"] for found in events} == {"deadline"}
+    asked = questions(emulator)
+    assert len(asked) <= 8 * rounds, "150 waits would have cost 150 requests a round"
+    assert asked.count("/v2/generations") >= len(asked) - 10, "only the first does not know of the others"
+
+
+def test_each_of_many_hears_of_its_own_job(emulator: EmulatorHandle, order: Callable[[int], list[str]]) -> None:
+    jobs = order(12)
+
+    async def run() -> list[dict[str, Any]]:
+        waits = [asyncio.create_task(event(waiting(job, poll_interval=0.2))) for job in jobs]
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(emulator.advance, 3601)
+        return list(await asyncio.gather(*waits))
+
+    assert {(found["status"], found["state"]) for found in asyncio.run(run())} == {("ended", "succeeded")}
+
+
+def test_a_job_that_is_not_in_the_answer_for_many_is_asked_after_alone(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]]
+) -> None:
+    jobs = order(3)
+    unknown = "11111111-2222-4333-8444-555555555555"
+    events = all_events(*(waiting(job, seconds=1.5) for job in jobs), waiting(unknown, poll_interval=0.1))
+    assert [found["status"] for found in events] == ["deadline"] * 3 + ["refused"]
+    assert f"/v2/generate/{unknown}" in questions(emulator)
+
+
+def test_an_outage_of_the_answer_for_many_ends_no_wait(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]]
+) -> None:
+    jobs = order(4)
+    emulator.fault("status", path="/v2/generations", method="GET", status=503, times=2)
+    emulator.settings(job_seconds=0)
+
+    async def run() -> list[dict[str, Any]]:
+        waits = [asyncio.create_task(event(waiting(job, poll_interval=0.2))) for job in jobs]
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(emulator.advance, 3601)
+        return list(await asyncio.gather(*waits))
+
+    assert {found["status"] for found in asyncio.run(run())} == {"ended"}
+
+
+def test_a_wait_that_is_cancelled_leaves_the_others_in_peace(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]]
+) -> None:
+    jobs = order(3)
+
+    async def run() -> list[Any]:
+        waits = [asyncio.create_task(event(waiting(job, seconds=2, poll_interval=0.2))) for job in jobs]
+        await asyncio.sleep(0.35)
+        waits[0].cancel()
+        return list(await asyncio.gather(*waits, return_exceptions=True))
+
+    cancelled, *others = asyncio.run(run())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert [found["status"] for found in others] == ["deadline", "deadline"]
+
+
+# waiting for a turn
+
+
+def test_as_many_go_on_as_there_is_room_for(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.1)
+    order(3)
+    events = all_events(*(turn(5, seconds=1.5) for _ in range(10)))
+    assert sorted(found["status"] for found in events) == ["deadline"] * 8 + ["turn"] * 2
+    assert {request["method"] for request in emulator.requests("/v2/generations")} == {"GET"}
+    assert len([r for r in emulator.requests("/v2/generate") if r["method"] == "POST"]) == 3, "nothing was tried"
+
+
+def test_a_task_that_never_orders_keeps_its_turn_for_a_while_only(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.05)
+    monkeypatch.setattr(module, "SETTLE", 0.5)
+    order(1)
+    events = all_events(*(turn(2, seconds=2.5) for _ in range(3)))
+    assert [found["status"] for found in events] == ["turn"] * 3
+
+
+def test_where_no_limit_is_known_one_goes_after_the_other(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.05)
+    events = all_events(*(turn(None, seconds=0.8) for _ in range(4)))
+    assert sorted(found["status"] for found in events) == ["deadline"] * 3 + ["turn"]
+
+
+def test_at_fish_audio_the_headers_say_whether_there_is_room(
+    emulator: EmulatorHandle, set_connection: Callable[..., None]
+) -> None:
+    set_connection(service="fish_audio")
+    emulator.settings(fish_concurrency=2)
+    events = all_events(*(turn(None, seconds=0.8) for _ in range(4)))
+    assert sorted(found["status"] for found in events) == ["deadline"] * 2 + ["turn"] * 2
+
+
+def test_an_outage_ends_no_turn(emulator: EmulatorHandle, hook: VoiceHook) -> None:
+    emulator.fault("html", path="/v2/generations", method="GET", status=503, times=3)
+    assert all_events(turn(5))[0]["status"] == "turn"
+
+
+def test_a_key_that_is_refused_again_and_again_ends_the_wait(
+    emulator: EmulatorHandle, set_connection: Callable[..., None]
+) -> None:
+    set_connection(password="the-key-of-nobody")
+    found = all_events(turn(5))[0]
+    assert found["status"] == "refused"
+    assert "the-key-of-nobody" not in str(found)
+
+
+def test_a_turn_passes_through_airflow(emulator: EmulatorHandle) -> None:
+    path, values = turn(5).serialize()
+    assert path == "voice_provider.triggers.turn.TurnTrigger"
+    assert TurnTrigger(**values).serialize() == (path, values)
+    assert emulator.api_key not in str(values).replace("voice_default", "")
