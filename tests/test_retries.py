@@ -39,7 +39,13 @@ def test_a_limit_is_waited_for_as_it_says(kind: Any) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [exceptions.ServiceUnavailableError("x"), exceptions.RateLimitedError("x"), exceptions.VoiceNotReadyError("x")],
+    [
+        exceptions.ServiceUnavailableError("x"),
+        exceptions.RateLimitedError("x"),
+        exceptions.VoiceNotReadyError("x"),
+        exceptions.ResultError("x"),
+        exceptions.StorageError("x"),
+    ],
 )
 def test_an_outage_is_waited_for_longer_each_time(error: VoiceError) -> None:
     waits = [decide(error, number).retry_delay.total_seconds() for number in range(1, 12)]
@@ -55,9 +61,7 @@ def test_a_wait_that_timed_out_goes_on_at_once() -> None:
     assert decision.retry_delay <= timedelta(seconds=5)
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), KeyError("x"), exceptions.StorageError("x"), exceptions.ResultError("x")]
-)
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), OSError("x")])
 def test_everything_else_is_left_to_the_task(error: BaseException) -> None:
     assert decide(error).action is RetryAction.DEFAULT
 

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
-from voice_provider.exceptions import (
-    JobTimeoutError,
-    PermanentVoiceError,
-    RateLimitedError,
-    ServiceUnavailableError,
-    VoiceNotReadyError,
-)
+from voice_provider.exceptions import JobTimeoutError, PermanentVoiceError, RateLimitedError, TransientVoiceError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,7 +40,7 @@ class VoiceRetryPolicy(RetryPolicy):
             spread = random.uniform(0, 1 + exception.retry_after / 10)  # noqa: S311  # not all at the same moment
             wait = timedelta(seconds=exception.retry_after + spread)
             return RetryDecision.retry(wait, reason=f"{kind}: the service asked to wait {exception.retry_after:g} s")
-        if isinstance(exception, RateLimitedError | ServiceUnavailableError | VoiceNotReadyError):
+        if isinstance(exception, TransientVoiceError):
             longer = self.first * 2 ** min(max(try_number - 1, 0), 20)
             wait = min(longer, self.longest) * random.uniform(0.8, 1.2)  # noqa: S311
             return RetryDecision.retry(wait, reason=f"{kind}: waiting longer with each try")
@@ -59,7 +53,8 @@ def voice_retry_policy(
     """Return the retry policy for tasks of this provider; ``retries`` still says how often.
 
     Auth, quota, invalid input: the task fails at once (it does so without the policy, too). Rate limits: as long as
-    the service asked. Outages: longer each time. A timeout: at once, because the job goes on and waiting is free.
+    the service asked. Outages, and results that did not arrive whole: longer each time. A timeout: at once, because
+    the job goes on and waiting is free.
 
     :param first: wait before the second try after an outage; default: 30 s
     :param longest: longest wait after an outage; default: 15 minutes

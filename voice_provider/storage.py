@@ -261,14 +261,16 @@ class Output:
     """Where a result is to be kept; a location that ends in ``/`` is a folder.
 
     :param location: path or URI
-    :param name: file name without extension for a folder; also names the temporary file, so that an attempt after a
-        kill finds and replaces what the killed one left
+    :param name: file name without extension for a folder
     :param allowed: the connection's allowed output prefixes
+    :param task: which task instance receives it; with ``name`` it names the temporary file, so that an attempt after a
+        kill finds and replaces what the killed one left, and two tasks do not meet
     """
 
     location: str
     name: str
     allowed: Sequence[str] = field(default=())
+    task: str = ""
 
     def __post_init__(self) -> None:
         check_allowed(self.location, self.allowed, "output")
@@ -317,7 +319,7 @@ class Output:
 
     @property
     def _temporary(self) -> Path:
-        return self._folder / f".{self.name}.part"
+        return self._folder / f".{self.name}{self.task and '.'}{self.task}.part"
 
     @contextmanager
     def receive(self) -> Iterator[Download]:

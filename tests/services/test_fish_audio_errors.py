@@ -10,11 +10,11 @@ import pytest
 
 from voice_provider.exceptions import (
     AuthError,
+    ConcurrencyLimitError,
     InvalidInputError,
     NotFoundError,
     PermanentVoiceError,
     QuotaError,
-    RateLimitedError,
     ServiceUnavailableError,
     SlotLimitError,
     TransientVoiceError,
@@ -244,10 +244,10 @@ def test_too_many_at_once_is_waited_for_as_long_as_the_service_says(
     body: Any, headers: dict[str, str], seconds: float | None, says: str
 ) -> None:
     error = read(SPEAK, 429, body, **headers)
-    assert type(error) is RateLimitedError
+    assert type(error) is ConcurrencyLimitError
     assert error.retry_after == seconds
     assert ("asks to wait" in str(error)) is (seconds is not None)
-    with pytest.raises(RateLimitedError, match=says):
+    with pytest.raises(ConcurrencyLimitError, match=says):
         raise error
 
 
@@ -274,14 +274,14 @@ def test_a_plan_without_a_free_slot_says_to_delete_a_voice(message: str, status:
 @pytest.mark.parametrize(
     ("request_", "status", "message", "kind"),
     [
-        (CLONE, 429, "You have exceeded your current concurrency limit", RateLimitedError),
+        (CLONE, 429, "You have exceeded your current concurrency limit", ConcurrencyLimitError),
         (CLONE, 402, NO_CREDIT, QuotaError),
         (CLONE, 403, "Forbidden", AuthError),
         (CLONE, 503, "Voice slot limit service is down", ServiceUnavailableError),
         (CLONE, 422, "The maximum length of a voice's title is 100", InvalidInputError),
-        (SPEAK, 429, "concurrency limit of this model", RateLimitedError),
+        (SPEAK, 429, "concurrency limit of this model", ConcurrencyLimitError),
         (Request(method="PATCH", url="/model/V"), 403, "limit of models", AuthError),
-        (VOICES, 429, "limit of models", RateLimitedError),
+        (VOICES, 429, "limit of models", ConcurrencyLimitError),
     ],
 )
 def test_another_limit_is_not_taken_for_that_of_the_slots(

@@ -283,6 +283,11 @@ class Transport:
     def _read(self, request: Request, answer: httpx.Response) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=answer.content)
         if answer.is_success:
+            if not request.public and response.headers.get("content-type", "").startswith("text/html"):
+                raise ServiceUnavailableError(
+                    f"{request.method} {request.url.partition('?')[0]}: a page came where data were expected. Something in "
+                    f"between (a proxy, a login page) answers for {self._service.label}; check base URL and network."
+                )
             return response
         if answer.has_redirect_location:
             where = answer.next_request.url.host if answer.next_request else "another address"

@@ -182,7 +182,7 @@ class Lifecycle:
         """
         assert order.place is not None  # noqa: S101  # the operator gave it
         record = self._save(record, posted_at=_now(), account=self.hook.settings.account)
-        with order.place(record.fingerprint[:16]).receive() as sink:
+        with order.place(record.fingerprint[:16], self.scope.run).receive() as sink:
             try:
                 job, kept = self.hook.speak(order.options, order.references, sink)
             except VoiceError as error:
@@ -242,7 +242,7 @@ class Lifecycle:
             self.log.info("The result is kept already: %s.", kept.uri)
             return self.finish(record, manifest=kept)
         if isinstance(order, SpeechOrder) and order.place is not None:
-            output = order.place(record.fingerprint[:16])
+            output = order.place(record.fingerprint[:16], self.scope.run)
             if not record.finished and output.recover(kept.uri, kept.sha256, kept.bytes):
                 self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
                 return self.finish(record, manifest=kept.model_copy(update={"outcome": "recovered"}))

@@ -91,13 +91,13 @@ class Order(ABC):
 class SpeechOrder(Order):
     """One line in one voice, or several.
 
-    :param place: returns where the speech is kept, by the name it has in a folder
+    :param place: returns where the speech is kept, by the name it has in a folder and the task instance
     """
 
     kind = "speech"
     options: SpeechOptions
     references: tuple[StoredFile, ...] = ()
-    place: Callable[[str], Output] | None = None
+    place: Callable[[str, str], Output] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Everything that is heard; references by their hash."""

@@ -330,13 +330,14 @@ class ResultOperator(JobOperator):
         super().__init__(**kwargs)
         self.output_location = output
 
-    def place(self, name: str) -> Output:
+    def place(self, name: str, task: str = "") -> Output:
         """Return where the result goes.
 
         :param name: file name without extension, where the location is a folder
+        :param task: which task instance receives it
         """
         self.result_location = self.output_location.strip()
-        return Output(self.result_location, name, self.hook.settings.allowed_outputs)
+        return Output(self.result_location, name, self.hook.settings.allowed_outputs, task)
 
     def check_place(self, context: Context) -> None:
         """Find out before anything is paid whether the result can be kept."""
@@ -364,7 +365,8 @@ class ResultOperator(JobOperator):
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Keep the result and return its manifest."""
-        manifest = lifecycle.collect(record, job, self.place(record.fingerprint[:16]), **self.details())
+        place = self.place(record.fingerprint[:16], lifecycle.scope.run)
+        manifest = lifecycle.collect(record, job, place, **self.details())
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
         return self._return_kept(manifest)
 

@@ -255,7 +255,7 @@ class CompletionSensor(JobSensor):
         if job.state is JobState.FAILED:
             self._discard(ticket.get("assets") or [])
         succeeded(job)
-        place = Output(location, name, self.hook.settings.allowed_outputs)
+        place = Output(location, name, self.hook.settings.allowed_outputs, base.scope_of(context).run)
         details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
         manifest = self.hook.keep(job, place, **details)
         context["task_state_store"].set(KEPT_KEY, manifest.dump())
