@@ -46,7 +46,7 @@ def watch(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)):
         path = os.path.realpath(os.fsdecode(arguments[0]))
         writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-        if path.startswith(code) and (path.endswith((".py", ".pyc")) or "dist-info" in path or "__pycache__" in path):
+        if path.startswith(code) and (path.endswith((".py", ".pyc", ".yaml")) or "dist-info" in path or "__pycache__" in path):
             return
         if path.startswith(time_zones) or "/tzdata/zoneinfo/" in path:
             return

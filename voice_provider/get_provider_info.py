@@ -81,7 +81,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": _modules("operators", "asset", "clone", "lip_sync", "speech"),
         "sensors": _modules("sensors", "job"),
-        "triggers": _modules("triggers", "job"),
+        "triggers": _modules("triggers", "job", "turn"),
         "connection-types": [
             _connection_type(
                 "sync_labs",

@@ -285,7 +285,7 @@ class Transport:
         if answer.is_success:
             if not request.public and response.headers.get("content-type", "").startswith("text/html"):
                 raise ServiceUnavailableError(
-                    f"{request.method} {request.url.partition('?')[0]}: a page came where data were expected. Something in "
+                    f"{request.method} {request.url.partition('?')[0]}: a page came, and no data. Something in "
                     f"between (a proxy, a login page) answers for {self._service.label}; check base URL and network."
                 )
             return response

@@ -123,7 +123,7 @@ class Lifecycle:
 
     def _new(self, order: Order, fingerprint: str, old: Record | None) -> Record:
         same = old is not None and old.fingerprint == fingerprint
-        generation = old.generation + 1 if old is not None and same else 0
+        generation = old.generation + 1 if old is not None else 0  # also for a request that was made before: A, B, A
         if old is not None:
             why = "the task was cleared, or its job had failed" if same else "the request has changed"
             self.log.info("This is a new order: %s.", why)

@@ -233,6 +233,10 @@ class CloneOrder(Order):
             return []
         voices = yield from service.list_voices(VoiceFilters())
         same = [voice for voice in voices if wanted.is_same_voice(ManagedName.parse(voice.name))]
+        for voice in same:
+            if voice.state == "failed":  # its training failed behind a try that was killed; nobody else deletes it
+                with suppress(NotFoundError):
+                    yield from service.delete_voice(voice.id)
         return [voice for voice in same if voice.state != "failed"]
 
 

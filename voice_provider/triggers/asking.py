@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GATHER = 2.0  # seconds that a question waits for others at most
 MOST = 100  # jobs in one question; what the service answers at most
 FRESH = 1.0  # seconds for which a count of the jobs at work holds
-SETTLE = 30.0  # seconds until a task that was let go has ordered, or never will
+SETTLE = 12.0  # seconds in which a task that was let go orders, if there is a worker for it
 
 
 class Asking:
@@ -42,8 +42,9 @@ class Asking:
 
     @contextmanager
     def wait(self, kind: JobKind) -> Iterator[None]:
-        """Count a wait as long as it lasts."""
+        """Count a wait for a job as long as it lasts."""
         self._waiting[kind] += 1
+        del self._let_go[:1]  # who waits for a job has ordered it
         try:
             yield
         finally:
