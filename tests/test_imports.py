@@ -42,11 +42,13 @@ code = tuple(os.path.realpath(path) for path in {
 })
 time_zones = tuple(map(os.path.realpath, zoneinfo.TZPATH))  # what the standard library reads for any start_date
 
+CODE = (".py", ".pyc", ".yaml")
+
 def watch(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)):
         path = os.path.realpath(os.fsdecode(arguments[0]))
         writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-        if path.startswith(code) and (path.endswith((".py", ".pyc", ".yaml")) or "dist-info" in path or "__pycache__" in path):
+        if path.startswith(code) and (path.endswith(CODE) or "dist-info" in path or "__pycache__" in path):
             return
         if path.startswith(time_zones) or "/tzdata/zoneinfo/" in path:
             return

@@ -1,17 +1,12 @@
-"""Files of any size from and to any ``ObjectStoragePath``: streamed, checked, and kept whole or not at all.
-
-Locations come from outside (a form in the UI, a database), so they are never trusted: the connection's allowed
-prefixes are compared after normalising, and nothing is read or written elsewhere.
-"""
+"""Files of any size from and to any ``ObjectStoragePath``: streamed, checked, and kept whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import posixpath
 import re
 import tempfile
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,119 +15,20 @@ from urllib.parse import urlsplit
 
 import tenacity
 
-from voice_provider.exceptions import (
-    InvalidInputError,
-    NotAllowedError,
-    ResultError,
-    StorageError,
-    UnusableSpeechError,
-    VoiceError,
-)
+from voice_provider.exceptions import InvalidInputError, ResultError, UnusableSpeechError
+from voice_provider.locations import LASTING, check_allowed, explained, local_path, open_path, reading
 from voice_provider.media import HEAD, WAV, Format, MediaInfo, NotWholeError, inspect, repair_wav, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from airflow.sdk import ObjectStoragePath
-
 BLOCK = 8 * 1024 * 1024  # bytes of one part of an object; s3fs would hold 50 MB of every open file in memory
 CHUNK = 256 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
-MAX_TEXT = 1024 * 1024  # bytes of a script that is read from storage
 UPLOADS = 3  # tries to put one result into an object store
 MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
 
 
-_SCHEME = re.compile(r"(?!local$)[a-z][a-z0-9+.-]*")  # "local" would be a second name of "file", past the checks
 _ODD_CHARACTERS = re.compile(r"[^\w.-]+")
-
-
-def _local(location: str) -> Path:
-    return Path(location.removeprefix("file://"))
-
-
-def is_location(text: str) -> bool:
-    """Tell a storage location (a path, or a URI of anything but the web) from ids and web addresses."""
-    scheme = urlsplit(text).scheme
-    return text.startswith("/") or ("://" in text and scheme not in ("http", "https"))
-
-
-def _normalise(location: str) -> str:
-    """Return the location in one comparable form: links resolved, no dot segments, no connection id.
-
-    The location itself is opened later, so a spelling that could be read in two ways is refused here.
-    """
-    if "::" in location or "\x00" in location:
-        raise NotAllowedError("A storage location must be one plain path or URI, without '::' or null bytes.")
-    scheme, _, rest = ("file", "", location) if location.startswith("/") else location.partition("://")
-    if not rest or not _SCHEME.fullmatch(scheme):
-        raise InvalidInputError(f"'{location}' is no location. Give an absolute path or a URI such as s3://bucket/key.")
-    if scheme == "file":
-        if not rest.startswith("/") or rest.startswith("//"):
-            raise InvalidInputError(f"'{location}' names a host. Write /{rest.lstrip('/')} or file:///… instead.")
-        return "file://" + os.path.realpath(rest) + ("/" if rest.endswith("/") and rest != "/" else "")
-    bucket, _, key = rest.partition("/")
-    path = posixpath.normpath("/" + key).replace("//", "/")
-    return f"{scheme}://{bucket.rpartition('@')[2]}{path}" + ("/" if key.endswith("/") and path != "/" else "")
-
-
-def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
-    """Refuse a location outside the connection's allowed prefixes.
-
-    :param allowed: prefixes; none means that everything is allowed
-    :param purpose: ``input`` or ``output``, for the message
-    :raises NotAllowedError: naming the location and the setting that would allow it
-    """
-    place = _normalise(location)
-    try:
-        prefixes = [_normalise(prefix).rstrip("/") + "/" for prefix in allowed]
-    except InvalidInputError as error:
-        raise NotAllowedError(f"allowed_{purpose}s of the connection cannot be used: {error}") from None
-    if not prefixes or any((place + "/").startswith(prefix) for prefix in prefixes):
-        return
-    raise NotAllowedError(
-        f"The {purpose} location {location} is outside the storage that the connection allows. Use one of "
-        f"{', '.join(allowed)}, or add it to allowed_{purpose}s of the connection."
-    )
-
-
-def _open_path(location: str) -> ObjectStoragePath:
-    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415  # loads fsspec's registry, which DAG parsing need not
-
-    return ObjectStoragePath(location)
-
-
-_LASTING = (
-    FileNotFoundError,
-    FileExistsError,
-    PermissionError,
-    IsADirectoryError,
-    NotADirectoryError,
-    ValueError,
-    ImportError,
-)
-
-
-@contextmanager
-def _explained(what: str, next_step: str) -> Iterator[None]:
-    """Turn a storage backend's error into ours: what lies in the request fails at once, the rest may be retried."""
-    try:
-        yield
-    except VoiceError:
-        raise
-    except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
-        reason = str(error)
-        if isinstance(error, FileNotFoundError) and "does not exist" not in reason:
-            reason = "it does not exist"
-        if isinstance(error, FileExistsError):
-            reason = f"{error.filename} is a file, not a folder"
-        if reason.startswith("No filesystem registered"):
-            next_step = "Install this storage's Airflow provider, such as apache-airflow-providers-amazon[s3fs]."
-        kind = InvalidInputError if isinstance(error, _LASTING) else StorageError
-        raise kind(f"{what}: {reason.rstrip('.') or type(error).__name__}. {next_step}") from None
-
-
-def _reading(location: str) -> AbstractContextManager[None]:
-    return _explained(f"The input {location} cannot be read", "Check the location and the worker's permissions.")
 
 
 _ALSO = {
@@ -157,8 +53,8 @@ class StoredFile:
         check_allowed(location, allowed, "input")
         self.location = location
         self._digest: str | None = None
-        with _reading(location):
-            self._path = _open_path(location)
+        with reading(location):
+            self._path = open_path(location)
             self.size = int(self._path.stat().st_size)
             if not self.size:
                 if self._path.fs.isdir(self._path.path):
@@ -201,7 +97,7 @@ class StoredFile:
     def chunks(self) -> Iterator[bytes]:
         """Open the file anew and yield it piece by piece; a whole pass also gives the hash."""
         digest, sent = hashlib.sha256(), 0
-        with _reading(self.location), self._open() as file:
+        with reading(self.location), self._open() as file:
             while (piece := file.read(CHUNK)) and (sent := sent + len(piece)) <= self.size:
                 digest.update(piece)
                 yield piece
@@ -221,29 +117,11 @@ class StoredFile:
 
     def seconds(self) -> float | None:
         """Return the length, where it can be read without decoding."""
-        with _reading(self.location), self._open() as file:
+        with reading(self.location), self._open() as file:
             try:
                 return inspect(file, self.size).seconds
             except NotWholeError as error:
                 raise InvalidInputError(f"The input {self.location}: {error}. Was it written completely?") from None
-
-
-def read_text(location: str, allowed: Sequence[str] = ()) -> str:
-    """Read a script from storage (UTF-8, at most 1 MiB).
-
-    :raises InvalidInputError: missing, too long, or not text
-    """
-    check_allowed(location, allowed, "input")
-    with _reading(location):
-        path = _open_path(location)
-        if path.stat().st_size > MAX_TEXT:
-            raise InvalidInputError(f"The script {location} is larger than 1 MiB: is it the right file?")
-        with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
-            data = file.read()
-    try:
-        return bytes(data).decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,21 +163,21 @@ class Output:
 
         :raises InvalidInputError: naming the location and the reason
         """
-        with _explained(f"The output location {self.location} cannot be written", "Nothing was paid; correct it."):
+        with explained(f"The output location {self.location} cannot be written", "Nothing was paid; correct it."):
             if self._is_local:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=self._folder):
                     pass
-                if not self.location.endswith("/") and _local(self.location).is_dir():
+                if not self.location.endswith("/") and local_path(self.location).is_dir():
                     raise IsADirectoryError("it is a folder; end the location with '/' to keep files in it")
             else:
-                path = _open_path(self.location)
+                path = open_path(self.location)
                 if not path.fs.exists(path.bucket or path.path):
                     raise FileNotFoundError(f"the bucket '{path.bucket}' does not exist or may not be listed")
 
     @property
     def _folder(self) -> Path:
-        return _local(self.location) if self.location.endswith("/") else _local(self.location).parent
+        return local_path(self.location) if self.location.endswith("/") else local_path(self.location).parent
 
     def uri(self, extension: str) -> str:
         """Return where a result of this format goes."""
@@ -313,8 +191,8 @@ class Output:
         """
         if not self._is_local or not is_kept(str(self._temporary), sha256, size):
             return False
-        with _explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):
-            self._temporary.replace(_local(uri))
+        with explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):
+            self._temporary.replace(local_path(uri))
         return True
 
     @property
@@ -329,7 +207,7 @@ class Output:
                 yield Download(self, cast("BinaryIO", file))
             return
         part = self._temporary
-        with _explained(f"The output location {self.location} cannot be written", "Correct it and clear the task."):
+        with explained(f"The output location {self.location} cannot be written", "Correct it and clear the task."):
             self._folder.mkdir(parents=True, exist_ok=True)
             part.unlink(missing_ok=True)
             file = part.open("xb+")
@@ -363,7 +241,7 @@ class Download:
 
     def write(self, data: bytes) -> None:
         """Take the next piece."""
-        with _explained("The result cannot be written to this worker's disk", "Make room and clear the task."):
+        with explained("The result cannot be written to this worker's disk", "Make room and clear the task."):
             self._file.write(data)
         self._digest.update(data)
         self._size += len(data)
@@ -424,12 +302,12 @@ class Download:
         :raises InvalidInputError: the place cannot be written
         :raises StorageError: the storage fails, also when it is asked again
         """
-        with _explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
+        with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
             if self._part is not None:
                 os.fsync(self._file.fileno())
                 if not self.owns(self._part):
                     raise OSError("another attempt of this task is writing it at the same time")
-                self._part.replace(_local(kept.uri))
+                self._part.replace(local_path(kept.uri))
             else:
                 self._upload(kept.uri)
 
@@ -443,7 +321,7 @@ class Download:
         stop=tenacity.stop_after_attempt(UPLOADS),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
         retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, Exception) and not isinstance(error, _LASTING)
+            lambda error: isinstance(error, Exception) and not isinstance(error, LASTING)
         ),
         reraise=True,
     )
@@ -452,7 +330,7 @@ class Download:
 
         It is tried again, because what is in hand may have been paid for, and cannot be had a second time.
         """
-        path = _open_path(uri)
+        path = open_path(uri)
         stream: Any = path.fs.open(path.path, "wb", block_size=BLOCK)
         try:
             self._file.seek(0)
@@ -475,9 +353,9 @@ def _aside(uri: str) -> str:
 def is_kept(uri: str, sha256: str, size: int) -> bool:
     """Whether a result is still where it was kept, byte for byte."""
     digest = hashlib.sha256()
-    with _explained(f"The result kept at {uri} cannot be checked", "Check the worker's permissions."):
+    with explained(f"The result kept at {uri} cannot be checked", "Check the worker's permissions."):
         try:
-            path = _open_path(uri)
+            path = open_path(uri)
             if path.stat().st_size != size:
                 return False
             with path.open("rb", block_size=BLOCK) as file:

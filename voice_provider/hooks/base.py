@@ -19,10 +19,11 @@ from voice_provider.exceptions import (
 )
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
+from voice_provider.locations import is_location
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input, download
 from voice_provider.services.options import SampleFacts, parse
-from voice_provider.storage import Download, Kept, Output, StoredFile, is_location
+from voice_provider.storage import Download, Kept, Output, StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -20,8 +20,9 @@ from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.record import Scope
 from voice_provider.links import JobLink, ResultLink
+from voice_provider.locations import is_location, read_text
 from voice_provider.models import JobState
-from voice_provider.storage import Output, is_location, read_text
+from voice_provider.storage import Output
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
 

@@ -1,0 +1,137 @@
+"""Locations of files: a path or a URI of any ``ObjectStoragePath``, checked before anything is opened.
+
+Locations come from outside (a form in the UI, a database), so they are never trusted: the connection's allowed
+prefixes are compared after normalising, and nothing is read or written elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from voice_provider.exceptions import InvalidInputError, NotAllowedError, StorageError, VoiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow.sdk import ObjectStoragePath
+
+MAX_TEXT = 1024 * 1024  # bytes of a script that is read from storage
+
+_SCHEME = re.compile(r"(?!local$)[a-z][a-z0-9+.-]*")  # "local" would be a second name of "file", past the checks
+
+
+def local_path(location: str) -> Path:
+    """Return the path of a location on this machine."""
+    return Path(location.removeprefix("file://"))
+
+
+def is_location(text: str) -> bool:
+    """Tell a storage location (a path, or a URI of anything but the web) from ids and web addresses."""
+    scheme = urlsplit(text).scheme
+    return text.startswith("/") or ("://" in text and scheme not in ("http", "https"))
+
+
+def _normalise(location: str) -> str:
+    """Return the location in one comparable form: links resolved, no dot segments, no connection id.
+
+    The location itself is opened later, so a spelling that could be read in two ways is refused here.
+    """
+    if "::" in location or "\x00" in location:
+        raise NotAllowedError("A storage location must be one plain path or URI, without '::' or null bytes.")
+    scheme, _, rest = ("file", "", location) if location.startswith("/") else location.partition("://")
+    if not rest or not _SCHEME.fullmatch(scheme):
+        raise InvalidInputError(f"'{location}' is no location. Give an absolute path or a URI such as s3://bucket/key.")
+    if scheme == "file":
+        if not rest.startswith("/") or rest.startswith("//"):
+            raise InvalidInputError(f"'{location}' names a host. Write /{rest.lstrip('/')} or file:///… instead.")
+        return "file://" + os.path.realpath(rest) + ("/" if rest.endswith("/") and rest != "/" else "")
+    bucket, _, key = rest.partition("/")
+    path = posixpath.normpath("/" + key).replace("//", "/")
+    return f"{scheme}://{bucket.rpartition('@')[2]}{path}" + ("/" if key.endswith("/") and path != "/" else "")
+
+
+def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
+    """Refuse a location outside the connection's allowed prefixes.
+
+    :param allowed: prefixes; none means that everything is allowed
+    :param purpose: ``input`` or ``output``, for the message
+    :raises NotAllowedError: naming the location and the setting that would allow it
+    """
+    place = _normalise(location)
+    try:
+        prefixes = [_normalise(prefix).rstrip("/") + "/" for prefix in allowed]
+    except InvalidInputError as error:
+        raise NotAllowedError(f"allowed_{purpose}s of the connection cannot be used: {error}") from None
+    if not prefixes or any((place + "/").startswith(prefix) for prefix in prefixes):
+        return
+    raise NotAllowedError(
+        f"The {purpose} location {location} is outside the storage that the connection allows. Use one of "
+        f"{', '.join(allowed)}, or add it to allowed_{purpose}s of the connection."
+    )
+
+
+def open_path(location: str) -> ObjectStoragePath:
+    """Open a location through Airflow, whose connections and filesystems it uses."""
+    from airflow.sdk import ObjectStoragePath  # noqa: PLC0415  # loads fsspec's registry, which DAG parsing need not
+
+    return ObjectStoragePath(location)
+
+
+# What lies in the request itself: another try would fail the same way.
+LASTING = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    ValueError,
+    ImportError,
+)
+
+
+@contextmanager
+def explained(what: str, next_step: str) -> Iterator[None]:
+    """Turn a storage backend's error into ours: what lies in the request fails at once, the rest may be retried."""
+    try:
+        yield
+    except VoiceError:
+        raise
+    except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
+        reason = str(error)
+        if isinstance(error, FileNotFoundError) and "does not exist" not in reason:
+            reason = "it does not exist"
+        if isinstance(error, FileExistsError):
+            reason = f"{error.filename} is a file, not a folder"
+        if reason.startswith("No filesystem registered"):
+            next_step = "Install this storage's Airflow provider, such as apache-airflow-providers-amazon[s3fs]."
+        kind = InvalidInputError if isinstance(error, LASTING) else StorageError
+        raise kind(f"{what}: {reason.rstrip('.') or type(error).__name__}. {next_step}") from None
+
+
+def reading(location: str) -> AbstractContextManager[None]:
+    """Explain what goes wrong while an input is read."""
+    return explained(f"The input {location} cannot be read", "Check the location and the worker's permissions.")
+
+
+def read_text(location: str, allowed: Sequence[str] = ()) -> str:
+    """Read a script from storage (UTF-8, at most 1 MiB).
+
+    :raises InvalidInputError: missing, too long, or not text
+    """
+    check_allowed(location, allowed, "input")
+    with reading(location):
+        path = open_path(location)
+        if path.stat().st_size > MAX_TEXT:
+            raise InvalidInputError(f"The script {location} is larger than 1 MiB: is it the right file?")
+        with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
+            data = file.read()
+    try:
+        return bytes(data).decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
