@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -375,3 +376,26 @@ def test_a_link_to_speech_that_has_expired_for_good_is_said_to_be_so(
     with pytest.raises(OutcomeUnknownError, match=r"link to its result has expired.*on_clear='resubmit'"):
         task.run(operators["speech"]())
     assert paid(emulator, "speech") == 1
+
+
+def test_a_name_that_a_voice_in_the_making_has_taken_is_for_a_retry() -> None:
+    """A killed try's clone is still being made: its name is refused already, and it is not listed yet."""
+    from voice_provider.exceptions import NameTakenError
+    from voice_provider.jobs.names import ManagedName, short_hash
+    from voice_provider.jobs.orders import CloneOrder
+    from voice_provider.services.base import Input, Response
+    from voice_provider.services.options import CloneOptions
+    from voice_provider.services.sync_labs import SyncLabs
+
+    name = str(ManagedName(label="Ann", namespace="default", fingerprint=short_hash("x")))
+    order = CloneOrder(label="Ann", namespace="default", samples=("a",), files=(), options=CloneOptions())
+    for taken, expected in ((name, ServiceUnavailableError), ("Ann", NameTakenError)):
+        flow = order.submit(SyncLabs({}), [Input(asset_id="a")], SimpleNamespace(name=taken))
+        assert next(flow).method == "POST"
+        if taken == name:
+            assert flow.throw(NameTakenError("taken")).url == "/v2/voices"
+            with pytest.raises(expected, match="A retry finds it"):
+                flow.send(Response(status=200, content=b"[]"))
+        else:
+            with pytest.raises(expected):
+                flow.throw(NameTakenError("taken"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ POSTED = {"posted_at": NOW}
 RUNNING = {**POSTED, "job": JOB}
 DONE = {**RUNNING, "finished": True, "manifest": KEPT}
 CLONED = {**RUNNING, "finished": True}
+RECEIVED = {**POSTED, "manifest": KEPT}  # the paid answer itself, not yet in its place
+ANSWERED = {**POSTED, "finished": True}  # an answer that is no good
 FAILED = {**RUNNING, "failed": True}
 SAME: dict[str, Any] = {}
 CHANGED = {"fingerprint": "other"}
@@ -49,6 +52,7 @@ def record(**changes: Any) -> Record:
         ({}, CHANGED, Decision.START),
         ({}, CLEARED, Decision.SUBMIT),
         ({}, MOVED, Decision.SUBMIT),
+        ({}, RESUBMIT, Decision.RESTART),
         # posted, and no answer was saved
         (POSTED, SAME, Decision.SUBMIT),
         (POSTED, UNKEYED, Decision.RESOLVE),
@@ -56,17 +60,33 @@ def record(**changes: Any) -> Record:
         (POSTED, CLEARED, Decision.SUBMIT),
         (POSTED, CLEARED | UNKEYED, Decision.RESOLVE),
         (POSTED, RESUBMIT, Decision.RESTART),
+        (POSTED, RESUBMIT | UNKEYED, Decision.RESTART),
         (POSTED, MOVED, Decision.RESOLVE),
+        (POSTED, MOVED | UNKEYED, Decision.RESOLVE),
+        (POSTED, MOVED | CLEARED, Decision.RESOLVE),
+        (POSTED, MOVED | RESUBMIT, Decision.RESTART),
+        (POSTED, MOVED | CHANGED, Decision.START),
         # a job is there
         (RUNNING, SAME, Decision.ATTACH),
         (RUNNING, UNKEYED, Decision.ATTACH),
         (RUNNING, CHANGED, Decision.START),
         (RUNNING, CLEARED, Decision.ATTACH),
         (RUNNING, RESUBMIT, Decision.RESTART),
+        (RUNNING, CLEARED | UNKEYED, Decision.ATTACH),
         (RUNNING, MOVED, Decision.RESOLVE),
+        (RUNNING, MOVED | CLEARED, Decision.RESOLVE),
         # the job had failed
         (FAILED, SAME, Decision.RESTART),
         (FAILED, CLEARED, Decision.RESTART),
+        (FAILED, MOVED, Decision.RESTART),
+        (FAILED, CHANGED, Decision.START),
+        # the answer was received, or was no good
+        (RECEIVED, UNKEYED, Decision.DELIVERED),
+        (RECEIVED, UNKEYED | CLEARED, Decision.DELIVERED),
+        (RECEIVED, UNKEYED | MOVED, Decision.DELIVERED),
+        (RECEIVED, UNKEYED | RESUBMIT, Decision.RESTART),
+        (ANSWERED, UNKEYED, Decision.RESOLVE),
+        (ANSWERED, UNKEYED | CLEARED, Decision.RESTART),
         # the result is kept
         (DONE, SAME, Decision.DELIVERED),
         (DONE, MOVED, Decision.DELIVERED),
@@ -74,6 +94,9 @@ def record(**changes: Any) -> Record:
         (DONE, CLEARED, Decision.RESTART),
         (CLONED, SAME, Decision.ATTACH),
         (CLONED, CLEARED, Decision.RESTART),
+        (CLONED, MOVED, Decision.RESOLVE),
+        (CLONED, CHANGED, Decision.START),
+        (DONE, RESUBMIT, Decision.RESTART),
     ],
 )
 def test_what_an_attempt_does_follows_from_the_record(
@@ -81,6 +104,33 @@ def test_what_an_attempt_does_follows_from_the_record(
 ) -> None:
     asked: dict[str, Any] = {"fingerprint": "fp", "account": "a", "keyed": True, "max_tries": 0, "on_clear": "reattach"}
     assert decide(record(**remembered), **(asked | now)) is decision
+
+
+def test_no_record_leads_to_a_second_payment_that_nobody_asked_for() -> None:
+    """Whatever is remembered and asked: what may be paid again was never sent, has a key, or is wanted anew."""
+    records = ({}, POSTED, RUNNING, RECEIVED, ANSWERED, DONE, CLONED, FAILED)
+    questions = [({}, CHANGED), ({}, CLEARED, RESUBMIT), ({}, MOVED), ({}, UNKEYED)]
+    seen = set()
+    for remembered, *changes in itertools.product(records, *questions):
+        now: dict[str, Any] = {"fingerprint": "fp", "account": "a", "keyed": True, "max_tries": 0}
+        now |= {"on_clear": "reattach"} | {name: value for change in changes for name, value in change.items()}
+        decision = decide(record(**remembered), **now)
+        seen.add(decision)
+        cleared = now["max_tries"] == 1
+        anew = "failed" in remembered or (cleared and ("finished" in remembered or now["on_clear"] == "resubmit"))
+        case = f"{remembered} {now}"
+        assert (decision is Decision.START) == (now["fingerprint"] != "fp"), case
+        if decision is Decision.RESTART:
+            assert anew, case
+        if decision is Decision.SUBMIT:
+            unsent = "posted_at" not in remembered
+            assert unsent or (now["keyed"] and now["account"] == "a" and "job" not in remembered), case
+        if decision is Decision.ATTACH:
+            assert "job" in remembered, case
+            assert now["account"] == "a", case
+        if decision is Decision.DELIVERED:
+            assert "manifest" in remembered, case
+    assert seen == set(Decision)
 
 
 def test_the_first_attempt_starts() -> None:

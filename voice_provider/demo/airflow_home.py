@@ -140,7 +140,7 @@ class AirflowStandalone:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a group of its own, so that all of it can be ended
+                start_new_session=True,  # of its own, to end all of it; a task has a group of its own, too
             )
         self._until(self._is_healthy, START_SECONDS, "start")
         return self
@@ -234,8 +234,8 @@ class AirflowStandalone:
             return []
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if os.getpgid(process.pid) != self._process.pid and process.environ().get("AIRFLOW_HOME") != str(
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) != self._process.pid and process.environ().get("AIRFLOW_HOME") != str(
                     self.home.folder
                 ):
                     continue

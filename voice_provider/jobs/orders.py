@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from voice_provider.exceptions import InvalidInputError, NameTakenError, NotFoundError
+from voice_provider.exceptions import InvalidInputError, NameTakenError, NotFoundError, ServiceUnavailableError
 from voice_provider.jobs.names import ManagedName, short_hash
 from voice_provider.jobs.record import Scope, fingerprint_of
 from voice_provider.models import Capability, Job, JobState
@@ -196,8 +196,13 @@ class CloneOrder(Order):
                 return found
         try:
             voice = yield from service.clone_voice(record.name or self.label, inputs, self.options, self.cover)
-        except NameTakenError:
+        except NameTakenError as error:
             found = yield from self.find(service, record)
+            if found is None and ManagedName.parse(record.name or "") is not None:
+                raise ServiceUnavailableError(  # nobody else gives such a name
+                    f"{error} The voice is not listed yet: an earlier try has ordered it, and it is still being made. "
+                    "A retry finds it."
+                ) from None
             if found is None:
                 raise
             return found
