@@ -272,7 +272,7 @@ class JobOperator(VoiceOperator):
             if self.deferrable and time.time() < deadline and record.redefers <= MAX_REDEFERS:
                 self._wait_elsewhere(job, deadline)
             raise JobTimeoutError(
-                f"{describe(job)} is still {job.status or job.state} after {self.timeout:g} s of waiting. It "
+                f"{describe(job)} is still {job.status or job.state} at the end of this attempt's wait. It "
                 f"goes on at {job.service}; a retry, or clearing this task, collects it without paying again."
             )
         if job.state is JobState.FAILED:
