@@ -91,7 +91,7 @@ def test_what_a_deadline_cuts_off_is_collected_by_a_retry(studio: Studio) -> Non
     studio.finish_jobs()
     run.success()
     for name in names:
-        assert "s of waiting. It goes on at sync_labs; a retry" in run.log(name)
+        assert "of this attempt's wait. It goes on at sync_labs; a retry" in run.log(name)
         run.check_result(name)
     assert len(studio.orders()) == 3
     studio.check_books(lip_sync=3)
