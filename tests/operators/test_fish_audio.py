@@ -172,6 +172,17 @@ def test_a_voice_that_is_more_open_than_asked_for_does_not_stay(
     assert emulator.models() == []
 
 
+def test_an_update_never_deletes_a_voice(task: Task, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    from voice_provider.services.fish_audio import FishAudio
+
+    [voice] = emulator.seed_models(["Made by hand"])
+    read = FishAudio._voice
+    monkeypatch.setattr(FishAudio, "_voice", lambda self, body: read(self, {**body, "visibility": "public"}))
+    with pytest.raises(PermanentVoiceError, match="was not deleted"):
+        task.run(UpdateVoiceOperator(task_id="u", voice=voice["id"], visibility="private"))
+    assert [model["_id"] for model in emulator.models()] == [voice["id"]]
+
+
 def test_a_voice_is_changed_and_still_known_as_ours(task: Task, emulator: EmulatorHandle, clip: Path) -> None:
     voice = task.run(clone(clip, tags=["a", "b"]))
     changed = task.run(

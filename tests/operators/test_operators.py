@@ -184,16 +184,15 @@ def test_dubbing_and_a_picture(
 ) -> None:
     out = str(tmp_path / "out") + "/"
     order = LipSyncOperator(task_id="t", video=str(video), dub_language="de", output=out).order(task.context)
-    service = LipSyncOperator(task_id="t", video=str(video), dub_language="de", output=out).hook.service
-    assert isinstance(service, SyncLabs)
     from voice_provider.services.base import Input
+    from voice_provider.services.sync_labs_requests import generation
 
-    body = service._generation(order.options, [Input(asset_id="a")])
+    body = generation(order.options, [Input(asset_id="a")])
     assert body["dubParams"] == {"providerName": "elevenlabs", "targetLang": "de", "sourceLang": "auto"}
     picture = tmp_path / "face.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     still = LipSyncOperator(task_id="t", image=str(picture), audio=str(sample), model="sync-3", output=out)
-    body = service._generation(still.order(task.context).options, [Input(asset_id="a"), Input(url="https://x/y.wav")])
+    body = generation(still.order(task.context).options, [Input(asset_id="a"), Input(url="https://x/y.wav")])
     assert body["input"] == [{"type": "image", "assetId": "a"}, {"type": "audio", "url": "https://x/y.wav"}]
     assert emulator.ledger() == []
     assert bodies == []

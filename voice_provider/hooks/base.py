@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEFAULT_PCM_RATE = 44100  # Hz of raw samples where none was asked for
 FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
 
 
@@ -263,9 +262,9 @@ class ServiceHook(BaseHook):
     def speech_order(self, values: Mapping[str, Any], output: str) -> SpeechOptions:
         """Read what is to be spoken as this service's options; the output's ending chooses a format it has."""
         given = {name: value for name, value in values.items() if value is not None}
-        if "format" in self.service.speech_options.model_fields and "format" not in given:
-            ending = output.rpartition(".")[2].lower()
-            given |= {"format": ending} if ending in ("mp3", "wav", "pcm", "opus") else {}
+        ending = output.rpartition(".")[2].lower()
+        if ending in self.service.speech_options.formats:
+            given.setdefault("format", ending)
         return parse(self.service.speech_options, given, self.service.label)
 
     def references(self, order: SpeechOptions) -> list[StoredFile]:
@@ -287,9 +286,7 @@ class ServiceHook(BaseHook):
         :raises UnusableSpeechError: far too short for its text; it is put aside
         """
         job = self.run(self.service.speak(order, references, sink))
-        form, rate = getattr(order, "format", None), getattr(order, "sample_rate", None)
-        pcm_rate = (rate or DEFAULT_PCM_RATE) if form == "pcm" else None
-        return job, sink.check(pcm_rate=pcm_rate, least_seconds=order.least_seconds())
+        return job, sink.check(pcm_rate=order.pcm_rate, least_seconds=order.least_seconds())
 
     def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
         """Return the manifest of speech that was the answer itself."""

@@ -116,11 +116,12 @@ class VoiceHook(ServiceHook):
             raise InvalidInputError("cover_image is no picture in a storage location. Give a .jpg or .png file.")
         return file
 
-    def settle_visibility(self, voice: Voice, wanted: str | None) -> Voice:
+    def settle_visibility(self, voice: Voice, wanted: str | None, *, is_ours: bool = True) -> Voice:
         """Compare what others can see of a voice with what was asked for, and set it right.
 
+        :param is_ours: this provider has made the voice; one that a person made is never deleted
         :return: the voice as it is now; less open than asked for is logged
-        :raises PermanentVoiceError: it stays more open than asked for; it is deleted, because a voice is a person's
+        :raises PermanentVoiceError: it stays more open than asked for; ours is deleted, because a voice is a person's
         """
         if wanted is None or voice.visibility in (wanted, None):
             return voice
@@ -130,10 +131,12 @@ class VoiceHook(ServiceHook):
         if voice.visibility == wanted:
             return voice
         if _OPENNESS.get(voice.visibility or "", 9) > _OPENNESS[wanted]:
-            self.delete_voice(voice.id)
+            if is_ours:
+                self.delete_voice(voice.id)
+            done = "was deleted" if is_ours else "was not deleted, because it may be somebody else's work"
             raise PermanentVoiceError(
                 f"{self.service.label} made voice {voice.id} '{voice.visibility}' and not '{wanted}', also when it was "
-                "told again. The voice was deleted. Change its default visibility at the service, then clear the task."
+                f"told again. The voice {done}. Change the visibility at the service, then clear the task."
             )
         self.log.warning(
             "Voice %s stays '%s': %s does not make it '%s' on this way; publish it on its web site.",

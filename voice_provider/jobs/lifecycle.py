@@ -110,6 +110,10 @@ class Lifecycle:
             on_clear=self.on_clear,
         )
         if record is None or decision in (Decision.START, Decision.RESTART):
+            if record is not None:
+                cleared = "the task was cleared, or its job had failed"
+                why = cleared if decision is Decision.RESTART else "the request has changed"
+                self.log.info("This is a new order: %s.", why)
             return self._submit(order, self._new(order, fingerprint, record))
         if record.max_tries != self.scope.max_tries:
             record = self._save(record, max_tries=self.scope.max_tries)
@@ -122,11 +126,7 @@ class Lifecycle:
         return self._submit(order, record)
 
     def _new(self, order: Order, fingerprint: str, old: Record | None) -> Record:
-        same = old is not None and old.fingerprint == fingerprint
         generation = old.generation + 1 if old is not None else 0  # also for a request that was made before: A, B, A
-        if old is not None:
-            why = "the task was cleared, or its job had failed" if same else "the request has changed"
-            self.log.info("This is a new order: %s.", why)
         record = Record(
             kind=order.kind,
             fingerprint=fingerprint,

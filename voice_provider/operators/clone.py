@@ -220,7 +220,7 @@ class UpdateVoiceOperator(VoiceOperator):
             if managed is not None:
                 changes["title"] = str(replace(managed, label=changes["title"]))
         voice = self.hook.update_voice(found[0], **changes)
-        voice = self.hook.settle_visibility(voice, as_text(self.visibility))
+        voice = self.hook.settle_visibility(voice, as_text(self.visibility), is_ours=False)
         self.log.info("Voice %s is now '%s', %s.", voice.id, voice.name, voice.visibility)
         return {
             "service": voice.service,

@@ -11,12 +11,13 @@ description serves the worker (``VoiceHook.run``) and the triggerer (``VoiceHook
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from voice_provider.exceptions import CapabilityError
+from voice_provider.exceptions import CapabilityError, InvalidInputError
 from voice_provider.models import Capability, Room
 
 if TYPE_CHECKING:
@@ -332,3 +333,18 @@ class Service(ABC):
 def download(url: str, sink: Sink) -> Flow[None]:
     """Fetch a public URL into a sink; the key stays at home."""
     yield Request(method="GET", url=url, sink=sink, public=True)
+
+
+def present(**values: Any) -> dict[str, Any]:
+    """Leave out what was not given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def path_segment(identifier: str, label: str) -> str:
+    """Refuse ids that would change the path they are put into.
+
+    :param label: the service's name, for the message
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", identifier):
+        raise InvalidInputError(f"'{identifier[:60]}' is not an id of {label}. Pass the id that the service returned.")
+    return identifier

@@ -7,7 +7,6 @@ fetch it again. A voice's id is what the service calls ``reference_id``.
 from __future__ import annotations
 
 import math
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +22,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.models import Capability, Job, JobState, Room, Segment, Transcript, Voice, Wallet
 from voice_provider.services import fish_audio_options
-from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink
+from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, path_segment, present
 from voice_provider.services.fish_audio_errors import read_error
 from voice_provider.services.fish_audio_options import DEFAULT_MODEL, ENGINE, FREE_MODELS, FishClone, FishSpeech
 from voice_provider.services.packed import PackedBody
@@ -131,7 +130,7 @@ class FishAudio(Service):
     def list_voices(self, filters: VoiceFilters) -> Flow[list[Voice]]:
         """List voices page by page: those of the account, or with ``own=False`` the library."""
         params: dict[str, str | list[str]] = {"self": "true" if filters.own else "false", "page_size": str(PAGE)}
-        params |= _present(
+        params |= present(
             title=filters.title,
             tag=list(filters.tags) or None,
             language=list(filters.languages) or None,
@@ -157,7 +156,7 @@ class FishAudio(Service):
 
     def get_voice(self, voice_id: str) -> Flow[Voice]:
         """Read one voice."""
-        return self._voice((yield Request(method="GET", url=f"/model/{_segment(voice_id)}")).object())
+        return self._voice((yield Request(method="GET", url=f"/model/{path_segment(voice_id, self.label)}")).object())
 
     def check_voice_name(self, name: str) -> None:
         """Titles are not empty."""
@@ -186,7 +185,7 @@ class FishAudio(Service):
 
     def update_voice(self, voice_id: str, changes: Mapping[str, Any], cover: Body | None = None) -> Flow[None]:
         """Change only what is given; the answer has no documented body."""
-        url = f"/model/{_segment(voice_id)}"
+        url = f"/model/{path_segment(voice_id, self.label)}"
         # A form cannot say "nothing" or "no tags", and JSON cannot hold a picture.
         plain = {name: value for name, value in changes.items() if cover is None or value in (None, [], ())}
         if plain:
@@ -203,7 +202,7 @@ class FishAudio(Service):
 
     def delete_voice(self, voice_id: str) -> Flow[None]:
         """Delete a voice."""
-        yield Request(method="DELETE", url=f"/model/{_segment(voice_id)}")
+        yield Request(method="DELETE", url=f"/model/{path_segment(voice_id, self.label)}")
 
     # speech
 
@@ -367,22 +366,11 @@ def _file(sample: Input | Body) -> Body:
     return sample
 
 
-def _segment(voice_id: str) -> str:
-    """Refuse ids that would change the path they are put into."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", voice_id):
-        raise InvalidInputError(f"'{voice_id[:60]}' is not an id of Fish Audio. Pass the id that the service returned.")
-    return voice_id
-
-
 def _segments(heard: list[Any]) -> Iterator[Segment]:
     """Read what can be read: the transcript is paid, and one odd part does not make the rest worthless."""
     for item in heard:
         with suppress(ValidationError):
             yield Segment.model_validate(item)
-
-
-def _present(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _text(value: Any) -> str | None:

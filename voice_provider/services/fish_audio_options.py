@@ -7,7 +7,7 @@ all values outside them, but bills what it makes of them.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -53,6 +53,7 @@ class PronunciationDictionary(BaseModel):
 class FishSpeech(SpeechOptions):
     """Speech at Fish Audio; what is not given is left to the service."""
 
+    formats: ClassVar[tuple[str, ...]] = tuple(RATES)
     voice_id: str | tuple[str, ...] | None = None
     references: tuple[Reference, ...] | tuple[tuple[Reference, ...], ...] = ()
     model: str | None = Field(default=None, min_length=1)
@@ -95,6 +96,11 @@ class FishSpeech(SpeechOptions):
             if not _VOICE_ID.fullmatch(voice_id):
                 raise ValueError(f"'{voice_id[:60]}' is no id of a Fish Audio voice; pass what the service returned")
         return value
+
+    @property
+    def pcm_rate(self) -> int | None:
+        """Hz, where raw samples are asked for."""
+        return (self.sample_rate or max(RATES["pcm"])) if self.format == "pcm" else None
 
     @property
     def speakers(self) -> tuple[tuple[Reference, ...], ...]:

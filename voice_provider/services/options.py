@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -44,7 +44,13 @@ class Reference(Options):
 class SpeechOptions(Options):
     """One line to be spoken; each service adds its own options."""
 
+    formats: ClassVar[tuple[str, ...]] = ()  # that can be asked for; they are endings of file names, too
     text: str
+
+    @property
+    def pcm_rate(self) -> int | None:
+        """Hz, where raw samples are asked for."""
+        return None
 
     @property
     def voice_ids(self) -> list[str]:

@@ -7,6 +7,7 @@ listed anywhere, text-to-speech that answers at once or has to be asked after.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -17,7 +18,18 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
 )
 from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Room, Voice
-from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, download
+from voice_provider.services.base import (
+    Body,
+    Flow,
+    Input,
+    Request,
+    Response,
+    Service,
+    Sink,
+    download,
+    path_segment,
+    present,
+)
 from voice_provider.services.options import (
     CloneOptions,
     LipSyncOptions,
@@ -27,6 +39,7 @@ from voice_provider.services.options import (
     check_lip_sync_shape,
 )
 from voice_provider.services.sync_labs_errors import read_error
+from voice_provider.services.sync_labs_requests import PROVIDER, check_script, generation, hosted, ignored_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +48,6 @@ if TYPE_CHECKING:
     from voice_provider.models import JobKind
     from voice_provider.services.options import SampleFacts
 
-PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
-MAX_SCRIPT = 5000  # characters
 MAX_UPLOAD = 5 * 1024**3  # bytes of one presigned upload
 MAX_VOICE_NAME = 100  # characters
 MAX_LISTED = 100  # generations in one answer
@@ -48,8 +59,6 @@ NounT = TypeVar("NounT", bound=BaseModel)
 _DONE = {"COMPLETED", "SUCCESS", "SUCCEEDED"}
 _FAILED = {"FAILED", "REJECTED", "CANCELED", "CANCELLED", "TIMED_OUT"}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-# options that only some models read; the service ignores the rest without a word (documentation of POST /v2/generate)
-_ONLY_FOR = {"temperature": "lipsync-2", "model_mode": "react-1", "prompt": "react-1", "image": "sync-3"}
 
 
 class SyncLabs(Service):
@@ -91,6 +100,10 @@ class SyncLabs(Service):
         if self.tts_mode not in ("direct", "jobs"):
             raise InvalidInputError(f"tts_mode of the connection is '{self.tts_mode}'; use 'direct' or 'jobs'.")
 
+    @property
+    def _speech_path(self) -> str:
+        return "/v2/tts" if self.tts_mode == "direct" else "/v2/tts/jobs"
+
     def key_headers(self, key: str) -> dict[str, str]:
         """Return the header that carries the key."""
         return {"x-api-key": key}
@@ -125,7 +138,7 @@ class SyncLabs(Service):
 
     def get_voice(self, voice_id: str) -> Flow[Voice]:
         """Read one voice."""
-        response = yield Request(method="GET", url=f"/v2/voices/{_segment(voice_id)}")
+        response = yield Request(method="GET", url=f"/v2/voices/{path_segment(voice_id, self.label)}")
         return self._voice(response.object())
 
     def check_voice_name(self, name: str) -> None:
@@ -147,7 +160,7 @@ class SyncLabs(Service):
         cover: Body | None = None,  # noqa: ARG002
     ) -> Flow[Voice]:
         """Clone a voice from a hosted sample; it can speak as soon as the answer is here."""
-        source = _hosted(samples[0])
+        source = hosted(samples[0])
         response = yield Request(
             method="POST",
             url="/v2/voices",
@@ -158,7 +171,7 @@ class SyncLabs(Service):
 
     def delete_voice(self, voice_id: str) -> Flow[None]:
         """Delete a clone; its slot is free at once."""
-        yield Request(method="DELETE", url=f"/v2/voices/{_segment(voice_id)}")
+        yield Request(method="DELETE", url=f"/v2/voices/{path_segment(voice_id, self.label)}")
 
     # assets
 
@@ -201,43 +214,45 @@ class SyncLabs(Service):
 
     def get_asset(self, asset_id: str) -> Flow[Asset]:
         """Read one asset."""
-        return self._asset((yield Request(method="GET", url=f"/v2/assets/{_segment(asset_id)}")).object())
+        return self._asset(
+            (yield Request(method="GET", url=f"/v2/assets/{path_segment(asset_id, self.label)}")).object()
+        )
 
     def update_asset(self, asset_id: str, changes: Mapping[str, Any]) -> Flow[Asset]:
         """Change name, visibility or metadata."""
-        url = f"/v2/assets/{_segment(asset_id)}"
+        url = f"/v2/assets/{path_segment(asset_id, self.label)}"
         return self._asset((yield Request(method="PATCH", url=url, json=dict(changes))).object())
 
     def delete_asset(self, asset_id: str) -> Flow[None]:
         """Delete an asset."""
-        yield Request(method="DELETE", url=f"/v2/assets/{_segment(asset_id)}")
+        yield Request(method="DELETE", url=f"/v2/assets/{path_segment(asset_id, self.label)}")
 
     def download_asset(self, asset_id: str, sink: Sink) -> Flow[None]:
         """Ask where the file is (the answer is a bare URL) and fetch it without the key."""
-        answer = yield Request(method="GET", url=f"/v2/assets/{_segment(asset_id)}/download")
+        url = f"/v2/assets/{path_segment(asset_id, self.label)}/download"
+        answer = yield Request(method="GET", url=url)
         yield from download(answer.text.strip().strip('"'), sink)
 
     # speech
 
     def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:  # noqa: ARG002
         """Scripts have 1 to 5,000 characters."""
-        _check_script(options.text)
+        check_script(options.text)
         return []
 
     def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:
         """Order speech in the connection's mode; a 5xx never changes the mode."""
         assert isinstance(options, SyncLabsSpeech)  # noqa: S101  # made with this service's speech_options
         body: dict[str, Any] = {"script": options.text, "voiceId": options.voice_id, "provider": PROVIDER}
-        body |= _present(stability=options.stability, similarityBoost=options.similarity_boost)
+        body |= present(stability=options.stability, similarityBoost=options.similarity_boost)
         if self.tts_mode == "direct":
-            response = yield Request(method="POST", url="/v2/tts", json=body)
+            response = yield Request(method="POST", url=self._speech_path, json=body)
         else:
             headers = {"idempotency-key": key} if key else {}
             response = yield Request(
-                method="POST", url="/v2/tts/jobs", json=body, headers=headers, repeatable=key is not None
+                method="POST", url=self._speech_path, json=body, headers=headers, repeatable=key is not None
             )
-        asked = "/v2/tts" if self.tts_mode == "direct" else "/v2/tts/jobs"
-        location = response.headers.get("location")
+        location, asked = response.headers.get("location"), self._speech_path
         path = urlsplit(urljoin(asked, location)).path if location else f"{asked}/{response.object().get('id')}"
         return self._job("speech", response, path=path)
 
@@ -247,17 +262,13 @@ class SyncLabs(Service):
         """Check the request's shape and scripts; warn of options that the model ignores."""
         check_lip_sync_shape(options)
         for item in options.text:
-            _check_script(item.text)
-        warnings = []
-        for option, model in _ONLY_FOR.items():
-            if getattr(options, option) is not None and not options.model.startswith(model):
-                warnings.append(f"{option} is read by {model} models only; {options.model} ignores it.")
-        return warnings
+            check_script(item.text)
+        return ignored_options(options)
 
     def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
         """Order a generation."""
         headers = {"idempotency-key": key} if key else {}
-        body = self._generation(options, inputs)
+        body = generation(options, inputs)
         try:
             response = yield Request(
                 method="POST", url="/v2/generate", json=body, headers=headers, repeatable=key is not None
@@ -275,13 +286,13 @@ class SyncLabs(Service):
             return Job(service=self.name, kind=kind, id=voice.id, state=JobState.SUCCEEDED, status="trained")
         params = {}
         if kind == "lip_sync":
-            path = f"/v2/generate/{_segment(job_id)}"
+            path = f"/v2/generate/{path_segment(job_id, self.label)}"
             if wait >= 1:
                 params = {"wait": "true", "timeout": str(int(min(wait, MAX_LONG_POLL)))}
             else:
                 params = {"include": "progress"}
         elif not path:
-            path = f"/v2/tts/{_segment(job_id)}" if self.tts_mode == "direct" else f"/v2/tts/jobs/{_segment(job_id)}"
+            path = f"{self._speech_path}/{path_segment(job_id, self.label)}"
         response = yield Request(method="GET", url=path, params=params)
         return self._job(kind, response, path=path)
 
@@ -291,7 +302,12 @@ class SyncLabs(Service):
             raise self.lacks(Capability.ASKS_FOR_MANY)
         params: dict[str, str | list[str]] = {"ids": list(job_ids), "limit": str(MAX_LISTED)}
         response = yield Request(method="GET", url="/v2/generations", params=params)
-        return {job.id: job for item in _list(response) if (job := self._job(kind, response, body=item))}
+        jobs = {}
+        for item in _list(response):
+            with suppress(ServiceUnavailableError):  # one that cannot be read does not hide the others
+                job = self._job(kind, response, body=item)
+                jobs[job.id] = job
+        return jobs
 
     def room(self) -> Flow[Room]:
         """Count the generations that wait or run; the limit is only said with a refusal."""
@@ -391,43 +407,6 @@ class SyncLabs(Service):
             created_at=body.get("createdAt"),
         )
 
-    def _generation(self, options: LipSyncOptions, inputs: Sequence[Input]) -> dict[str, Any]:
-        """Write the body of ``POST /v2/generate``; camelCase, but snake_case inside ``options``."""
-        visual, *recordings = inputs
-        items = [{"type": "video" if options.video is not None else "image", **_hosted(visual)}]
-        items += [
-            {"type": "audio", **_hosted(where), **_present(refId=item.ref_id)}
-            for item, where in zip(options.audio, recordings, strict=True)
-        ]
-        for text in options.text:
-            voice = {"name": PROVIDER, "voiceId": text.voice_id, "script": text.text}
-            voice |= _present(stability=text.stability, similarityBoost=text.similarity_boost)
-            items.append({"type": "text", "provider": voice, **_present(refId=text.ref_id)})
-        speaker = options.active_speaker
-        settings = _present(
-            sync_mode=options.sync_mode,
-            model_mode=options.model_mode,
-            prompt=options.prompt,
-            temperature=options.temperature,
-            active_speaker_detection=speaker.model_dump(mode="json", exclude_none=True) if speaker else None,
-            occlusion_detection_enabled=options.occlusion_detection,
-        )
-        dub = options.dub_language
-        return {
-            "model": options.model,
-            "input": items,
-            **({"options": settings} if settings else {}),
-            **_present(
-                segments=[s.model_dump(mode="json", by_alias=True, exclude_none=True) for s in options.segments]
-                or None,
-                dubParams={"providerName": PROVIDER, "targetLang": dub, "sourceLang": options.dub_source_language}
-                if dub
-                else None,
-                outputFileName=options.output_file_name,
-                projectId=options.project_id,
-            ),
-        }
-
 
 def _state(status: str, *, has_result: bool) -> JobState:
     """Unknown words mean "still running": the deadline, not a new word, ends the wait."""
@@ -447,15 +426,6 @@ def _noun(noun: type[NounT], /, **values: Any) -> NounT:
         return noun(**{name: value for name, value in values.items() if name not in unreadable})
 
 
-def _present(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _hosted(where: Input | Body) -> dict[str, Any]:
-    assert isinstance(where, Input)  # noqa: S101  # files are uploaded first, because the service hosts assets
-    return {"assetId": where.asset_id} if where.asset_id else {"url": where.url}
-
-
 def _list(response: Response) -> list[dict[str, Any]]:
     value = response.json()
     if not isinstance(value, list):
@@ -463,22 +433,3 @@ def _list(response: Response) -> list[dict[str, Any]]:
             "sync. labs answered with a page or with something else than a list. Check the base URL of the connection."
         )
     return [item for item in value if isinstance(item, dict)]
-
-
-def _segment(identifier: str) -> str:
-    """Refuse ids that would change the path they are put into."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", identifier):
-        raise InvalidInputError(
-            f"'{identifier[:60]}' is not an id of sync. labs. Pass the id that the service returned."
-        )
-    return identifier
-
-
-def _check_script(text: str) -> None:
-    if not text.strip():
-        raise InvalidInputError("The script is empty: there is nothing to say. Nothing was paid.")
-    if len(text) > MAX_SCRIPT:
-        raise InvalidInputError(
-            f"The script has {len(text):,} characters; sync. labs takes at most {MAX_SCRIPT:,} in one call. "
-            "Split it into several tasks, for example with .expand(text=[...]). Nothing was paid."
-        )
