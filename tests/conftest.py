@@ -30,10 +30,11 @@ from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
 from voice_provider.jobs import lifecycle  # noqa: E402
 from voice_provider.operators import base as operators_base  # noqa: E402
+from voice_provider.provenance import ENDING  # noqa: E402
 from voice_provider.triggers import job as triggers_job  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from voice_provider.emulator.process import EmulatorHandle
 
@@ -147,6 +148,12 @@ def emulator(voice_emulator: EmulatorHandle, set_connection: Callable[..., None]
 @pytest.fixture
 def hook(emulator: EmulatorHandle) -> VoiceHook:
     return VoiceHook.for_connection("voice_default")
+
+
+def without_records(names: Iterable[str]) -> list[str]:
+    """Leave out the records that stand beside their results; one that stands alone is seen."""
+    found = list(names)
+    return sorted(name for name in found if not (name.endswith(ENDING) and name.removesuffix(ENDING) in found))
 
 
 def write_wav(path: Path, seconds: float = 3.0, rate: int = 8000) -> Path:

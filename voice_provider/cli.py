@@ -1,4 +1,4 @@
-"""The command line: ``voice-provider demo`` and ``voice-provider emulator``."""
+"""The command line: ``voice-provider demo``, ``voice-provider emulator``, and what is in ``commands``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voice_provider import __version__
+from voice_provider.commands import verify, voices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,8 @@ def parser() -> argparse.ArgumentParser:
     says = "clone a voice and lip sync a video with it, on this machine and without a key"
     _add_demo(commands.add_parser("demo", help=says, description=f"{says.capitalize()}."))
     commands.add_parser("emulator", help="run the voice services on this machine", add_help=False)
+    verify.add(commands)
+    voices.add(commands)
     return top
 
 
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if rest:
         parser().error(f"unknown argument: {rest[0]}")
+    if hasattr(options, "run"):
+        return int(options.run(options))
     from voice_provider.demo.command import demo  # noqa: PLC0415 - loads what only the demo needs
 
     return demo(options, given[1:])

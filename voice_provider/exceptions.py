@@ -7,7 +7,8 @@
     │   ├── AuthError                the key is missing, wrong, or not allowed
     │   ├── QuotaError               no credit, or the plan lacks the feature
     │   ├── InvalidInputError        a file, text or option that the service will not take
-    │   │   └── NotAllowedError      a location outside the connection's allowed storage
+    │   │   ├── NotAllowedError      a location outside the connection's allowed storage
+    │   │   └── ConsentError         no consent, one that holds no more, or one for another recording
     │   ├── CapabilityError          the service cannot do this at all
     │   ├── NotFoundError            no such voice, asset or job
     │   ├── NameTakenError           a voice of this name exists
@@ -74,6 +75,10 @@ class InvalidInputError(PermanentVoiceError):
 
 class NotAllowedError(InvalidInputError):
     """A location outside the storage that the connection allows."""
+
+
+class ConsentError(InvalidInputError):
+    """No consent where the connection requires one, one that holds no more, or one for another recording."""
 
 
 class CapabilityError(PermanentVoiceError):

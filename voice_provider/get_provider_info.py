@@ -28,6 +28,17 @@ _COMMON_FIELDS = {
         "description": "How long one request may stay silent; cloning and speech get 180 s or more. Default: 60.",
         "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
     },
+    "require_consent": {
+        "label": "Require consent",
+        "description": "Make no voice without the consent of the person whose it is (consent= of the tasks): nothing "
+        "is uploaded before. Default: off.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+    "clone_slots": {
+        "label": "Clone slots",
+        "description": "How many cloned voices the plan holds, where the service does not tell. Empty: not known.",
+        "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 100000},
+    },
     "allowed_inputs": _text(
         "Allowed input locations",
         "Storage prefixes that files may be read from, one a line, such as s3://campaigns/in/ or file:///data/voice/. "
@@ -79,8 +90,8 @@ def get_provider_info() -> dict[str, Any]:
             },
             {"integration-name": _FISH_AUDIO, "python-modules": ["voice_provider.hooks.fish_audio"]},
         ],
-        "operators": _modules("operators", "asset", "clone", "lip_sync", "speech"),
-        "sensors": _modules("sensors", "job"),
+        "operators": _modules("operators", "asset", "cleanup", "clone", "lip_sync", "speech", "voice"),
+        "sensors": _modules("sensors", "job", "slot"),
         "triggers": _modules("triggers", "job", "turn"),
         "connection-types": [
             _connection_type(

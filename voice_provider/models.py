@@ -103,6 +103,7 @@ class Job(_Noun):
     engine: str | None = Field(default=None, description="what made the result, if the service says so")
     page_url: str | None = Field(default=None, description="a page that shows the job, if the service has one")
     model: str | None = None
+    name: str | None = Field(default=None, description="of a clone: what the voice is called at the service")
     created_at: str | None = None
 
 
@@ -135,10 +136,17 @@ class Wallet(_Noun):
 
 
 class Room(_Noun):
-    """How many jobs an account has at work, and how many it may have; unknown is None."""
+    """How many of something an account has at a time, and how many it may have: jobs at work, or clones.
+
+    What is not known is None.
+    """
 
     active: int | None = None
     limit: int | None = None
+    ids: frozenset[str] = Field(default=frozenset(), description="which ones, where the service was asked for them")
+
+    def __str__(self) -> str:
+        return f"{'?' if self.active is None else self.active} of {'?' if self.limit is None else self.limit}"
 
 
 class Estimate(_Noun):
@@ -157,6 +165,17 @@ class LipSyncModel(_Noun):
     id: str
     name: str = ""
     type: str = ""
+
+
+class ConsentRef(_Noun):
+    """A consent as results carry it on: which one it was, and not whose.
+
+    ``sha256`` is that of the consent itself, so that a person who has it can show that it is this one.
+    """
+
+    id: str
+    sha256: str
+    expires: str | None = Field(default=None, description="from when on it holds no more; ISO 8601, UTC")
 
 
 class Manifest(_Noun):
@@ -178,3 +197,7 @@ class Manifest(_Noun):
     outcome: str | None = Field(
         default=None, description="set where it was not simply ordered once: found, recovered or ordered_again"
     )
+    consent: ConsentRef | tuple[ConsentRef, ...] | None = Field(
+        default=None, description="of the person whose voice it is; several where several speak"
+    )
+    samples: tuple[str, ...] = Field(default=(), description="sha256 of the recordings that the voice was made of")

@@ -115,6 +115,12 @@ class StoredFile:
                 pass
         return cast("str", self._digest)
 
+    def describe(self) -> dict[str, Any]:
+        """Return what later tasks need: ``uri``, ``name``, ``sha256``, ``bytes``, ``media_type``, and ``seconds``."""
+        known = {"uri": self.location, "name": self.name, "sha256": self.sha256(), "bytes": self.size}
+        seconds = self.seconds()
+        return {**known, "media_type": self.media_type, **({"seconds": seconds} if seconds else {})}
+
     def seconds(self) -> float | None:
         """Return the length, where it can be read without decoding."""
         with reading(self.location), self._open() as file:

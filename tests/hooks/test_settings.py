@@ -213,6 +213,35 @@ def test_an_account_is_known_by_its_key_and_place_and_does_not_tell_the_key() ->
 
 
 @pytest.mark.parametrize(
+    ("value", "required"),
+    [(None, False), ("", False), (False, False), ("false", False), (True, True), ("true", True), (" True ", True)],
+)
+def test_a_consent_is_required_where_the_connection_says_so(value: Any, required: bool) -> None:
+    assert read({"require_consent": value}).require_consent is required
+    assert read().require_consent is False
+
+
+@pytest.mark.parametrize("value", ["yes", "on", "1", 1, 0, "ture", [True], {"on": True}])
+def test_a_protection_that_is_misspelt_is_not_taken_for_off(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"Connection 'voice': require_consent .* has to be true or false"):
+        read({"require_consent": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "slots"), [(None, None), ("", None), (0, 0), ("0", 0), (" 25 ", 25), (25, 25), (100_000, 100_000)]
+)
+def test_how_many_clones_the_plan_holds(value: Any, slots: int | None) -> None:
+    assert read({"clone_slots": value}).clone_slots == slots
+    assert read().clone_slots is None
+
+
+@pytest.mark.parametrize("value", [-1, 100_001, 1.5, "many", "٣", True, [3], {}])
+def test_slots_that_are_no_number_are_refused(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"Connection 'voice': clone_slots .* whole number from 0 to 100000"):
+        read({"clone_slots": value})
+
+
+@pytest.mark.parametrize(
     "host", ["localhost", "localhost.", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "127.1"]
 )
 def test_this_machine(host: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
 DEFAULT_TIMEOUT = 60.0  # seconds; what the services' own clients use
+MAX_SLOTS = 100_000
 
 
 def is_loopback(host: str) -> bool:
@@ -63,6 +64,8 @@ class Settings:
     namespace: str
     allowed_inputs: tuple[str, ...]
     allowed_outputs: tuple[str, ...]
+    require_consent: bool = False
+    clone_slots: int | None = None
 
     @property
     def account(self) -> str:
@@ -105,6 +108,8 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
         namespace=namespace,
         allowed_inputs=_lines(extra.get("allowed_inputs")),
         allowed_outputs=_lines(extra.get("allowed_outputs")),
+        require_consent=_switch(extra, "require_consent", name),
+        clone_slots=_count(extra, "clone_slots", name),
     )
 
 
@@ -131,6 +136,24 @@ def _base_url(connection: Connection, default_url: str, name: str) -> str:
         )
     bracketed = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{bracketed}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _switch(extra: Mapping[str, Any], field: str, name: str) -> bool:
+    """Read true or false; a misspelt "yes" must not turn a protection off."""
+    value = extra.get(field)
+    found = {"": False, "false": False, "true": True}.get(str("" if value is None else value).strip().lower())
+    if found is None:
+        raise InvalidInputError(f"{name}: {field} '{value}' has to be true or false.")
+    return found
+
+
+def _count(extra: Mapping[str, Any], field: str, name: str) -> int | None:
+    text = str("" if extra.get(field) is None else extra[field]).strip()
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) > MAX_SLOTS:
+        raise InvalidInputError(f"{name}: {field} '{text}' has to be a whole number from 0 to {MAX_SLOTS}.")
+    return int(text)
 
 
 def _lines(value: Any) -> tuple[str, ...]:

@@ -11,14 +11,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from voice_provider.exceptions import InvalidInputError, JobTimeoutError, PermanentVoiceError, VoiceError
+from voice_provider.consent import check, read_consent
+from voice_provider.exceptions import (
+    InvalidInputError,
+    JobTimeoutError,
+    PermanentVoiceError,
+    StorageError,
+    VoiceError,
+)
 from voice_provider.hooks.base import ServiceHook, facts_of
+from voice_provider.locations import read_text
 from voice_provider.models import (
     Asset,
     Capability,
+    ConsentRef,
     Estimate,
     Job,
     LipSyncModel,
@@ -28,7 +38,9 @@ from voice_provider.models import (
     Voice,
     Wallet,
 )
-from voice_provider.services.base import Input
+from voice_provider.origin import digest_of, lip_sync_origin, recordings, speech_origin
+from voice_provider.provenance import carry, check_name, current_run, keep
+from voice_provider.services.base import Input, present
 from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse
 from voice_provider.storage import Output, StoredFile
 
@@ -36,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from voice_provider.models import JobKind
+    from voice_provider.origin import Origin
     from voice_provider.services.base import Body
     from voice_provider.services.options import CloneOptions, Media
 
@@ -68,7 +81,7 @@ class VoiceHook(ServiceHook):
         """
         return self.run(self.service.get_voice(voice_id))
 
-    def clone_voice(self, name: str, samples: Media | Sequence[Media], **options: Any) -> Voice:
+    def clone_voice(self, name: str, samples: Media | Sequence[Media], *, consent: Any = None, **options: Any) -> Voice:
         """Clone a voice under exactly this name; takes a clone slot of the plan, where it counts them.
 
         Where the service hosts files, a sample from storage is uploaded first and deleted afterwards; else it is sent
@@ -76,16 +89,20 @@ class VoiceHook(ServiceHook):
 
         :param name: label at the service; unique in the account at sync. labs
         :param samples: one or several: storage location, asset id, hosted URL, or what ``UploadAssetOperator`` returned
+        :param consent: of the person whose voice it is; see ``check_consent``
         :param options: of the service; at Fish Audio ``texts``, ``visibility`` (default ``private``),
             ``enhance_audio_quality`` (default True), ``description``, ``tags``, ``cover_image``, ``generate_sample``
         :return: the voice; at Fish Audio it may still be in training (``state``)
         :raises SlotLimitError: the plan's clone slots are in use
         :raises NameTakenError: a voice of this name exists
+        :raises ConsentError: the connection requires a consent, and this one does not cover the samples
         """
         self.service.check_voice_name(name)
         wanted = parse(self.service.clone_options, options, self.service.label)
-        sources = [self.resolve(sample) for sample in ([samples] if isinstance(samples, str | dict) else samples)]
+        given = [samples] if isinstance(samples, str | dict) else samples
+        sources = [self.resolve(sample) for sample in given]
         self.check_clone(wanted, sources)
+        self.check_consent(consent, given, sources)
         cover = self.cover(wanted)
         uploads: list[str] = []
         try:
@@ -105,6 +122,46 @@ class VoiceHook(ServiceHook):
         """Check a clone before anything is sent; log what is only doubtful."""
         for warning in self.service.check_clone(options, [facts_of(source) for source in sources]):
             self.log.warning("%s", warning)
+
+    def check_consent(
+        self, consent: Any, sources: Sequence[Media], files: Sequence[Input | StoredFile]
+    ) -> ConsentRef | None:
+        """Check, before anything is sent, that a person has agreed to what is made of their voice.
+
+        The evidence is not fetched: that it is real is for people to see.
+
+        :param consent: a dict with ``who``, ``when``, ``evidence`` and optionally ``expires``, ``samples`` (sha256) and
+            ``id``; or the storage location of a JSON file with it; None where the connection does not require one
+        :param sources: the recordings as the author gave them; a picture needs none
+        :param files: what ``resolve`` made of them
+        :return: what results carry of it, which is not the person; None where there is no recording
+        :raises ConsentError: missing though the connection requires it, dated in the future, expired, or for others
+        """
+        given = zip(sources, files, strict=True)
+        heard = [(media, file) for media, file in given if not isinstance(file, StoredFile) or file.kind != "image"]
+        if not heard:
+            return None
+        found = read_consent(consent, lambda location: read_text(location, self.settings.allowed_inputs))
+        hashes = [digest_of(*one) for one in heard] if found is not None and found.samples else []
+        check(found, self.settings.require_consent, hashes, datetime.now(UTC))
+        if found is None:
+            return None
+        self.log.info("The consent '%s' holds (sha256 %s…).", found.id, found.sha256[:12])
+        return found.ref
+
+    def look_at(self, recording: str, consent: Any = None) -> dict[str, Any]:
+        """Check a recording, and a person's consent to what is made of it, without sending anything.
+
+        :param recording: storage location
+        :param consent: see ``check_consent``
+        :return: ``uri``, ``name``, ``sha256``, ``bytes``, ``media_type`` and, where they are known, ``seconds`` and
+            ``consent``
+        :raises InvalidInputError: missing, empty, unreadable, or no media
+        :raises ConsentError: there is none where the connection requires one, or it does not hold for this file
+        """
+        file = StoredFile(recording, self.settings.allowed_inputs)
+        agreed = self.check_consent(consent, [recording], [file])
+        return file.describe() | present(consent=agreed.dump() if agreed else None)
 
     def cover(self, options: CloneOptions | Mapping[str, Any]) -> StoredFile | None:
         """Open the cover image of a voice, where there is one."""
@@ -191,15 +248,25 @@ class VoiceHook(ServiceHook):
         """
         self.run(self.service.delete_voice(voice_id))
 
+    def slots(self) -> Room:
+        """Count the account's clones by asking only: ``active`` of ``limit``, as far as either is known.
+
+        Neither service tells how many the plan holds; ``limit`` is what the connection says (``clone_slots``).
+        """
+        return self.run(self.service.slots()).model_copy(update={"limit": self.settings.clone_slots})
+
     # assets
 
-    def upload_asset(self, location: str, name: str | None = None) -> Asset:
+    def upload_asset(self, location: str, name: str | None = None, *, consent: Any = None) -> Asset:
         """Upload a file of any size from any storage and register it at the service.
 
         :param location: path or URI
         :param name: display name at the service; default: the file's name
+        :param consent: of the person who is heard in it; see ``check_consent``
         """
-        return self.upload_file(StoredFile(location, self.settings.allowed_inputs), name)
+        file = StoredFile(location, self.settings.allowed_inputs)
+        self.check_consent(consent, [location], [file])
+        return self.upload_file(file, name)
 
     def upload_file(self, file: StoredFile, name: str | None = None) -> Asset:
         """Upload a file that is open already."""
@@ -278,13 +345,21 @@ class VoiceHook(ServiceHook):
         return self.run(self.service.estimate(model, seconds, fps))
 
     def synthesize(
-        self, text: str, voice_id: str | list[str] | None, output: str, *, timeout: float = 600, **options: Any
+        self,
+        text: str,
+        voice_id: str | list[str] | None,
+        output: str,
+        *,
+        timeout: float = 600,
+        consent: Any = None,
+        **options: Any,
     ) -> Manifest:
         """Speak a line and keep it; waits here. Managed, restartable speech is ``TTSOperator``.
 
         :param voice_id: the voice; at Fish Audio a list for several speakers, or None with ``references``
         :param output: file or, with a ``/`` at its end, folder
         :param timeout: seconds to wait, where speech is a job
+        :param consent: of the person whose voice is in ``references``; see ``check_consent``
         :param options: of the service: see ``TTSOperator``
         :raises UnusableSpeechError: the speech was answered, and may be billed, but is no good
         """
@@ -293,15 +368,19 @@ class VoiceHook(ServiceHook):
         order = self.speech_order({"text": text, "voice_id": voice_id, **options}, output)
         references = self.references(order)
         self.check_speech(order, references)
+        agreed = self.check_consent(consent, recordings(order), references)
+        origin = speech_origin(order, references, consents=(agreed,))
+        check_name(output)
         Output(output, "speech", self.settings.allowed_outputs).check_writable()
         if Capability.ASYNC_SPEECH in self.service.capabilities:
             job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
             place = Output(output, job.id, self.settings.allowed_outputs)
-            return self.keep(job, place, voice_id=", ".join(order.voice_ids) or None)
+            manifest = self.keep(job, place, voice_id=", ".join(order.voice_ids) or None)
+            return self._recorded(manifest, origin)
         with Output(output, f"speech-{uuid4().hex[:12]}", self.settings.allowed_outputs).receive() as sink:
             job, kept = self.speak(order, references, sink)
             sink.publish(kept)
-        return self.describe_speech(order, job, kept)
+        return self._recorded(self.describe_speech(order, job, kept), origin)
 
     def lip_sync(self, output: str, *, timeout: float = 3600, **options: Any) -> Manifest:
         """Lip sync a video and keep it; waits here. Managed, restartable lip sync is ``LipSyncOperator``.
@@ -314,24 +393,34 @@ class VoiceHook(ServiceHook):
         order = parse(LipSyncOptions, options)
         for warning in self.service.check_lip_sync(order):
             self.log.warning("%s", warning)
+        check_name(output)
         Output(output, "lip_sync", self.settings.allowed_outputs).check_writable()
+        sources = [self.resolve(media) for media in order.media]
+        origin = lip_sync_origin(order, sources)
         uploads: list[str] = []
         try:
             inputs = []
-            for media in order.media:
-                source = self.resolve(media)
+            for source in sources:
                 if isinstance(source, StoredFile):
                     uploads.append(self.upload_file(source).id)
-                    source = Input(asset_id=uploads[-1])
-                inputs.append(source)
+                inputs.append(Input(asset_id=uploads[-1]) if isinstance(source, StoredFile) else source)
             job = self.wait_for(self.run(self.service.start_lip_sync(order, inputs, uuid4().hex)), timeout)
-            return self.keep(job, Output(output, job.id, self.settings.allowed_outputs))
+            manifest = self.keep(job, Output(output, job.id, self.settings.allowed_outputs))
+            return self._recorded(manifest, origin)
         except JobTimeoutError:
             self.log.warning("The job goes on and needs its files; delete them when it has ended: %s.", uploads)
             uploads = []
             raise
         finally:
             self._discard(uploads)
+
+    def _recorded(self, manifest: Manifest, origin: Origin) -> Manifest:
+        """Write the record beside a result; called again, this hook would pay again, so it is no reason to fail."""
+        try:
+            return keep(manifest, origin, current_run())
+        except StorageError as error:
+            self.log.warning("%s", error)
+            return carry(manifest, origin)
 
     def _discard(self, assets: list[str]) -> None:
         """Delete what was uploaded on the way; a file left behind is no reason to lose what was paid."""

@@ -1,0 +1,333 @@
+"""``voice-provider voices``: whose voices are in the clone slots of an account; look at one, delete some by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from voice_provider.hooks.voice import VoiceHook
+    from voice_provider.models import Room, Voice
+
+DONE, FAILED, USAGE = 0, 1, 2
+_HELP = "list, show and delete the voices of a connection"
+_MORE = (
+    "The connection is read as Airflow reads it: environment, secrets backends, metadata database. Exit code: 0 done; "
+    "1 the service refused, or not everything was deleted; 2 used wrongly, or no such connection."
+)
+_WIDE = 240  # columns where nobody looks: no line is wrapped
+_LEAST = 120  # columns of the list: a narrower terminal breaks its lines, which is easier to read than columns of words
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    group = commands.add_parser("voices", help=_HELP, description=f"{_HELP.capitalize()}. {_MORE}")
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    says = "list the clones that take a slot: ours, other namespaces' and hand-made ones; expired first, then oldest"
+    command = _action(actions, "list", says)
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--ours", action="store_true", help="only those of this provider in the connection's namespace")
+    which.add_argument("--all", action="store_true", help="also built-in voices, which take no slot")
+
+    command = _action(actions, "show", "show everything that is known of one voice")
+    command.add_argument("id", metavar="ID")
+
+    command = _action(actions, "delete", "delete voices; their slots are free at once")
+    command.add_argument("ids", metavar="ID", nargs="+")
+    command.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="also voices that this provider did not make in the connection's namespace",
+    )
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, says: str
+) -> argparse.ArgumentParser:
+    command = actions.add_parser(name, help=says, description=f"{says.capitalize()}.")
+    command.add_argument("--conn-id", default="voice_default", help="id of the connection (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print JSON, and nothing else, to stdout")
+    command.set_defaults(run=run)
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked, and return the exit code."""
+    out = sys.stdout
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # as `airflow connections` does, to read its database too
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")  # what matters is told here
+    with redirect_stdout(sys.stderr):  # Airflow logs to stdout
+        from airflow.sdk.exceptions import AirflowException  # noqa: PLC0415 - loads Airflow
+
+        from voice_provider.exceptions import VoiceError  # noqa: PLC0415
+
+        try:
+            hook = _open(options.conn_id)
+        except AirflowException as error:
+            return _fail(error, USAGE)
+        try:
+            return {"list": _list, "show": _show, "delete": _delete}[options.action](hook, options, out)
+        except VoiceError as error:
+            return _fail(error, FAILED)
+        except KeyboardInterrupt:
+            return _fail("Stopped.", 130)
+
+
+def _fail(why: object, code: int) -> int:
+    sys.stderr.write(f"{plain(str(why))}\n")
+    return code
+
+
+def _open(conn_id: str) -> VoiceHook:
+    """Read and check the connection.
+
+    :raises InvalidInputError: there is none of this id
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException  # noqa: PLC0415
+
+    from voice_provider.exceptions import InvalidInputError  # noqa: PLC0415
+    from voice_provider.hooks.voice import VoiceHook  # noqa: PLC0415
+
+    try:
+        hook = VoiceHook.for_connection(conn_id)
+    except AirflowNotFoundException:
+        raise InvalidInputError(
+            f"Connection '{conn_id}' is not defined, or cannot be read: neither as AIRFLOW_CONN_{conn_id.upper()}, nor "
+            "in a secrets backend or the database of this Airflow. Check --conn-id and AIRFLOW_HOME."
+        ) from None
+    _ = hook.settings  # raises for one that cannot be used
+    return hook
+
+
+@dataclass(frozen=True)
+class Account:
+    """What there is at the service, as one look has found it.
+
+    :param namespace: of the connection
+    :param voices: by id
+    :param clones: ids of those that take a slot
+    """
+
+    namespace: str
+    voices: dict[str, Voice]
+    clones: frozenset[str]
+    room: Room
+
+    @classmethod
+    def look(cls, hook: VoiceHook) -> Account:
+        """Ask for the voices and for the slots."""
+        voices = {voice.id: voice for voice in hook.list_voices()}
+        room = hook.slots()
+        # A service that lists built-in voices too names its clones; else all that it lists are clones.
+        clones = room.ids if room.active == len(room.ids) else frozenset(voices)
+        return cls(hook.settings.namespace, voices, clones, room)
+
+    def facts(self, voice: Voice) -> dict[str, Any]:
+        """Return everything that is known of a voice, as plain values; dates in ISO 8601, UTC."""
+        from voice_provider.jobs.inventory import ManagedVoice, timestamp_of  # noqa: PLC0415
+        from voice_provider.jobs.names import ManagedName  # noqa: PLC0415
+
+        name = ManagedName.parse(voice.name)
+        made = ManagedVoice(voice, name).made if name is not None else timestamp_of(voice.created_at)
+        expires = name.expires if name is not None else None
+        return {
+            "id": voice.id,
+            "name": name.label if name is not None else voice.name,
+            "service": voice.service,
+            "name_at_service": voice.name,
+            "made_by_this_provider": name is not None,
+            "ours": name is not None and name.namespace == self.namespace,
+            "takes_slot": voice.id in self.clones,
+            "namespace": name.namespace if name is not None else None,
+            "owner": name.owner if name is not None else None,
+            "run": name.run if name is not None else None,
+            "fingerprint": name.fingerprint if name is not None else None,
+            "made_at": _iso(made),
+            "expires_at": _iso(expires),
+            "expired": expires is not None and expires <= time.time(),
+            **voice.model_dump(
+                mode="json",
+                include={"state", "status", "restricted", "visibility", "description", "tags", "languages"},
+            ),
+        }
+
+
+def _list(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
+    account = Account.look(hook)
+    rows = [account.facts(voice) for voice in account.voices.values()]
+    own = sum(row["ours"] for row in rows)
+    rows = [row for row in rows if options.all or (row["ours"] if options.ours else row["takes_slot"])]
+    rows.sort(key=lambda row: (not row["takes_slot"], not row["expired"], row["made_at"] or "~", row["name"]))
+    if options.json:
+        return _print_json(rows, out)
+    if rows:
+        _print(_table(rows), out, _LEAST)
+    out.write(
+        f"{len(rows)} voice{'s' * (len(rows) != 1)}, {own} of ours in namespace '{account.namespace}'; "
+        f"clone slots in use: {account.room}.\n"
+    )
+    return DONE
+
+
+def _show(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
+    voice = hook.get_voice(options.id)
+    found = Account.look(hook).facts(voice)
+    if options.json:
+        return _print_json(found, out)
+    from rich.table import Table  # noqa: PLC0415 - only where a table is drawn
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for field, value in found.items():
+        shown = _shown(value)
+        if shown:
+            table.add_row(Text(field.replace("_", " "), "bold"), Text(plain(shown), overflow="fold"))
+    _print(table, out)
+    return DONE
+
+
+def _delete(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
+    """Delete what may be deleted; one that fails does not stop the rest."""
+    from voice_provider.exceptions import NotFoundError, VoiceError  # noqa: PLC0415
+
+    if not options.yes and not sys.stdin.isatty():
+        return _fail(
+            "There is no terminal to ask on, so nothing was deleted. Say --yes to delete without asking.", USAGE
+        )
+    account = Account.look(hook)
+    report: dict[str, list[Any]] = {"deleted": [], "gone": [], "failed": []}
+    goes: list[dict[str, Any]] = []
+    for voice_id in dict.fromkeys(options.ids):
+        try:
+            found = account.facts(account.voices.get(voice_id) or hook.get_voice(voice_id))
+        except NotFoundError:
+            report["gone"].append(voice_id)
+            continue
+        why = _objection(found, account.namespace, force=options.force)
+        if why is None:
+            goes.append(found)
+        else:
+            report["failed"].append({"id": voice_id, "error": why})
+    if goes and not options.yes and not _agreed(goes):
+        report["failed"] += [{"id": found["id"], "error": "Not deleted, as answered."} for found in goes]
+        goes = []
+    for found in goes:
+        try:
+            hook.delete_voice(found["id"])
+        except NotFoundError:
+            report["gone"].append(found["id"])
+        except VoiceError as error:
+            report["failed"].append({"id": found["id"], "error": str(error)})
+        else:
+            report["deleted"].append(found["id"])
+    if options.json:
+        _print_json(report, out)
+    else:
+        names = {found["id"]: f" '{plain(found['name'])}'" for found in goes}
+        for word, label in (("deleted", "Deleted"), ("gone", "Gone already")):
+            out.writelines(f"{label}: {voice_id}{names.get(voice_id, '')}\n" for voice_id in report[word])
+        for failure in report["failed"]:
+            _fail(f"{failure['id']}: {failure['error']}", FAILED)
+    return FAILED if report["failed"] else DONE
+
+
+def _objection(found: dict[str, Any], namespace: str, *, force: bool) -> str | None:
+    """Say why a voice is not deleted, if it is not."""
+    if not found["takes_slot"]:
+        return f"'{found['name']}' is no clone of this account: it takes no slot, and the service does not delete it."
+    if found["ours"] or force:
+        return None
+    whose = f"belongs to namespace '{found['namespace']}'" if found["namespace"] else "was not made by this provider"
+    return f"'{found['name']}' {whose}; the connection's namespace is '{namespace}'. Say --force to delete it anyway."
+
+
+def _agreed(goes: Sequence[dict[str, Any]]) -> bool:
+    _print(_table(goes), sys.stderr, _LEAST)
+    try:
+        answer = input(f"Delete {'this voice' if len(goes) == 1 else f'these {len(goes)} voices'}? [y/N] ")
+    except EOFError:
+        answer = ""
+    return answer.strip().lower() in ("y", "yes")
+
+
+# drawing
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    from rich.table import Table  # noqa: PLC0415 - only where a table is drawn
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("name", "id", "namespace", "owner", "age", "state", "expires"):
+        table.add_column(title, no_wrap=title in ("id", "expires"), overflow="fold")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: dict[str, Any]) -> list[Text]:
+    from rich.text import Text  # noqa: PLC0415
+
+    expires = row["expires_at"]
+    restricted = ", restricted" if row["restricted"] else ""
+    return [
+        Text(plain(row["name"])),
+        Text(plain(row["id"])),
+        Text(row["namespace"] or "-"),
+        Text(row["owner"] or ("all runs" if row["made_by_this_provider"] else "-")),
+        Text(_age(row["made_at"])),
+        Text(f"{row['state']}{restricted}" if row["takes_slot"] else "built-in", "red" if restricted else ""),
+        Text("expired", "red") if row["expired"] else Text(expires[:10] if expires else "-"),
+    ]
+
+
+def _age(made_at: str | None) -> str:
+    """Say how old, in days where there is one: retention is counted in days."""
+    if made_at is None:
+        return "?"
+    seconds = time.time() - datetime.fromisoformat(made_at).timestamp()
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if (number := int(seconds // size)) > 0:
+            return f"{number} {unit}{'s' * (number != 1)}"
+    return "just now"
+
+
+def _print(table: Table, out: TextIO, least: int = 0) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(file=out)
+    console.width = max(console.width, least) if console.is_terminal else _WIDE
+    console.print(table)
+
+
+def _print_json(value: Any, out: TextIO) -> int:
+    out.write(json.dumps(value, indent=2) + "\n")
+    return DONE
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value or "")
+
+
+def _iso(seconds: float | None) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds is not None else None
+
+
+def plain(text: str) -> str:
+    """Return text that a terminal only shows: whoever named the voice chose it."""
+    return "".join(sign if sign.isprintable() else "�" for sign in text)

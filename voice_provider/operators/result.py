@@ -1,0 +1,104 @@
+"""What the operators share whose result is a file: where it is kept, and the record beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from voice_provider.exceptions import InvalidInputError
+from voice_provider.locations import is_location
+from voice_provider.operators.base import JobOperator, VoiceOperator
+from voice_provider.origin import Origin
+from voice_provider.provenance import Run, check_name, keep
+from voice_provider.storage import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from voice_provider.jobs.lifecycle import Lifecycle
+    from voice_provider.jobs.orders import Order
+    from voice_provider.jobs.record import Record
+    from voice_provider.models import Job, Manifest
+
+ORIGIN_KEY = "voice_origin"  # what the record beside the result will say
+OrderT = TypeVar("OrderT", bound="Order")
+
+
+class ResultOperator(JobOperator):
+    """Base of the job operators whose result is a file.
+
+    :param output: where the result is kept: any ``ObjectStoragePath``; a location that ends in ``/`` is a folder
+        (templated; the rendered field is called ``output_location``, because ``output`` is the operator's XCom)
+    """
+
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location")
+
+    def __init__(self, *, output: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.output_location = output
+        self._origin = Origin()
+        self._run: Run | None = None
+
+    def place(self, name: str, task: str = "") -> Output:
+        """Return where the result goes.
+
+        :param name: file name without extension, where the location is a folder
+        :param task: which task instance receives it
+        """
+        self.result_location = self.output_location.strip()
+        return Output(self.result_location, name, self.hook.settings.allowed_outputs, task)
+
+    def check_place(self, context: Context) -> None:
+        """Find out before anything is paid whether the result can be kept."""
+        if not isinstance(self.output_location, str) or not is_location(self.output_location.strip()):
+            raise InvalidInputError(
+                f"output is '{self.output_location}': give an absolute path or a URI such as s3://bucket/key.mp4."
+            )
+        check_name(self.output_location.strip())
+        self.place("check").check_writable()
+        mapped = context["ti"].map_index not in (None, -1)
+        if mapped and not self.output_location.strip().endswith("/"):
+            self.log.info(
+                "This task is mapped: output has to differ for each of them, or to be a folder (ending in '/'); else "
+                "they overwrite each other's result."
+            )
+
+    def ticket(self, record: Record, job: Job) -> dict[str, Any]:
+        """Add where the result is to be kept, and what its manifest says besides."""
+        name = record.fingerprint[:16]
+        return {
+            **super().ticket(record, job),
+            "output": self.output_location.strip(),
+            "name": name,
+            "details": self.details(),
+            "origin": self._origin.dump(),
+        }
+
+    def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Keep the result and return its manifest."""
+        place = self.place(record.fingerprint[:16], lifecycle.scope.run)
+        manifest = lifecycle.collect(record, job, place, **self.details())
+        self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
+        return self._return_kept(manifest)
+
+    def remember(self, context: Context, order: OrderT, origin: Origin) -> OrderT:
+        """Keep what the record beside the result will say: the try that keeps the result may be another one."""
+        known: dict[str, Any] = {"fingerprint": order.fingerprint(), "origin": origin.dump()}
+        context["task_state_store"].set(ORIGIN_KEY, known)
+        return order
+
+    def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
+        known: Any = context["task_state_store"].get(ORIGIN_KEY) or {}
+        is_of_it = known.get("fingerprint") == record.fingerprint  # else a request that was refused came after it
+        self._origin = Origin.load(known.get("origin") if is_of_it else None)
+        self._run = Run.of(context["ti"])
+        return super()._follow(context, lifecycle, record)
+
+    def _return_kept(self, manifest: Manifest) -> dict[str, Any]:
+        """Write the record beside the result, also where a try before was killed between the two."""
+        return super()._return_kept(keep(manifest, self._origin, self._run))
+
+    def details(self) -> dict[str, Any]:
+        """Return more fields of the manifest."""
+        return {}

@@ -1,0 +1,231 @@
+"""Where a kept result comes from: a small JSON file beside it, ``talk.mp4.provenance.json``.
+
+It says what was made, in which voice and from which recordings, by which service, model and settings, in which DAG run,
+under which consent, and the hash of the file. So that it can be passed on with the file it holds hashes where there
+are texts, media and people: no script, no address that grants access, no name of the person who consented. It is a
+record, not a signature: who can change the file can change the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+import tenacity
+from airflow.sdk import get_current_context
+from pydantic import Field, ValidationError
+
+from voice_provider import __version__
+from voice_provider.exceptions import InvalidInputError, StorageError
+from voice_provider.locations import LASTING, explained, local_path, open_path
+from voice_provider.origin import Origin, Part, Speaker
+from voice_provider.storage import UPLOADS, is_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import ObjectStoragePath
+
+    from voice_provider.models import Manifest
+
+ENDING = ".provenance.json"
+GENERATOR = "airflow-provider-voice"
+MAX_NAME = 255  # bytes of a file's name
+MAX_RECORD = 1024 * 1024  # bytes
+
+T = TypeVar("T")
+
+
+class Run(Part):
+    """The task instance that made it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @classmethod
+    def of(cls, ti: Any) -> Self:
+        """Read it off Airflow's task instance."""
+        index = -1 if ti.map_index is None else ti.map_index
+        return cls(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
+
+
+def current_run() -> Run | None:
+    """Return the run of the task that this code is part of, if it is part of one."""
+    try:
+        return Run.of(get_current_context()["ti"])
+    except RuntimeError:
+        return None
+
+
+class _File(Part):
+    name: str
+    sha256: str
+    bytes: int
+    media_type: str
+    seconds: float | None = None
+
+
+class _Making(Part):
+    kind: str
+    service: str
+    model: str | None = None
+    engine: str | None = None
+    job_id: str | None = None
+    submitted_at: str | None = None
+    outcome: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Consent(Part):
+    id: str
+    sha256: str
+
+
+class _Generator(Part):
+    name: str = GENERATOR
+    version: str = __version__
+
+
+class Sidecar(Part):
+    """The file's content. ``voice`` and ``consent`` are one, or a list where there are several, or null."""
+
+    schema_: Literal["airflow-provider-voice/provenance/1"] = Field(
+        default="airflow-provider-voice/provenance/1", alias="schema"
+    )
+    file: _File
+    made: _Making
+    voice: Speaker | tuple[Speaker, ...] | None = None
+    inputs: tuple[dict[str, str], ...] = ()
+    consent: _Consent | tuple[_Consent, ...] | None = None
+    run: Run | None = None
+    generator: _Generator = _Generator()
+    kept_at: str
+
+    def text(self) -> str:
+        """Return it as it is written."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True) + "\n"
+
+
+def check_name(location: str) -> None:
+    """Find out before anything is paid whether the record can stand beside a result.
+
+    :raises InvalidInputError: the name of the result is too long
+    """
+    longest = MAX_NAME - len(ENDING)
+    if len(os.fsencode(location.rpartition("/")[2])) > longest:
+        raise InvalidInputError(
+            f"The output's file name is too long: at most {longest} bytes, because a record is kept beside it under "
+            f"the same name and '{ENDING}'. Shorten it."
+        )
+
+
+def carry(manifest: Manifest, origin: Origin) -> Manifest:
+    """Return a manifest with what the next task needs for its record."""
+    return manifest.model_copy(update={"consent": _one_or_all(origin.consents), "samples": origin.samples})
+
+
+def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
+    """Write the record of a result that is in its place, and return its manifest with what the next task needs.
+
+    :raises StorageError: it cannot be written; the result is there all the same
+    """
+    speakers = origin.speakers or ((Speaker(id=manifest.voice_id),) if manifest.voice_id else ())
+    facts = manifest.model_dump()
+    sidecar = Sidecar(
+        file=_File(**{**facts, "name": manifest.uri.rpartition("/")[2]}),
+        made=_Making(**facts, settings=origin.settings),
+        voice=_one_or_all(speakers),
+        inputs=origin.inputs,
+        consent=_one_or_all([_Consent(id=one.id, sha256=one.sha256) for one in origin.consents]),
+        run=run,
+        kept_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    place = manifest.uri + ENDING
+    try:
+        _put(place, sidecar.text().encode(), str(run))
+    except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
+        raise StorageError(
+            f"The record {place} cannot be written: {str(error).rstrip('.') or type(error).__name__}. The result "
+            "itself is kept, and a retry of an operator writes the record and does not pay again."
+        ) from None
+    return carry(manifest, origin)
+
+
+def _one_or_all(values: Sequence[T]) -> T | tuple[T, ...] | None:
+    return tuple(values) if len(values) > 1 else values[0] if values else None
+
+
+@tenacity.retry(
+    stop=tenacity.stop_after_attempt(UPLOADS),
+    wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+    retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, LASTING)),
+    reraise=True,
+)
+def _put(place: str, data: bytes, writer: str) -> None:
+    """Put a file in its place, whole or not at all.
+
+    :param writer: names the temporary file, so that a try after a kill replaces it, and two tasks do not meet
+    """
+    if urlsplit(place).scheme not in ("", "file"):
+        path = open_path(place)
+        path.fs.pipe_file(path.path, data)
+        return
+    target = local_path(place)
+    part = target.with_name(f".{hashlib.sha256(f'{place}{writer}'.encode()).hexdigest()[:16]}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def verify(location: str) -> tuple[Sidecar | None, str | None]:
+    """Check a file against the record beside it.
+
+    :param location: of the file, path or URI
+    :return: the record, as far as there is one that can be read; and what is wrong, or None where the file is what was
+        kept
+    :raises VoiceError: the storage does not answer
+    """
+    place = location + ENDING
+    with explained(f"{location} cannot be checked", "Check the location and your permissions."):
+        if not _is_file(open_path(location)):
+            return None, f"There is no file at {location}. Check the location."
+        path = open_path(place)
+        if not _is_file(path):
+            return None, (
+                f"There is no record beside it ({place}). Copy the record along with the file; without one, nothing is "
+                "known of it."
+            )
+        with path.open("rb") as stream:
+            data = stream.read(MAX_RECORD + 1)
+    try:
+        sidecar = Sidecar.model_validate_json(data if len(data) <= MAX_RECORD else b"")
+    except ValidationError as error:
+        fields = ", ".join(dict.fromkeys(str(item["loc"][0]) for item in error.errors() if item["loc"]))
+        return None, (
+            f"The record {place} cannot be read ({fields or 'no JSON'}). Fetch it anew from where the result was kept, "
+            "or use a newer version of this package."
+        )
+    if is_kept(location, sidecar.file.sha256, sidecar.file.bytes):
+        return sidecar, None
+    return sidecar, (
+        f"{location} is not the file that was kept ({sidecar.file.bytes:,} bytes, sha256 {sidecar.file.sha256}): it "
+        "has been changed, cut short or replaced. Fetch it anew from where the result was kept."
+    )
+
+
+def _is_file(path: ObjectStoragePath) -> bool:
+    try:
+        return bool(path.fs.info(path.path)["type"] == "file")  # path.is_file() would not use Airflow's connection
+    except (FileNotFoundError, NotADirectoryError):
+        return False
