@@ -12,9 +12,10 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param
 
 from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
-from voice_provider.operators.clone import CloneVoiceOperator, DeleteVoiceOperator
+from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.operators.voice import DeleteVoiceOperator
 from voice_provider.retries import voice_retry_policy
 from voice_provider.sensors.job import TTSCompleteSensor, VoiceTrainedSensor
 

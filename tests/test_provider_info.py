@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INFO = get_provider_info()
 CONNECTIONS = {item["connection-type"]: item for item in INFO["connection-types"]}
 HOOKS: dict[str, type[VoiceHook]] = {"sync_labs": SyncLabsHook, "fish_audio": FishAudioHook}
-COMMON = {"namespace", "timeout", "allowed_inputs", "allowed_outputs"}
+COMMON = {"namespace", "timeout", "allowed_inputs", "allowed_outputs", "require_consent", "clone_slots"}
 OWN = {"sync_labs": {"tts_mode"}, "fish_audio": {"speech_model"}}
 
 
@@ -166,6 +166,11 @@ def test_every_field_but_those_of_the_service_is_asked_for_everywhere(name: str)
         *((service, "timeout", 600, True) for service in HOOKS),
         *((service, "timeout", 601, False) for service in HOOKS),
         *((service, "timeout", 0, False) for service in HOOKS),
+        *((service, "require_consent", True, True) for service in HOOKS),
+        *((service, "require_consent", "yes", False) for service in HOOKS),
+        *((service, "clone_slots", 0, True) for service in HOOKS),
+        *((service, "clone_slots", 100001, False) for service in HOOKS),
+        *((service, "clone_slots", -1, False) for service in HOOKS),
     ],
 )
 def test_the_form_takes_what_the_hook_takes(service: str, name: str, value: Any, fits: bool) -> None:

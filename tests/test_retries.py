@@ -11,7 +11,7 @@ from airflow.sdk.definitions.retry_policy import RetryPolicy
 
 from voice_provider import exceptions
 from voice_provider.exceptions import VoiceError
-from voice_provider.operators.clone import DeleteVoiceOperator
+from voice_provider.operators.voice import DeleteVoiceOperator
 from voice_provider.retries import voice_retry_policy
 
 

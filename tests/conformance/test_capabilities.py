@@ -13,9 +13,11 @@ from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import Capability, Manifest, Voice
 from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
 from voice_provider.operators.base import VoiceOperator
-from voice_provider.operators.clone import CloneVoiceOperator, DeleteVoiceOperator, UpdateVoiceOperator
+from voice_provider.operators.cleanup import CleanupVoicesOperator
+from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
 from voice_provider.sensors.job import JobSensor, LipSyncCompleteSensor, TTSCompleteSensor, VoiceTrainedSensor
 
 if TYPE_CHECKING:
@@ -100,6 +102,8 @@ USES = [
     ),
     Use("get_jobs", Capability.ASKS_FOR_MANY, lambda w: w.hook.get_jobs("lip_sync", [UNKNOWN])),
     Use("room", None, lambda w: w.hook.room()),
+    Use("slots", None, lambda w: w.hook.slots()),
+    Use("look_at", None, lambda w: w.hook.look_at(str(w.sample))),
     Use("list_jobs", LIPS, lambda w: w.hook.list_jobs()),
     Use("list_models", LIPS, lambda w: w.hook.list_models()),
     Use("estimate", Capability.ESTIMATE, lambda w: w.hook.estimate("lipsync-2", 3)),
@@ -126,6 +130,7 @@ USES = [
         lambda w: w.run(UpdateVoiceOperator(task_id="t", voice=w.made, title="Bea")),
     ),
     Use(DeleteVoiceOperator, None, lambda w: w.run(DeleteVoiceOperator(task_id="t", voice=clone(w).id))),
+    Use(CleanupVoicesOperator, None, lambda w: w.run(CleanupVoicesOperator(task_id="t", pattern="Ann*"))),
     Use(TTSOperator, None, lambda w: w.run(speech(w))),
     Use(
         TTSOperator,
@@ -182,7 +187,7 @@ def test_it_works_or_is_said_to_be_lacking(world: World, use: Use) -> None:
 
 
 def test_the_suite_uses_everything_there_is() -> None:
-    internal = {"check_clone", "cover", "settle_visibility"}  # of the hook, for the operators
+    internal = {"check_clone", "check_consent", "cover", "settle_visibility"}  # of the hook, for the operators
     methods = {name for name, item in vars(VoiceHook).items() if inspect.isfunction(item) and name[0] != "_"}
     tasks: set[type] = set()
     for room in ("operators", "sensors"):
@@ -216,6 +221,7 @@ def test_what_tasks_return_has_the_same_names_everywhere(world: World, use: Use)
         CloneVoiceOperator: {"service", "voice_id", "name", "label", "ephemeral", "state"},
         VoiceTrainedSensor: {"service", "voice_id", "state"},
         DeleteVoiceOperator: {"deleted"},
+        CleanupVoicesOperator: {"deleted", "would_delete", "failed", "kept", "others", "slots_in_use", "dry_run"},
     }.get(
         use.of, {"service", "kind", "uri", "sha256", "bytes", "format", "media_type", "seconds", "job_id", "voice_id"}
     )

@@ -1,14 +1,19 @@
-"""The examples with Fish Audio in them, run by a real Airflow in this process, over real HTTP to the emulator."""
+"""The examples but the flagship, run by a real Airflow in this process, over real HTTP to the emulator."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.utils.types import DagRunType
 
-from tests.conftest import ROOT, write_mp4, write_wav
+from tests.conftest import ROOT, without_records, write_mp4, write_wav
+from voice_provider.jobs.names import ManagedName, short_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +53,7 @@ def states(dag_run: Any) -> Counter[str]:
 
 
 def results(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "results").rglob("*") if path.is_file())
+    return without_records(path.name for path in (folder / "results").rglob("*") if path.is_file())
 
 
 def paid(emulator: EmulatorHandle) -> Counter[str]:
@@ -103,3 +108,79 @@ def test_the_voice_goes_also_when_it_could_not_speak(
     assert paid(emulator) == {"fish_audio clone": 1}
     assert results(tmp_path) == []
     assert left(emulator) == (0, 0, 0)
+
+
+def orphan(label: str, **more: Any) -> str:
+    return str(ManagedName(label, "default", short_hash(label), "gone", "a" * 12, 1_700_000_000, **more))
+
+
+class TestCleanup:
+    """The nightly sweep, as the form starts it and as the schedule does."""
+
+    @pytest.fixture(autouse=True)
+    def voices(self, emulator: EmulatorHandle) -> None:
+        made = ["By hand", orphan("Ann"), orphan("Bob"), orphan("Brand A"), orphan("Over", expires=5)]
+        emulator.seed_models(made)
+
+    def labels(self, emulator: EmulatorHandle) -> set[str]:
+        return {model["title"].partition(" [")[0] for model in emulator.models()}
+
+    def test_the_form_only_says_what_would_go(self, run: Callable[..., Any], emulator: EmulatorHandle) -> None:
+        dag_run = run("nightly_slot_cleanup")
+        assert set(states(dag_run)) == {"clean_up: success", "tell: success"}
+        assert len(self.labels(emulator)) == 5
+        dag_run = run("nightly_slot_cleanup", dry_run=False, pattern="A*")
+        assert self.labels(emulator) == {"By hand", "Bob", "Brand A", "Over"}
+
+    @pytest.mark.parametrize(("run_type", "dry"), [("manual", True), ("scheduled", False), ("backfill", False)])
+    def test_the_schedule_deletes_whatever_the_form_says(self, run_type: str, *, dry: bool) -> None:
+        dag = DagBag(str(ROOT / "example_dags" / "nightly_slot_cleanup.py")).dags["nightly_slot_cleanup"]
+        sweep = dag.get_task("clean_up")
+        context = {"params": dag.params.dump(), "dag_run": SimpleNamespace(run_type=DagRunType(run_type)), "dag": dag}
+        sweep.render_template_fields(context)
+        assert sweep.dry_run is dry
+        assert sweep.protect == ["Brand*"]
+        assert sweep.older_than is None
+
+
+class TestApproval:
+    """A person is asked before a voice is cloned; what they say is Airflow's part, so it is taken as said here."""
+
+    def run(self, **params: Any) -> Any:
+        dag = DagBag(str(ROOT / "example_dags" / "approved_voice.py")).dags["approved_voice"]
+        return dag.test(run_conf=params, mark_success_pattern="ask")
+
+    @pytest.fixture(autouse=True)
+    def consent(self, run: Callable[..., Any], set_connection: Callable[..., None], tmp_path: Path) -> Path:
+        set_connection("voice_default", service="sync_labs", require_consent=True)
+        (tmp_path / "consents").mkdir()
+        return tmp_path / "consents" / "release-7.json"
+
+    def test_with_consent_the_voice_is_made_and_its_results_say_so(
+        self, emulator: EmulatorHandle, consent: Path, tmp_path: Path
+    ) -> None:
+        recording = tmp_path / "inbox" / "speaker.wav"
+        told = {
+            "id": "release-7",
+            "who": "the speaker of this test",
+            "when": "2026-03-31",
+            "evidence": "s3://legal/releases/7.pdf",
+            "samples": [hashlib.sha256(recording.read_bytes()).hexdigest()],
+        }
+        consent.write_text(json.dumps(told))
+        assert set(states(self.run())) == {f"{task}: success" for task in ("look", "ask", "clone_voice", "listen")}
+        [kept] = (tmp_path / "results").rglob("*.provenance.json")
+        record = json.loads(kept.read_text())
+        assert record["consent"]["id"] == "release-7"
+        assert "the speaker of this test" not in kept.read_text()
+        assert emulator.state()["assets"] == 0
+
+    @pytest.mark.parametrize("samples", [None, ["0" * 64]])
+    def test_without_it_nobody_is_asked_and_nothing_is_sent(
+        self, emulator: EmulatorHandle, consent: Path, samples: list[str] | None
+    ) -> None:
+        if samples:
+            consent.write_text(json.dumps({"who": "x", "when": "2026-03-31", "evidence": "y", "samples": samples}))
+        found = set(states(self.run()))
+        assert {"look: failed", "clone_voice: upstream_failed"} <= found or {"look: up_for_retry"} <= found
+        assert not [entry for entry in emulator.requests("/v2") if entry["method"] != "GET"]

@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 import tenacity.nap
 
-from tests.conftest import MemoryStore, Task, write_mp4, write_wav
+from tests.conftest import MemoryStore, Task, without_records, write_mp4, write_wav
+from voice_provider import provenance
 from voice_provider.exceptions import (
     JobFailedError,
     OutcomeUnknownError,
@@ -195,9 +196,13 @@ class Buy:
         if self.kind != "clone":
             values["output"] = f"{world.out}/"
         match self.name:
-            case "clone" | "ephemeral clone":
-                name = f"Ann {changed}" if changed else "Ann"
-                return CloneVoiceOperator(name=name, sample=str(world.sample), ephemeral=self.name != "clone", **values)
+            case "clone" | "ephemeral clone" | "replaced clone":
+                values |= {"ephemeral clone": {"ephemeral": True}, "replaced clone": {"if_exists": "replace"}}.get(
+                    self.name, {}
+                )
+                return CloneVoiceOperator(
+                    name=f"Ann {changed}" if changed else "Ann", sample=str(world.sample), **values
+                )
             case "Fish clone":
                 name = f"Ann {changed}" if changed else "Ann"
                 return CloneVoiceOperator(name=name, samples=[str(world.clip), str(world.sample)], **values)
@@ -215,6 +220,7 @@ SPEECH, LIP_SYNC = "/v2/tts", "/v2/generate"
 BUYS = (
     Buy("clone", "sync_labs", "/v2/voices", "clone", uploads=True),
     Buy("ephemeral clone", "sync_labs", "/v2/voices", "clone", uploads=True),
+    Buy("replaced clone", "sync_labs", "/v2/voices", "clone", uploads=True),
     Buy("speech", "sync_labs", "/v2/tts", "speech", fetched="/speech/*"),
     Buy(
         "speech job",
@@ -283,7 +289,7 @@ class World:
         monkeypatch.setattr(Transport, "_send_with", send)
 
     def _watch_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def after(owner: type, method: str, what: str) -> None:
+        def after(owner: Any, method: str, what: str) -> None:
             real = getattr(owner, method)
 
             def watched(*args: Any, **kwargs: Any) -> Any:
@@ -299,6 +305,7 @@ class World:
         after(Download, "write", "write")
         after(Download, "publish", "move")
         after(Output, "recover", "move")
+        after(provenance, "_put", "record")
         owns, receive = Download.owns, Output.receive
         # A killed process deletes nothing.
         monkeypatch.setattr(Download, "owns", lambda self_, part: not self.life.dead and owns(self_, part))
@@ -380,7 +387,8 @@ class World:
         return [asset.name or "" for asset in VoiceHook.for_connection("voice_default").list_assets()]
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.out.iterdir())
+        """Name what lies in the folder of results, without the records that stand beside their results."""
+        return without_records(path.name for path in self.out.iterdir())
 
     def check_result(self, buy: Buy, result: dict[str, Any]) -> None:
         """A file is kept whole, and a voice is there once."""
@@ -391,6 +399,9 @@ class World:
         content = Path(result["uri"]).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (result["bytes"], result["sha256"])
         assert Path(result["uri"]).name in self.files()
+        record, problem = provenance.verify(result["uri"])
+        assert record is not None
+        assert problem is None
 
 
 def _short(path: str) -> str:
@@ -651,4 +662,4 @@ class History:
         if not self.author.moved:
             left = self.world.assets(self.buy)
             assert len(left) <= self.unknown_uploads, f"left behind: {left}"
-            assert all(" [vp:default:" in name for name in left)
+            assert all(" [vp:default@dag#" in name for name in left)

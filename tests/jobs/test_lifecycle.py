@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +17,7 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
     SlotLimitError,
 )
+from voice_provider.jobs import lifecycle
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
@@ -378,24 +379,33 @@ def test_a_link_to_speech_that_has_expired_for_good_is_said_to_be_so(
     assert paid(emulator, "speech") == 1
 
 
-def test_a_name_that_a_voice_in_the_making_has_taken_is_for_a_retry() -> None:
-    """A killed try's clone is still being made: its name is refused already, and it is not listed yet."""
-    from voice_provider.exceptions import NameTakenError
-    from voice_provider.jobs.names import ManagedName, short_hash
-    from voice_provider.jobs.orders import CloneOrder
-    from voice_provider.services.base import Input, Response
-    from voice_provider.services.options import CloneOptions
-    from voice_provider.services.sync_labs import SyncLabs
-
-    name = str(ManagedName(label="Ann", namespace="default", fingerprint=short_hash("x")))
-    order = CloneOrder(label="Ann", namespace="default", samples=("a",), files=(), options=CloneOptions())
-    for taken, expected in ((name, ServiceUnavailableError), ("Ann", NameTakenError)):
-        flow = order.submit(SyncLabs({}), [Input(asset_id="a")], SimpleNamespace(name=taken))
-        assert next(flow).method == "POST"
-        if taken == name:
-            assert flow.throw(NameTakenError("taken")).url == "/v2/voices"
-            with pytest.raises(expected, match="A retry finds it"):
-                flow.send(Response(status=200, content=b"[]"))
-        else:
-            with pytest.raises(expected):
-                flow.throw(NameTakenError("taken"))
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_voice_in_the_making_is_waited_for(
+    emulator: EmulatorHandle,
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    listed: bool,
+) -> None:
+    """Another task's clone is still being made: its name is refused already, and it is not listed yet."""
+    monkeypatch.setattr(lifecycle, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(lifecycle, "LOOK_FOR", 1.0)
+    emulator.fault(
+        "status",
+        path="/v2/voices",
+        method="POST",
+        status=409,
+        body='{"error": "taken", "errorCode": "voice_name_conflict"}',
+        times=None,
+    )
+    if not listed:
+        with pytest.raises(ServiceUnavailableError, match="it is not listed yet"):
+            task.run(operators["clone"]())
+        return
+    timer = threading.Timer(0.3, lambda: emulator.seed_voices([task.record["name"]]))
+    timer.start()
+    result = task.run(operators["clone"]())
+    timer.join()
+    assert result["outcome"] == "found"
+    assert [voice["id"] for voice in emulator.voices()] == [result["voice_id"]]

@@ -21,9 +21,10 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
-from voice_provider.operators.clone import CloneVoiceOperator, DeleteVoiceOperator
+from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.operators.voice import DeleteVoiceOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,9 +22,10 @@ from voice_provider.exceptions import (
     VoiceNotReadyError,
 )
 from voice_provider.models import Manifest
-from voice_provider.operators.clone import CloneVoiceOperator, DeleteVoiceOperator, UpdateVoiceOperator
+from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
 from voice_provider.sensors.job import TTSCompleteSensor, VoiceTrainedSensor
 
 if TYPE_CHECKING:
@@ -324,7 +325,8 @@ def test_an_overloaded_service_has_not_begun(
     result = task.run(operator)  # the retry
     assert result["bytes"] > 0
     emulator.reset()
-    Path(result["uri"]).unlink()
+    for path in Path(result["uri"]).parent.iterdir():  # the speech and its record
+        path.unlink()
 
 
 # what Fish Audio lacks

@@ -59,7 +59,7 @@ def test_an_upload_returns_what_is_needed_to_use_it(emulator: EmulatorHandle, ta
     result = task.run(UploadAssetOperator(task_id="t", file=str(sample)))
     assert result["sha256"] == hashlib.sha256(sample.read_bytes()).hexdigest()
     assert result["seconds"] == pytest.approx(3.0)
-    assert result["name"].startswith("sample.wav [vp:default:")
+    assert result["name"].startswith("sample.wav [vp:default@dag#")
     assert result["bytes"] == sample.stat().st_size
     assert task.run(DeleteAssetOperator(task_id="d", asset=[result])) == {"deleted": [result["asset_id"]]}
     assert emulator.state()["assets"] == 0
@@ -102,7 +102,7 @@ def test_speech_is_kept_and_described(emulator: EmulatorHandle, task: Task, tmp_
     assert result["engine"] == "tone"
     assert result["kind"] == "speech"
     assert result["seconds"] > 0.3
-    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+    assert sorted(path.name for path in kept.parent.iterdir()) == [kept.name, f"{kept.name}.provenance.json"]
     assert emulator.ledger("speech")[0]["units"] == len("A line from a file. Ünïcode too.")
 
 
@@ -208,7 +208,7 @@ def test_what_is_uploaded_on_the_way_is_known_as_ours(
     task.run(operator)
     names = [asset.name or "" for asset in operator.hook.list_assets()]
     assert len(names) == 2
-    assert all(" [vp:default:" in name for name in names)
+    assert all(" [vp:default@dag#" in name for name in names)
 
 
 def test_the_same_file_twice_is_uploaded_once(

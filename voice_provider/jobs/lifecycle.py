@@ -18,13 +18,14 @@ from voice_provider.exceptions import (
     NotFoundError,
     OutcomeUnknownError,
     PermanentVoiceError,
+    RateLimitedError,
     ResultError,
     ServiceUnavailableError,
     UnusableSpeechError,
     VoiceError,
 )
 from voice_provider.hooks.base import describe, succeeded
-from voice_provider.jobs.names import asset_name
+from voice_provider.jobs.clones import BeingMadeError
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.record import (
     RECORD_KEY,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
 
 PROGRESS_KEY = "voice_progress"
+LOOK_EVERY = 1.0  # seconds between two looks for a voice that another task is making
+FEW_LOOKS = 10.0  # seconds, where it is not known that another task is making it
+LOOK_FOR = 60.0  # seconds until a retry has to look again
 CONFIRM_AFTER = 2.0  # seconds until a "no such job" is believed: edges and deployments hiccup
 
 
@@ -79,6 +83,12 @@ class Lifecycle:
     def wait_until(self, record: Record, deadline: float, redefers: int = 0) -> Record:
         """Remember how long this attempt waits, so that a wait that fails on the triggerer does not begin anew."""
         return self._save(record, deadline=deadline, redefers=redefers)
+
+    def note_evicted(self, names: list[str]) -> None:
+        """Remember which voices had to go, so that the task can still say so after a wait or a retry."""
+        record = self.load()
+        assert record is not None  # noqa: S101  # it was written before the order was refused
+        self._save(record, evicted=[*record.evicted, *names])
 
     def tell(self, line: str) -> None:
         """Show how far the job is in the task's state panel; that it cannot be shown is no reason to fail."""
@@ -137,6 +147,7 @@ class Lifecycle:
             account=self.hook.settings.account,
             created_at=_now(),
             name=order.name(self.scope, int(time.time())),
+            details=order.details(),
             uploads=old.uploads if old is not None and old.account == self.hook.settings.account else {},
         )
         return self._save(record)
@@ -144,6 +155,11 @@ class Lifecycle:
     def _submit(self, order: Order, record: Record) -> Record:
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
             return self._speak(order, record)
+        if record.posted_at is None:
+            there = self.hook.run(order.look(self.hook.service, record))
+            if there is not None:
+                self.log.info("%s is there already and is used: nothing is sent.", describe(there))
+                return self._accept(self._save(record, outcome="reused"), there)
         inputs: list[Input | Body] = list(record.inputs) if record.posted_at is not None else []
         if not inputs:
             for source in order.sources:
@@ -154,26 +170,35 @@ class Lifecycle:
         try:
             job = self.hook.run(order.submit(self.hook.service, inputs, record))
         except VoiceError as error:
-            if error.status == 409 and self.hook.service.is_keyed(order.kind):
-                raise  # the key is known there with another body: something was accepted, so nothing is forgotten
-            if isinstance(error, ServiceUnavailableError) and error.sent:
-                if self.hook.service.is_keyed(order.kind):
-                    raise  # a retry sends it again under the same key
-                found = self._find(order, record)
-                if found is not None:
-                    return found
-                if order.is_settled_by_name(self.hook.service):
-                    raise  # a retry looks again, and repeats it under the same name
-                return self._unknown(order, record, f"the answer was lost ({error})", error)
-            record = self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
-            if isinstance(error, PermanentVoiceError):
-                self.discard_uploads(record)
-            raise
+            return self._not_accepted(order, record, error)
         record = self._accept(record, job)
         line = f"{describe(job)} was accepted by {job.service} ({job.status or job.state.value})."
         self.log.info("%s", line)
         self.tell(line)
         return record
+
+    def _not_accepted(self, order: Order, record: Record, error: VoiceError) -> Record:
+        """Return the record of what is there all the same; else remember what is known, and raise."""
+        service = self.hook.service
+        if error.status == 409 and service.is_keyed(order.kind):
+            raise error  # the key is known there with another body: something was accepted, so nothing is forgotten
+        if isinstance(error, ServiceUnavailableError) and error.sent:
+            if service.is_keyed(order.kind):
+                raise error  # a retry sends it again under the same key
+            found = self._find(order, record, LOOK_FOR if isinstance(error, BeingMadeError) else 0)
+            if found is not None:
+                return found
+            if order.is_settled_by_name(service):
+                raise error  # a retry looks again, and repeats it under the same name
+            return self._unknown(order, record, f"the answer was lost ({error})", error)
+        record = self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
+        if isinstance(error, RateLimitedError) and order.is_shared:
+            found = self._find(order, record, FEW_LOOKS)  # many at once: one of the others may have made it
+            if found is not None:
+                return found
+        if isinstance(error, PermanentVoiceError):
+            self.discard_uploads(record)
+        raise error
 
     def _speak(self, order: SpeechOrder, record: Record) -> Record:
         """Speak where the audio is the answer itself.
@@ -215,7 +240,8 @@ class Lifecycle:
         # once.
         keep_url = job.kind == "speech" and not job.status
         self._accepted = job
-        return self._save(record, job=job if keep_url else job.model_copy(update={"url": None}))
+        kept = job if keep_url else job.model_copy(update={"url": None})
+        return self._save(record, job=kept, name=job.name or record.name)
 
     def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input | Body]:
         if isinstance(source, Input) or Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
@@ -226,13 +252,14 @@ class Lifecycle:
             with suppress(NotFoundError):
                 self.hook.get_asset(asset_id)
                 return record, Input(asset_id=asset_id)
-        asset = self.hook.upload_file(source, asset_name(source.name, self.hook.settings.namespace, self.scope.run))
+        asset = self.hook.upload_file(source, self.scope.asset_name(source.name, self.hook.settings.namespace))
         self.log.info("Uploaded %s (%s bytes) as asset %s.", source.location, f"{source.size:,}", asset.id)
         return self._save(record, uploads={**record.uploads, digest: asset.id}), Input(asset_id=asset.id)
 
     def _attach(self, record: Record) -> Record:
         assert record.job is not None  # noqa: S101  # decide() looked
-        self.log.info("%s was ordered at %s; it is not ordered again.", describe(record.job), record.posted_at)
+        when = f"was ordered at {record.posted_at}" if record.posted_at else "was there before"
+        self.log.info("%s %s; it is not ordered again.", describe(record.job), when)
         return record
 
     def _delivered(self, order: Order, record: Record) -> Record:
@@ -250,12 +277,17 @@ class Lifecycle:
         record = self._save(record, manifest=None, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
 
-    def _find(self, order: Order, record: Record) -> Record | None:
-        """Look at the service for what became of an order whose answer was lost."""
-        found = self.hook.run(order.find(self.hook.service, record))
-        if found is None:
-            return None
-        self.log.info("The answer was lost, but %s is there and is ours; it is used.", describe(found))
+    def _find(self, order: Order, record: Record, seconds: float = 0) -> Record | None:
+        """Look at the service for what became of an order whose answer was lost, or that another task has sent.
+
+        :param seconds: how long it is looked for again, where it may still be in the making
+        """
+        until = time.monotonic() + seconds
+        while (found := self.hook.run(order.find(self.hook.service, record))) is None:
+            if time.monotonic() + LOOK_EVERY > until:
+                return None
+            time.sleep(LOOK_EVERY)
+        self.log.info("%s is there and is ours, although no answer said so; it is used.", describe(found))
         return self._accept(self._save(record, outcome="found"), found)
 
     def _resolve(self, order: Order, record: Record) -> Record:

@@ -1,12 +1,17 @@
 """The names under which this provider makes things at a service, so that it knows them again.
 
-A voice is called what its author called it plus a suffix: ``Narrator [vp:prod:k5gq…:c2d4]``. The suffix holds the
-connection's namespace and the full fingerprint of samples and settings; an ephemeral voice adds run and time. sync.
-labs stores nothing about a voice but its name, so the name is all there is.
+A voice is called what its author called it plus a suffix with the connection's namespace and the fingerprint of
+samples and settings; sync. labs stores nothing about a voice but its name, so the name is all there is::
 
-A voice is adopted only if namespace and full fingerprint match; and the check at the end covers the whole name, so
-that a name that a person typed or edited is never taken for ours: the wrong adoption speaks in the wrong person's
-voice.
+    Brand [vp:prod:k5gq…26…:c2d4]                                       for all runs: the same samples, the same name
+    Brand [vp:prod:k5gq…26…#3fhk7ab2mz5q+t3k9zs:c2d4]                   made anew although there is one
+    Brand [vp:prod:k5gq2x7a@nightly_news#3fhk7ab2mz5q+t3k9zs:c2d4]      ephemeral: belongs to one run of a DAG
+
+``@`` stands before the DAG that owns it, ``#`` before run and task (hashed), ``+`` before the time at which it was
+made and ``/`` before the time at which it expires (seconds since 1970, base 36).
+
+A voice is adopted only if namespace and fingerprint match; and the check at the end covers the whole name, so that a
+name that a person typed or edited is never taken for ours: the wrong adoption speaks in the wrong person's voice.
 """
 
 from __future__ import annotations
@@ -15,78 +20,147 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Self
 
 MAX_NAME = 100  # characters; sync. labs' limit
-_PART = r"[a-z0-9-]+"
-_MANAGED = re.compile(
-    rf"(?P<label>.*\S) \[vp:(?P<namespace>{_PART}):(?P<fingerprint>[a-z2-7]{{26}})"
-    r"(?::(?P<run>[a-z2-7]{8}):(?P<made>[0-9a-z]{1,8}))?:(?P<check>[a-z2-7]{4})\]",
-    re.DOTALL,
-)
+MAX_OWNER = 24  # characters of a DAG's id that are written out; longer ones end in a hash
+FULL = 26  # characters of a whole fingerprint: 130 bits
+SHORT = 8  # of an ephemeral voice's: run, task and time tell it apart as well
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_HASH = "[a-z2-7]"
+_NAMESPACE = "(?P<namespace>[a-z0-9-]+)"
+_OWNER = rf"(?P<owner>[\w.~-]{{1,{MAX_OWNER}}})"
+_RUN = rf"(?P<run>{_HASH}{{12}})"
+_VOICE = re.compile(
+    rf"(?P<label>.*\S) \[vp:{_NAMESPACE}:(?P<fingerprint>{_HASH}+)"
+    rf"(?:@{_OWNER})?(?:#{_RUN}\+(?P<made>[0-9a-z]{{1,8}}))?(?:/(?P<expires>[0-9a-z]{{1,8}}))?:{_HASH}{{4}}\]",
+    re.DOTALL | re.ASCII,
+)
+_ASSET = re.compile(rf"(?P<label>.*\S) \[vp:{_NAMESPACE}@{_OWNER}#{_RUN}:{_HASH}{{4}}\]", re.DOTALL | re.ASCII)
 
 
-def short_hash(text: str, length: int = 26) -> str:
+def short_hash(text: str, length: int = FULL) -> str:
     """Return a hash in small letters and digits; 26 of them hold 130 bits."""
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:length]
+    return base64.b32encode(hashlib.sha256(text.encode(errors="surrogatepass")).digest()).decode().lower()[:length]
+
+
+def owner_of(dag_id: str) -> str:
+    """Return how a DAG is named as an owner: as itself where that is short enough."""
+    if re.fullmatch(rf"[\w.-]{{1,{MAX_OWNER}}}", dag_id, re.ASCII):
+        return dag_id
+    start = re.sub(r"[^\w.-]", "_", dag_id, flags=re.ASCII)[: MAX_OWNER - 7]
+    return f"{start}~{short_hash(dag_id, 6)}"
+
+
+def run_hash(dag_id: str, run_id: str) -> str:
+    """Return how a run is named: its hash, because a run's id is too long for a name."""
+    return short_hash(f"{dag_id}\0{run_id}", 6)
+
+
+def task_hash(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return how a task instance is named: that of its run, and its own."""
+    return run_hash(dag_id, run_id) + short_hash(f"{task_id}\0{map_index}", 6)
 
 
 @dataclass(frozen=True, slots=True)
 class ManagedName:
-    """A name that this provider gave.
+    """A voice's name that this provider gave.
 
     :param label: what the author called it; cut where the whole would be too long for the service
     :param namespace: of the connection
-    :param fingerprint: of samples and settings, from ``short_hash``
-    :param run: of an ephemeral voice: hash of the DAG run and task that made it
-    :param made: of an ephemeral voice: when, in seconds since 1970
+    :param fingerprint: of samples and settings, from ``short_hash``; an ephemeral voice has its beginning
+    :param owner: of an ephemeral voice: the DAG whose run it belongs to, from ``owner_of``
+    :param run: where it was made for one task instance: that, from ``task_hash``
+    :param made: with ``run``: when, in seconds since 1970
+    :param expires: when it has to be deleted, in seconds since 1970
     """
 
     label: str
     namespace: str
     fingerprint: str
+    owner: str | None = None
     run: str | None = None
     made: int | None = None
+    expires: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.run is None) != (self.made is None) or (self.owner is not None and self.run is None):
+            raise ValueError("A voice of a run has run and time; one with an owner is a voice of a run.")
+        object.__setattr__(self, "fingerprint", self.fingerprint[: SHORT if self.owner is not None else FULL])
 
     @property
     def is_ephemeral(self) -> bool:
         """Whether the voice belongs to one run."""
-        return self.run is not None
+        return self.owner is not None
 
     def __str__(self) -> str:
-        life = f":{self.run}:{_base36(self.made or 0)}" if self.run else ""
-        middle = f" [vp:{self.namespace}:{self.fingerprint}{life}:"
-        label = " ".join(self.label.split())[: MAX_NAME - len(middle) - 5].rstrip() or "voice"
-        return f"{label}{middle}{short_hash(label + middle, 4)}]"
+        life = f"@{self.owner}" if self.owner is not None else ""
+        life += f"#{self.run}+{_base36(self.made or 0)}" if self.run is not None else ""
+        life += f"/{_base36(self.expires)}" if self.expires is not None else ""
+        return _checked(self.label or "voice", f" [vp:{self.namespace}:{self.fingerprint}{life}:", MAX_NAME)
 
     @classmethod
-    def parse(cls, name: str) -> ManagedName | None:
+    def parse(cls, name: str) -> Self | None:
         """Read a name; ``None`` for every name that this provider did not give."""
-        match = _MANAGED.fullmatch(name)
+        match = _VOICE.fullmatch(name)
         if match is None:
             return None
-        made = match["made"]
-        found = cls(
-            label=match["label"],
-            namespace=match["namespace"],
-            fingerprint=match["fingerprint"],
-            run=match["run"],
-            made=int(made, 36) if made else None,
-        )
+        try:
+            found = cls(
+                label=match["label"],
+                namespace=match["namespace"],
+                fingerprint=match["fingerprint"],
+                owner=match["owner"],
+                run=match["run"],
+                made=int(match["made"], 36) if match["made"] else None,
+                expires=int(match["expires"], 36) if match["expires"] else None,
+            )
+        except ValueError:
+            return None
         return found if str(found) == name else None
 
-    def is_same_voice(self, other: ManagedName | None) -> bool:
-        """Whether the other names a voice made of the same samples, with the same settings, for the same use."""
-        return (
-            other is not None
-            and (self.namespace, self.fingerprint, self.run) == (other.namespace, other.fingerprint, other.run)
-            and self.made == other.made
-        )
+    def accepts(self, other: ManagedName | None) -> bool:
+        """Whether the other names a voice that serves as this one: same namespace, samples, settings and use.
+
+        One that is for all runs takes each voice that belongs to no run; one that was made for a run takes only itself.
+        """
+        if other is None or (self.namespace, self.fingerprint) != (other.namespace, other.fingerprint):
+            return False
+        if self.run is None:
+            return not other.is_ephemeral
+        return (self.owner, self.run, self.made) == (other.owner, other.run, other.made)
 
 
-def asset_name(file_name: str, namespace: str, run: str) -> str:
-    """Return the display name of an uploaded file, by which it is known as ours should a kill leave it behind."""
-    return f"{file_name} [vp:{namespace}:{run}]"
+@dataclass(frozen=True, slots=True)
+class AssetName:
+    """The display name of a file that this provider uploaded, by which it is known should a kill leave it behind.
+
+    :param label: the file's own name
+    :param namespace: of the connection
+    :param owner: the DAG whose run needs it
+    :param run: the task instance that uploaded it, from ``task_hash``
+    """
+
+    label: str
+    namespace: str
+    owner: str
+    run: str
+
+    def __str__(self) -> str:
+        return _checked(self.label, f" [vp:{self.namespace}@{self.owner}#{self.run}:", 2 * MAX_NAME)
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """Read a name; ``None`` for every name that this provider did not give."""
+        match = _ASSET.fullmatch(name)
+        found = cls(match["label"], match["namespace"], match["owner"], match["run"]) if match else None
+        return found if found is not None and str(found) == name else None
+
+
+def _checked(label: str, suffix: str, longest: int) -> str:
+    """Join a label and its suffix, cut to what the service takes, and add the check over both."""
+    label = " ".join(label.split())[: longest - len(suffix) - 5].rstrip() or "voice"
+    return f"{label}{suffix}{short_hash(label + suffix, 4)}]"
 
 
 def _base36(number: int) -> str:

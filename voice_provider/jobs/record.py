@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voice_provider.jobs.names import short_hash
+from voice_provider.jobs.names import AssetName, owner_of, task_hash
 from voice_provider.models import Job, JobKind, Manifest
 from voice_provider.services.base import Input
 
@@ -24,7 +24,7 @@ RECORD_KEY = "voice_job"  # renaming it would lose the jobs that are running whe
 
 OnUnknownOutcome = Literal["fail", "resubmit"]
 OnClear = Literal["reattach", "resubmit"]
-Outcome = Literal["found", "recovered", "ordered_again"]
+Outcome = Literal["found", "recovered", "ordered_again", "reused"]
 
 
 class Store(Protocol):
@@ -57,7 +57,16 @@ class Scope(BaseModel):
     @property
     def run(self) -> str:
         """A short name of the task instance for what it makes at a service: the same for every try."""
-        return short_hash(f"{self.dag_id}\0{self.run_id}\0{self.task_id}\0{self.map_index}", 8)
+        return task_hash(self.dag_id, self.run_id, self.task_id, self.map_index)
+
+    @property
+    def owner(self) -> str:
+        """How the DAG is named as the owner of what it makes."""
+        return owner_of(self.dag_id)
+
+    def asset_name(self, file_name: str, namespace: str) -> str:
+        """Return the display name of a file that this task instance uploads."""
+        return str(AssetName(file_name, namespace, self.owner, self.run))
 
 
 class Record(BaseModel):
@@ -85,6 +94,8 @@ class Record(BaseModel):
     deadline: float = Field(default=0, description="of this attempt's wait, seconds since 1970")
     outcome: Outcome | None = Field(default=None, description="where it was not simply ordered once")
     redefers: int = Field(default=0, description="how often this attempt went back to waiting")
+    details: dict[str, Any] = Field(default_factory=dict, description="for those who use the result; see the order")
+    evicted: list[str] = Field(default_factory=list, description="names of the voices that had to go for this one")
 
     def dump(self) -> dict[str, Any]:
         """Return plain JSON-ready values."""

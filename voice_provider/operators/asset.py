@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
-from voice_provider.jobs.names import asset_name
 from voice_provider.models import Capability
 from voice_provider.operators.base import VoiceOperator, as_text, scope_of
 from voice_provider.storage import StoredFile
@@ -13,7 +12,7 @@ from voice_provider.storage import StoredFile
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 
 class UploadAssetOperator(VoiceOperator):
@@ -24,20 +23,36 @@ class UploadAssetOperator(VoiceOperator):
     (Fish Audio) gets nothing yet: the file is checked, and the next task streams it from where it is.
 
     Returns ``asset_id`` (None where nothing is hosted), ``service``, ``uri``, ``name``, ``sha256``, ``bytes``,
-    ``media_type`` and, where it can be read, ``seconds``.
+    ``media_type`` and, where it can be read, ``seconds``; ``consent`` (``id``, ``sha256``, ``expires``) where there
+    was one.
 
     :param file: path or URI of the file (templated)
     :param name: display name at the service; default: the file's name and a mark by which it is known as ours
         (templated)
+    :param consent: of the person who is heard: a dict with ``who``, ``when`` (day or time of the signature),
+        ``evidence`` (URI or reference of the signed release; it is not fetched) and optionally ``expires``,
+        ``samples`` (sha256 of the recordings that it is for; default: any) and ``id``. Airflow shows arguments in its
+        UI: the storage location of a JSON file with it (``s3://…/consent.json``) keeps the person out of there.
+        Pictures need none; default: None, which a connection with ``require_consent`` refuses (templated)
     :raises InvalidInputError: missing, empty, unreadable, or no media; nothing was sent
+    :raises ConsentError: no consent where the connection requires one, or it does not hold for this file; nothing was
+        sent
     """
 
-    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "file", "name")
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "file", "name", "consent")
 
-    def __init__(self, *, file: str, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        file: str,
+        name: str | None = None,
+        consent: dict[str, Any] | str | XComArg | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.file = file
         self.name = name
+        self.consent = consent
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the file, and return what is needed to use it."""
@@ -47,23 +62,16 @@ class UploadAssetOperator(VoiceOperator):
         seconds = file.seconds()
         length = f", {seconds:.1f} s" if seconds else ""
         self.log.info("%s: %s, %s bytes%s.", file.location, file.media_type, f"{file.size:,}", length)
-        service, asset = self.hook.service, None
-        if Capability.HOSTS_ASSETS in service.capabilities:
-            name = asset_name(file.name, self.hook.settings.namespace, scope_of(context).run)
-            asset = self.hook.upload_file(file, as_text(self.name) or name)
-            self.log.info("Uploaded as asset %s.", asset.id)
-        else:
+        agreed = self.hook.check_consent(self.consent, [location], [file])
+        service = self.hook.service
+        told: dict[str, Any] = {"consent": agreed.dump()} if agreed else {}
+        if Capability.HOSTS_ASSETS not in service.capabilities:
             self.log.info("%s hosts no files: the next task streams it from %s.", service.label, file.location)
-        result = {
-            "service": service.name,
-            "asset_id": asset.id if asset else None,
-            "uri": file.location,
-            "name": (asset.name if asset else None) or file.name,
-            "sha256": file.sha256(),
-            "bytes": file.size,
-            "media_type": file.media_type,
-        }
-        return {**result, "seconds": seconds} if seconds else result
+            return {"service": service.name, "asset_id": None, **file.describe(), **told}
+        name = as_text(self.name) or scope_of(context).asset_name(file.name, self.hook.settings.namespace)
+        asset = self.hook.upload_file(file, name)
+        self.log.info("Uploaded as asset %s.", asset.id)
+        return {"service": service.name, "asset_id": asset.id, **file.describe(), "name": asset.name or name, **told}
 
 
 class DeleteAssetOperator(VoiceOperator):

@@ -20,9 +20,8 @@ from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.record import Scope
 from voice_provider.links import JobLink, ResultLink
-from voice_provider.locations import is_location, read_text
+from voice_provider.locations import read_text
 from voice_provider.models import JobState
-from voice_provider.storage import Output
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
 
@@ -51,6 +50,24 @@ def as_text(value: Any) -> str | None:
     """Read a text that a template or another task gave: nothing rendered is "None", and native types are no strings."""
     text = "" if value is None else str(value).strip()
     return None if text in ("", "None") else text
+
+
+def flag_of(value: Any, name: str) -> bool:
+    """Read a switch that may have come through a template."""
+    text = str(value).strip().lower()
+    if text not in ("true", "false", "none", ""):
+        raise InvalidInputError(f"{name} is {value!r}; give True or False.")
+    return text == "true"
+
+
+def number_of(value: Any, name: str) -> int | None:
+    """Read a number that may have come through a template."""
+    text = as_text(value)
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise InvalidInputError(f"{name} is {value!r}; give a whole number, 0 or more.")
+    return int(text)
 
 
 def scope_of(context: Context) -> Scope:
@@ -216,16 +233,17 @@ class JobOperator(VoiceOperator):
                     record = lifecycle.load()
                     assert record is not None  # noqa: S101  # it was written before the order was sent
                     lifecycle.wait_until(record, deadline, record.redefers)
-                    self._wait_for_turn(error, deadline)
+                    self._wait_for_turn(getattr(error, "limit", None), deadline, asked)
                 time.sleep(min(max(asked, self.poll_interval) * random.uniform(0.8, 1.2), deadline - now))  # noqa: S311
 
-    def _wait_for_turn(self, error: RateLimitedError, deadline: float) -> None:
+    def _wait_for_turn(self, limit: int | None, deadline: float, asked: float = 0, **more: Any) -> None:
         trigger = TurnTrigger(
             voice_conn_id=self.voice_conn_id,
-            limit=getattr(error, "limit", None),
+            limit=limit,
             poll_interval=self.poll_interval,
             deadline=deadline,
-            not_before=time.time() + max(DEFER_GRACE, error.retry_after or 0),
+            not_before=time.time() + max(DEFER_GRACE, asked),
+            **more,
         )
         self.defer(trigger=trigger, method_name="execute_complete")
 
@@ -316,61 +334,3 @@ class JobOperator(VoiceOperator):
                 describe(self._job),
                 self._job.service,
             )
-
-
-class ResultOperator(JobOperator):
-    """Base of the job operators whose result is a file.
-
-    :param output: where the result is kept: any ``ObjectStoragePath``; a location that ends in ``/`` is a folder
-        (templated; the rendered field is called ``output_location``, because ``output`` is the operator's XCom)
-    """
-
-    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location")
-
-    def __init__(self, *, output: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.output_location = output
-
-    def place(self, name: str, task: str = "") -> Output:
-        """Return where the result goes.
-
-        :param name: file name without extension, where the location is a folder
-        :param task: which task instance receives it
-        """
-        self.result_location = self.output_location.strip()
-        return Output(self.result_location, name, self.hook.settings.allowed_outputs, task)
-
-    def check_place(self, context: Context) -> None:
-        """Find out before anything is paid whether the result can be kept."""
-        if not isinstance(self.output_location, str) or not is_location(self.output_location.strip()):
-            raise InvalidInputError(
-                f"output is '{self.output_location}': give an absolute path or a URI such as s3://bucket/key.mp4."
-            )
-        self.place("check").check_writable()
-        mapped = context["ti"].map_index not in (None, -1)
-        if mapped and not self.output_location.strip().endswith("/"):
-            self.log.info(
-                "This task is mapped: output has to differ for each of them, or to be a folder (ending in '/'); else "
-                "they overwrite each other's result."
-            )
-
-    def ticket(self, record: Record, job: Job) -> dict[str, Any]:
-        """Add where the result is to be kept, and what its manifest says besides."""
-        name = record.fingerprint[:16]
-        return {
-            **super().ticket(record, job),
-            "output": self.output_location.strip(),
-            "name": name,
-            "details": self.details(),
-        }
-
-    def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """Keep the result and return its manifest."""
-        place = self.place(record.fingerprint[:16], lifecycle.scope.run)
-        manifest = lifecycle.collect(record, job, place, **self.details())
-        self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
-        return self._return_kept(manifest)
-
-    def details(self) -> dict[str, Any]:
-        """Return more fields of the manifest."""
-        return {}

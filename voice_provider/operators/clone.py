@@ -1,30 +1,45 @@
-"""Voices: clone, change and delete."""
+"""Voices: clone one, or use the one that is there; find a slot for it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+import random
+import time
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from voice_provider.exceptions import InvalidInputError, NotFoundError, PermanentVoiceError, VoiceError
+import pendulum
+
+from voice_provider.exceptions import (
+    InvalidInputError,
+    PermanentVoiceError,
+    SlotLimitError,
+    TransientVoiceError,
+    VoiceError,
+)
+from voice_provider.jobs.clones import CloneOrder, IfExists
 from voice_provider.jobs.names import ManagedName
-from voice_provider.jobs.orders import CloneOrder
-from voice_provider.models import Capability
-from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import JobOperator, VoiceOperator, as_text
-from voice_provider.services.options import VoiceChanges, parse
+from voice_provider.models import Room
+from voice_provider.operators.base import JobOperator, as_text
+from voice_provider.operators.runs import Runs
+from voice_provider.operators.slots import evict, shortage
+from voice_provider.operators.times import end_of
+from voice_provider.services.options import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow.sdk import Context, XComArg
 
     from voice_provider.jobs.lifecycle import Lifecycle
+    from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
-    from voice_provider.models import Job
+    from voice_provider.models import ConsentRef, Job
     from voice_provider.services.options import CloneOptions, Media
 
 _OPTIONS = ("texts", "visibility", "enhance_audio_quality", "description", "tags", "cover_image")
-_CHANGES = tuple(VoiceChanges.model_fields)
+OnSlotLimit = Literal["fail", "wait", "evict"]
+MOST_EVICTED = 5  # by one try: who still finds no slot then has others who are faster
 
 
 class CloneVoiceOperator(JobOperator):
@@ -32,10 +47,12 @@ class CloneVoiceOperator(JobOperator):
 
     The clone is a managed voice: the service knows it as ``name`` plus a suffix that holds the connection's
     namespace and a fingerprint of the samples. So a try whose answer was lost finds its voice again instead of making
-    a second one, and the same samples under the same name give the same voice to every run (``ephemeral=False``).
+    a second one, and the same samples under the same name give the same voice to every run, also to two at once.
 
-    Returns ``voice_id``, ``service``, ``name`` (at the service), ``label``, ``ephemeral``, ``state`` and, where the
-    service has it, ``visibility`` as it really is; ``outcome`` where the voice was ``found`` after a lost answer.
+    Returns ``voice_id``, ``service``, ``name`` (at the service), ``label``, ``ephemeral``, ``state``, ``samples``
+    (their sha256), ``slots_in_use``, ``slot_limit`` and ``evicted`` (names); ``consent`` and ``expires_at`` where there
+    is one; where the service has it, ``visibility`` as it really is; ``outcome`` where the voice was ``reused``, or
+    ``found`` after a lost answer.
 
     :param name: what the voice is called (templated)
     :param sample: storage location, asset id, URL hosted by the service, or what ``UploadAssetOperator`` returned;
@@ -50,12 +67,37 @@ class CloneVoiceOperator(JobOperator):
     :param cover_image: storage location of a .jpg or .png; Fish Audio (templated)
     :param ephemeral: the voice belongs to this run: other runs make their own, and a teardown deletes it; default:
         False
-    :raises SlotLimitError: the plan's clone slots are in use
+    :param if_exists: what to do where the voice is there already: ``reuse`` (default: the same name, samples and
+        settings give the same voice back, and nothing is uploaded; other samples make another voice), ``replace``
+        (voices of this name are deleted first, whatever their samples), ``new`` (always another one) or ``fail``. It is
+        about voices of this connection's namespace that this provider made, and not about ephemeral ones
+    :param on_slot_limit: what to do where the plan's clone slots are all in use: ``fail`` (default), ``wait`` until one
+        is free, or ``evict`` a voice of this connection's namespace that this provider made: an expired one first, then
+        the oldest where the age is known; never one that a run still needs, and never one that a person made
+    :param protect: voices that are never evicted: names, ids, or patterns with ``*`` (templated)
+    :param expires: when the voice has to be deleted, by ``CleanupVoicesOperator`` or for another voice: a date (the
+        voice stays that day), or a timedelta where the voice is of this task alone. A voice does not outlive its
+        ``consent`` (templated)
+    :param consent: of the person whose voice it is: ``{"who": ..., "when": ..., "evidence": URI}``, with ``expires``,
+        ``samples`` (their sha256) and ``id`` if wanted, or the storage location of a .json file with that. A connection
+        can require it. Airflow shows arguments in its UI; a file keeps the person out of it (templated)
+    :raises SlotLimitError: the plan's clone slots are in use, and none became free
+    :raises NameTakenError: the voice is there already, and ``if_exists`` is ``fail``
+    :raises ConsentError: it is missing where it is required, has expired, or is for other samples; nothing was sent
     :raises InvalidInputError: a sample is missing, unreadable, no media, too short, or not hosted where it has to be;
         or there is an option that the service does not have
     """
 
-    template_fields: Sequence[str] = (*JobOperator.template_fields, "name", "sample", "samples", *_OPTIONS)
+    template_fields: Sequence[str] = (
+        *JobOperator.template_fields,
+        "name",
+        "sample",
+        "samples",
+        *_OPTIONS,
+        "protect",
+        "expires",
+        "consent",
+    )
 
     def __init__(
         self,
@@ -70,9 +112,22 @@ class CloneVoiceOperator(JobOperator):
         tags: Sequence[str] | None = None,
         cover_image: Media | XComArg | None = None,
         ephemeral: bool = False,
+        if_exists: IfExists | None = None,
+        on_slot_limit: OnSlotLimit = "fail",
+        protect: Sequence[str] = (),
+        expires: str | date | timedelta | None = None,
+        consent: str | dict[str, Any] | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if if_exists not in (None, *get_args(IfExists)):
+            raise ValueError(f"if_exists is '{if_exists}'; use one of {', '.join(get_args(IfExists))}.")
+        if ephemeral and if_exists not in (None, "new"):
+            raise ValueError(f"An ephemeral voice belongs to one run: if_exists='{if_exists}' does not go with it.")
+        if on_slot_limit not in get_args(OnSlotLimit):
+            raise ValueError(f"on_slot_limit is '{on_slot_limit}'; use one of {', '.join(get_args(OnSlotLimit))}.")
+        if isinstance(expires, timedelta) and not (ephemeral or if_exists == "new"):
+            raise ValueError("A voice for all runs has one name for all of them: give expires as a date.")
         self.name = name
         self.sample: Any = sample  # what another task gives is there when the task runs
         self.samples: Any = samples
@@ -83,15 +138,30 @@ class CloneVoiceOperator(JobOperator):
         self.tags = tags
         self.cover_image = cover_image
         self.ephemeral = ephemeral
+        self.if_exists: IfExists = if_exists or "reuse"
+        self.on_slot_limit = on_slot_limit
+        self.protect = protect
+        self.expires = expires
+        self.consent: Any = consent
 
     @property
     def _label(self) -> str:
         return " ".join((as_text(self.name) or "").split())
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Clone the voice; a try that fails for good does not leave an ephemeral voice in its slot."""
-        try:
+        """Clone the voice."""
+        with self._given_back(context):
             return super().execute(context)
+
+    def _resume(self, context: Context, *, failed: bool = False) -> dict[str, Any]:
+        with self._given_back(context):
+            return super()._resume(context, failed=failed)
+
+    @contextmanager
+    def _given_back(self, context: Context) -> Iterator[None]:
+        """See to it that a try which fails for good does not leave an ephemeral voice in its slot."""
+        try:
+            yield
         except VoiceError as error:
             ti = context["ti"]
             if self.ephemeral and (isinstance(error, PermanentVoiceError) or ti.try_number > (ti.max_tries or 0)):
@@ -106,14 +176,15 @@ class CloneVoiceOperator(JobOperator):
             return
         try:
             for voice in self.hook.list_voices():
-                if wanted.is_same_voice(ManagedName.parse(voice.name)):
+                if wanted.accepts(ManagedName.parse(voice.name)):
                     self.hook.delete_voice(voice.id)
                     self.log.info("Deleted voice %s again; its slot is free.", voice.id)
         except VoiceError as error:
             self.log.warning("A voice '%s' may have been left at the service: %s", wanted, error)
 
-    def order(self, context: Context) -> CloneOrder:  # noqa: ARG002
-        """Check name and sample."""
+    def order(self, context: Context) -> CloneOrder:
+        """Check name, samples and consent."""
+        self._runs = Runs(context, log=self.log)
         label = self._label
         self.hook.service.check_voice_name(label)
         if ManagedName.parse(label):
@@ -122,6 +193,7 @@ class CloneVoiceOperator(JobOperator):
         samples = self._samples()
         files = tuple(self.hook.resolve(sample) for sample in samples)
         self.hook.check_clone(options, files)
+        consent = self.hook.check_consent(self.consent, samples, files)
         return CloneOrder(
             label=label,
             namespace=self.hook.settings.namespace,
@@ -129,8 +201,68 @@ class CloneVoiceOperator(JobOperator):
             files=files,
             options=options,
             cover=self.hook.cover(options),
+            if_exists=self.if_exists,
             ephemeral=self.ephemeral,
+            expires=self._expiry(consent),
+            slots=self.hook.settings.clone_slots,
+            consent=consent,
         )
+
+    def _expiry(self, consent: ConsentRef | None) -> int | None:
+        """Return when the voice has to be deleted, in seconds since 1970: with its consent at the latest."""
+        now = pendulum.now("UTC")
+        ends = [consent.expires] if consent is not None else []
+        found = [end_of(value, "expires", now) for value in (self.expires, *ends) if as_text(value) is not None]
+        if not found:
+            return None
+        if min(found) <= now:
+            raise InvalidInputError(f"The voice would have expired already, on {min(found)}. Correct expires.")
+        return int(min(found).timestamp())
+
+    # slots
+
+    def _begin(self, lifecycle: Lifecycle, order: Order, deadline: float) -> Record:
+        """Order; a clone that finds no slot waits for one, or makes one, if it may."""
+        evicted = 0
+        while True:
+            try:
+                return super()._begin(lifecycle, order, deadline)
+            except SlotLimitError as error:
+                self.log.info("No clone slot is free; nothing was cloned. %s", error)
+                if self.on_slot_limit == "wait":
+                    self._wait_for_slot(lifecycle, error, deadline)
+                elif self.on_slot_limit == "fail":
+                    hint = "Delete one (DeleteVoiceOperator, CleanupVoicesOperator), or set on_slot_limit."
+                    raise shortage(self.hook, error, hint) from None
+                else:
+                    gone = evict(self.hook, self._runs, self.protect, self.log) if evicted < MOST_EVICTED else None
+                    if gone is None:
+                        raise shortage(self.hook, error, "None of them may be evicted.") from None
+                    lifecycle.note_evicted([gone])
+                    evicted += 1
+
+    def _wait_for_slot(self, lifecycle: Lifecycle, error: SlotLimitError, deadline: float) -> None:
+        """Wait by counting, never by ordering: sync. labs takes ten clones an hour, and counts those it refuses."""
+        room = self.hook.slots()
+        learned = error.status is not None  # the service has refused: it holds no more, whatever the connection says
+        limit = room.active if learned else room.limit
+        if learned and room.limit is not None and (room.active or 0) < room.limit:
+            self.log.warning("The service refuses at %s: is the connection's clone_slots right?", room)
+        lifecycle.tell(f"Waiting for a clone slot: {room} in use.")
+        if self.deferrable:
+            record = lifecycle.load()
+            assert record is not None  # noqa: S101  # it was written before the order was sent
+            if time.time() < deadline:
+                lifecycle.wait_until(record, deadline, record.redefers)
+                self._wait_for_turn(limit, deadline, of="clones", learned=learned)
+        while time.time() < deadline:
+            time.sleep(max(0.0, min(self.poll_interval * random.uniform(0.8, 1.2), deadline - time.time())))  # noqa: S311
+            with suppress(TransientVoiceError):
+                room = self.hook.slots()
+            if limit is None or (room.active or 0) < limit:
+                return
+            limit = max(limit, room.active or 0) if learned else limit
+        raise shortage(self.hook, error, f"None became free within {self.timeout:g} s. Clear the task to wait again.")
 
     def _clone_options(self) -> CloneOptions:
         values = {name: getattr(self, name) for name in _OPTIONS}
@@ -148,117 +280,39 @@ class CloneVoiceOperator(JobOperator):
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Return the voice."""
         lifecycle.finish(record)
-        self.log.info("Voice %s is ready: %s.", job.id, record.name)
-        return {**self.ticket(record, job), "state": "trained"}
+        result = {**self.ticket(record, job), "state": "trained", **self._slots(record)}
+        until = f", until {result['expires_at']}" if "expires_at" in result else ""
+        self.log.info("Voice %s is ready: %s%s.", job.id, record.name, until)
+        if self.expires is not None and record.outcome == "reused":
+            self.log.info("It was there before, and keeps the end that it has; if_exists='replace' makes it anew.")
+        return result
+
+    def _slots(self, record: Record) -> dict[str, Any]:
+        """Return how full the plan is now, as far as that can be told."""
+        room = Room()
+        with suppress(VoiceError):  # the voice is there; that is what counts
+            room = self.hook.slots()
+            self.log.info("Clone slots in use: %s.", room)
+        return {"slots_in_use": room.active, "slot_limit": room.limit, "evicted": record.evicted}
 
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
         """Return the voice as far as it is known; what others can see of it is compared with what was asked for."""
-        result = {
+        result: dict[str, Any] = {
             "service": job.service,
             "voice_id": job.id,
             "name": record.name,
             "label": self._label,
             "ephemeral": self.ephemeral,
             "state": job.status or job.state.value,
+            **record.details,
         }
         if record.outcome is not None:
             result["outcome"] = record.outcome
+        name = ManagedName.parse(record.name or "")  # that of the voice as it is, which may have been made before
+        if name is not None and name.expires is not None:
+            result["expires_at"] = pendulum.from_timestamp(name.expires).isoformat()
         wanted = getattr(self._clone_options(), "visibility", None)
         if wanted is None:
             return result
         voice = self.hook.settle_visibility(self.hook.get_voice(job.id), wanted)
         return {**result, "visibility": voice.visibility}
-
-
-class UpdateVoiceOperator(VoiceOperator):
-    """Change what people see of a voice: only what is given.
-
-    A voice that this provider has made keeps its mark behind a new ``title``, so that it is known again.
-
-    Returns ``voice_id``, ``service``, ``name``, ``visibility``, ``description`` and ``tags`` as they are afterwards.
-
-    :param voice: id, or what ``CloneVoiceOperator`` returned (templated)
-    :param title: new name (templated)
-    :param description: new description (templated)
-    :param tags: all tags from now on; an empty list removes them (templated)
-    :param visibility: ``private``, ``unlist`` or ``public`` (templated)
-    :param cover_image: storage location of a .jpg or .png (templated)
-    :raises CapabilityError: the service cannot change a voice (sync. labs)
-    :raises NotFoundError: no such voice, or not of this account
-    """
-
-    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "voice", *_CHANGES)
-
-    def __init__(
-        self,
-        *,
-        voice: str | dict[str, Any] | XComArg,
-        title: str | None = None,
-        description: str | None = None,
-        tags: Sequence[str] | None = None,
-        visibility: str | None = None,
-        cover_image: Media | XComArg | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.voice: Any = voice
-        self.title = title
-        self.description = description
-        self.tags = tags
-        self.visibility = visibility
-        self.cover_image = cover_image
-
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """Change the voice, and return what it is then."""
-        self.hook.service.require(Capability.UPDATE_VOICE)
-        found = ids_of(self.voice, "voice_id")
-        if len(found) != 1:
-            raise InvalidInputError(f"voice names {len(found) or 'no'} voices; one is needed.")
-        changes = {name: value for name in _CHANGES if (value := getattr(self, name)) not in (None, "None")}
-        if "title" in changes:
-            managed = ManagedName.parse(self.hook.get_voice(found[0]).name)
-            if managed is not None:
-                changes["title"] = str(replace(managed, label=changes["title"]))
-        voice = self.hook.update_voice(found[0], **changes)
-        voice = self.hook.settle_visibility(voice, as_text(self.visibility), is_ours=False)
-        self.log.info("Voice %s is now '%s', %s.", voice.id, voice.name, voice.visibility)
-        return {
-            "service": voice.service,
-            "voice_id": voice.id,
-            "name": voice.name,
-            "visibility": voice.visibility,
-            "description": voice.description,
-            "tags": list(voice.tags),
-        }
-
-
-class DeleteVoiceOperator(VoiceOperator):
-    """Delete cloned voices; their slots are free at once.
-
-    Made for teardowns: no id (the clone was never made) and a voice that is gone already are successes, and say so.
-
-    Returns ``deleted``: the ids that were deleted.
-
-    :param voice: id, or what ``CloneVoiceOperator`` returned, or a list of them; nothing is nothing to do (templated)
-    """
-
-    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "voice")
-
-    def __init__(self, *, voice: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.voice = voice
-
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """Delete what there is to delete."""
-        deleted = []
-        for voice_id in ids_of(self.voice, "voice_id"):
-            try:
-                self.hook.delete_voice(voice_id)
-            except NotFoundError:
-                self.log.info("Voice %s is gone already.", voice_id)
-            else:
-                self.log.info("Deleted voice %s; its slot is free.", voice_id)
-                deleted.append(voice_id)
-        if not deleted:
-            self.log.info("No voice had to be deleted; nothing was sent or nothing was there.")
-        return {"deleted": deleted}

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.jobs.orders import LipSyncOrder
 from voice_provider.models import Capability
-from voice_provider.operators.base import ResultOperator
+from voice_provider.operators.result import ResultOperator
+from voice_provider.operators.speech import speakers_of
+from voice_provider.origin import consents_in, lip_sync_origin
 from voice_provider.services.options import LipSyncOptions, parse
 
 if TYPE_CHECKING:
@@ -122,7 +124,9 @@ class LipSyncOperator(ResultOperator):
         for warning in service.check_lip_sync(options):
             self.log.warning("%s", warning)
         self.check_place(context)
-        return LipSyncOrder(options, tuple(self.hook.resolve(media) for media in options.media))
+        sources = tuple(self.hook.resolve(media) for media in options.media)
+        origin = lip_sync_origin(options, sources, speakers_of(self.voice_id), consents_in(self.voice_id))
+        return self.remember(context, LipSyncOrder(options, sources), origin)
 
     def _options(self) -> LipSyncOptions:
         values = {name: getattr(self, name) for name in _OPTIONS}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.models import Capability
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import ResultOperator, as_text
+from voice_provider.operators.base import as_text
+from voice_provider.operators.result import ResultOperator
+from voice_provider.origin import Speaker, consents_in, recordings, speech_origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +31,8 @@ class TTSOperator(ResultOperator):
     Returns the manifest of the kept file: ``uri``, ``sha256``, ``bytes``, ``seconds``, ``format``, ``media_type``,
     ``voice_id``, ``job_id``, ``service`` and, where the service says so, ``engine``; ``outcome`` where it was not
     simply ordered once: ``found`` after a lost answer, ``recovered`` after a kill, or ``ordered_again`` (and perhaps
-    paid twice).
+    paid twice); ``consent`` and ``samples`` (sha256), where they are known of the voice. Beside the file stands its
+    record, ``<file>.provenance.json``.
 
     :param text: the script (templated); Airflow shows arguments in its UI
     :param text_uri: storage location of a UTF-8 file with the script, instead of ``text``: read when the task runs,
@@ -38,6 +42,7 @@ class TTSOperator(ResultOperator):
     :param references: instant clone, Fish Audio: recordings whose voice is imitated in this call, instead of
         ``voice_id``: ``[{"audio": location, "text": transcript}, ...]`` (or ``text_uri``), at most 270 s together; a
         list of such lists for several speakers (templated)
+    :param consent: of the person who is heard in ``references``; see ``UploadAssetOperator`` (templated)
     :param output: where the audio is kept; see ``ResultOperator``
     :param model: what speaks; default: the connection's ``speech_model``; Fish Audio (templated)
     :param format: ``mp3``, ``wav``, ``pcm`` or ``opus``; default: by the ending of ``output``, else mp3; Fish Audio
@@ -54,6 +59,7 @@ class TTSOperator(ResultOperator):
         (templated)
     :raises InvalidInputError: empty or too long script, an option outside its range or that the service does not
         have; nothing was paid
+    :raises ConsentError: no consent where the connection requires one for ``references``, or it does not hold for them
     :raises NotFoundError: no such voice
     :raises VoiceNotReadyError: the voice is still in training
     :raises UnusableSpeechError: speech that was answered, and may be billed, but is cut short or no audio
@@ -65,6 +71,7 @@ class TTSOperator(ResultOperator):
         "text_uri",
         "voice_id",
         "references",
+        "consent",
         *_OPTIONS,
         "options",
     )
@@ -76,6 +83,7 @@ class TTSOperator(ResultOperator):
         text_uri: str | None = None,
         voice_id: str | dict[str, Any] | list[Any] | XComArg | None = None,
         references: list[Any] | XComArg | None = None,
+        consent: dict[str, Any] | str | XComArg | None = None,
         model: str | None = None,
         format: str | None = None,  # noqa: A002  # the field's word for it
         sample_rate: int | str | None = None,
@@ -91,6 +99,7 @@ class TTSOperator(ResultOperator):
         self.text_uri = text_uri
         self.voice_id = voice_id
         self.references: Any = references
+        self.consent = consent
         self.model = model
         self.format = format
         self.sample_rate = sample_rate
@@ -116,8 +125,11 @@ class TTSOperator(ResultOperator):
         options = self.hook.speech_order(values, str(self.output_location).strip())
         references = self.hook.references(options)
         self.hook.check_speech(options, references)
+        agreed = self.hook.check_consent(self.consent, recordings(options), references)
         self.check_place(context)
-        return SpeechOrder(options, tuple(references), self.place)
+        consents = (*consents_in(self.voice_id), agreed)
+        origin = speech_origin(options, references, speakers_of(self.voice_id), consents)
+        return self.remember(context, SpeechOrder(options, tuple(references), self.place), origin)
 
     def _with_transcript(self, item: Any) -> Any:
         """Replace ``text_uri`` of a reference by the transcript that is there."""
@@ -139,3 +151,13 @@ class TTSOperator(ResultOperator):
     def details(self) -> dict[str, Any]:
         """Name the voice in the manifest."""
         return {"voice_id": ", ".join(self._voices()) or None}
+
+
+def speakers_of(value: Any) -> list[Speaker]:
+    """Read what another task has told of the voices besides their ids, for the record of the result."""
+    if isinstance(value, list | tuple):
+        return [found for item in value for found in speakers_of(item)]
+    if not isinstance(value, dict):
+        return []
+    managed = ManagedName.parse(str(value.get("name") or ""))
+    return [Speaker.of(value, managed.fingerprint if managed is not None else None)]

@@ -26,6 +26,8 @@ from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Job, JobKind, JobState, Manifest
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
+from voice_provider.origin import Origin
+from voice_provider.provenance import Run, check_name, keep
 from voice_provider.storage import Output, is_kept
 from voice_provider.triggers.job import JobTrigger
 
@@ -239,6 +241,7 @@ class CompletionSensor(JobSensor):
         location = base.as_text(self.output_location) or ticket.get("output")
         if not location:
             raise InvalidInputError("output is missing: say where the result is to be kept.")
+        check_name(location)
         self.result_location = location
         name = ticket.get("name") or job_id
         kept = self._kept_before(context, job_id, location, name)
@@ -259,6 +262,7 @@ class CompletionSensor(JobSensor):
         details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
         manifest = self.hook.keep(job, place, **details)
         context["task_state_store"].set(KEPT_KEY, manifest.dump())
+        manifest = self._described(context, manifest)
         self._discard(ticket.get("assets") or [])
         self.result_location = manifest.uri
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
@@ -275,7 +279,12 @@ class CompletionSensor(JobSensor):
             return None
         self.log.info("The result is kept already: %s.", manifest.uri)
         self.result_location = manifest.uri
-        return manifest.dump()
+        return self._described(context, manifest).dump()
+
+    def _described(self, context: Context, manifest: Manifest) -> Manifest:
+        """Write the record beside the result, also where a try before was killed between the two."""
+        ticket = self.job if isinstance(self.job, dict) else {}
+        return keep(manifest, Origin.load(ticket.get("origin")), Run.of(context["ti"]))
 
     def _discard(self, assets: Sequence[str]) -> None:
         """Delete what the operator uploaded for this job."""

@@ -246,6 +246,10 @@ class Service(ABC):
     def delete_voice(self, voice_id: str) -> Flow[None]:
         """Delete a clone and free its slot."""
 
+    @abstractmethod
+    def slots(self) -> Flow[Room]:
+        """Count the clones of the account, by asking only; neither service tells how many the plan holds."""
+
     # assets, where the service hosts files
 
     def upload_asset(self, body: Body, name: str) -> Flow[Asset]:  # noqa: ARG002
@@ -262,6 +266,10 @@ class Service(ABC):
 
     def update_asset(self, asset_id: str, changes: Mapping[str, Any]) -> Flow[Asset]:  # noqa: ARG002
         """Change an asset's name or metadata."""
+        raise self.lacks(Capability.HOSTS_ASSETS)
+
+    def assets_in_use(self) -> Flow[frozenset[str]]:
+        """List ids and addresses of the files that jobs are at work on."""
         raise self.lacks(Capability.HOSTS_ASSETS)
 
     def delete_asset(self, asset_id: str) -> Flow[None]:  # noqa: ARG002

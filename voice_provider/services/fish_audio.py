@@ -204,6 +204,11 @@ class FishAudio(Service):
         """Delete a voice."""
         yield Request(method="DELETE", url=f"/model/{path_segment(voice_id, self.label)}")
 
+    def slots(self) -> Flow[Room]:
+        """Count the account's voices, without listing them."""
+        page = (yield Request(method="GET", url="/model", params={"self": "true", "page_size": "1"})).object()
+        return Room(active=_whole_number(page.get("total")))
+
     # speech
 
     def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 MAX_UPLOAD = 5 * 1024**3  # bytes of one presigned upload
 MAX_VOICE_NAME = 100  # characters
 MAX_LISTED = 100  # generations in one answer
+_AT_WORK: dict[str, str | list[str]] = {"status": ["PENDING", "PROCESSING"], "limit": str(MAX_LISTED)}
 MAX_LONG_POLL = 10  # seconds
 CLONE_TIMEOUT = 180.0  # cloning answers only when the voice is ready
 
@@ -173,6 +174,12 @@ class SyncLabs(Service):
         """Delete a clone; its slot is free at once."""
         yield Request(method="DELETE", url=f"/v2/voices/{path_segment(voice_id, self.label)}")
 
+    def slots(self) -> Flow[Room]:
+        """Count the clones: their ids are UUIDs, those of built-in voices are not."""
+        voices = yield from self.list_voices(VoiceFilters())
+        clones = frozenset(voice.id for voice in voices if _UUID.fullmatch(voice.id))
+        return Room(active=len(clones), ids=clones)
+
     # assets
 
     def upload_asset(self, body: Body, name: str) -> Flow[Asset]:
@@ -222,6 +229,13 @@ class SyncLabs(Service):
         """Change name, visibility or metadata."""
         url = f"/v2/assets/{path_segment(asset_id, self.label)}"
         return self._asset((yield Request(method="PATCH", url=url, json=dict(changes))).object())
+
+    def assets_in_use(self) -> Flow[frozenset[str]]:
+        """List ids and addresses of the inputs of generations that wait or run."""
+        response = yield Request(method="GET", url="/v2/generations", params=_AT_WORK)
+        inputs = [item for generation in _list(response) for item in generation.get("input") or []]
+        named = [item.get(field) for item in inputs if isinstance(item, dict) for field in ("assetId", "url")]
+        return frozenset(str(name) for name in named if name)
 
     def delete_asset(self, asset_id: str) -> Flow[None]:
         """Delete an asset."""
@@ -311,8 +325,7 @@ class SyncLabs(Service):
 
     def room(self) -> Flow[Room]:
         """Count the generations that wait or run; the limit is only said with a refusal."""
-        params: dict[str, str | list[str]] = {"status": ["PENDING", "PROCESSING"], "limit": str(MAX_LISTED)}
-        return Room(active=len(_list((yield Request(method="GET", url="/v2/generations", params=params)))))
+        return Room(active=len(_list((yield Request(method="GET", url="/v2/generations", params=_AT_WORK)))))
 
     def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:
         """List the newest generations."""

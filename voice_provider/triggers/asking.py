@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
 from voice_provider.models import Capability
@@ -24,19 +24,25 @@ if TYPE_CHECKING:
 
 GATHER = 2.0  # seconds that a question waits for others at most
 MOST = 100  # jobs in one question; what the service answers at most
-FRESH = 1.0  # seconds for which a count of the jobs at work holds
-SETTLE = 12.0  # seconds in which a task that was let go orders, if there is a worker for it
+FRESH = 1.0  # seconds for which a count holds
+SETTLE = {"jobs": 12.0, "clones": 30.0}  # seconds in which a task that was let go orders, if there is a worker for it
+Countable = Literal["jobs", "clones"]
 
 
 class Asking:
-    """What the waits of one account share on one event loop."""
+    """What the waits of one account share on one event loop.
 
-    def __init__(self) -> None:
+    :param of: what the account has room for
+    """
+
+    def __init__(self, of: Countable = "jobs") -> None:
+        self._of: Countable = of
         self._waiting: Counter[JobKind] = Counter()
         self._questions: dict[str, asyncio.Future[Job | None]] = {}
         self._round: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._room: Room | None = None
+        self._most = 0  # seen at a time: the limit is no lower, whatever was counted a moment after a refusal
         self._counted_at = -FRESH
         self._let_go: list[float] = []
 
@@ -93,21 +99,25 @@ class Asking:
                     if not question.done():
                         question.set_result(jobs.get(job_id))
 
-    async def may_go(self, hook: VoiceHook, limit: int | None) -> bool:
+    async def may_go(self, hook: VoiceHook, limit: int | None, *, learned: bool = False) -> bool:
         """Whether one more task may order now; those that were let go a moment ago count as if they had.
 
-        :param limit: how many jobs the account may have at a time, as the service said with its refusal
+        :param limit: how many the account may have at a time, if that is known
+        :param learned: the limit was counted when the service refused: with more than that seen, it is higher
         """
         async with self._lock:
             now = time.monotonic()
             if now - self._counted_at >= FRESH:
-                before = self._room.active if self._room else None
-                self._room = await hook.arun(hook.service.room())
+                before = self._room
+                flow = hook.service.slots() if self._of == "clones" else hook.service.room()
+                counted = self._room = await hook.arun(flow)
                 self._counted_at = now
-                arrived = (self._room.active or 0) - (before or 0) if before is not None else 0
-                self._let_go = [at for at in self._let_go[max(arrived, 0) :] if now - at < SETTLE]
+                self._most = max(self._most, counted.active or 0)
+                self._let_go = [at for at in self._let_go[_arrived(before, counted) :] if now - at < SETTLE[self._of]]
             room = self._room
             most = room.limit if room is not None and room.limit is not None else limit
+            if learned and most is not None:
+                most = max(most, self._most)
             if room is None or room.active is None or most is None:
                 free = 1 - len(self._let_go)  # nothing is known: one after the other
             else:
@@ -118,9 +128,19 @@ class Asking:
             return True
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Asking]] = WeakKeyDictionary()
+def _arrived(before: Room | None, now: Room) -> int:
+    """Return how many have come since the last count; by name where they have one, because others may have gone."""
+    if before is None:
+        return 0
+    if now.ids or before.ids:
+        return len(now.ids - before.ids)
+    return max((now.active or 0) - (before.active or 0), 0)
 
 
-def asking(hook: VoiceHook) -> Asking:
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], Asking]] = WeakKeyDictionary()
+
+
+def asking(hook: VoiceHook, of: Countable = "jobs") -> Asking:
     """Return what the waits of this hook's account share on this event loop."""
-    return _shared.setdefault(asyncio.get_running_loop(), {}).setdefault(hook.settings.account, Asking())
+    here = _shared.setdefault(asyncio.get_running_loop(), {})
+    return here.setdefault((hook.settings.account, of), Asking(of))

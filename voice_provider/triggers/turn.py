@@ -1,4 +1,4 @@
-"""The wait before an order: the service has refused it because too many are at work, and nothing was paid."""
+"""The wait before an order that was refused for want of room, a place among the jobs or a clone slot; unpaid."""
 
 from __future__ import annotations
 
@@ -17,22 +17,33 @@ from voice_provider.triggers.job import CONFIRMATIONS, SHORTEST
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from voice_provider.triggers.asking import Countable
+
 
 class TurnTrigger(BaseTrigger):
-    """Waits until the account has room for one more job, by asking and never by ordering; sends one event.
+    """Waits until the account has room for one more job or clone, by asking and never by ordering; sends one event.
 
     The event is ``{"status": "turn" | "deadline" | "refused", "message": ...}``; the worker then orders, with the
     same idempotency key as before, and may be refused again.
 
     :param voice_conn_id: id of the connection
-    :param limit: how many jobs the account may have at a time, if the service said so
+    :param limit: how many the account may have at a time, if that is known
     :param poll_interval: seconds between two questions
     :param deadline: wall-clock time (seconds since 1970) at which the wait ends
     :param not_before: wall-clock time before which nothing is asked
+    :param of: what there is to be room for: ``jobs`` or ``clones``
+    :param learned: the limit is what was counted when the service refused: it is no lower, but may be higher
     """
 
     def __init__(
-        self, voice_conn_id: str, limit: int | None, poll_interval: float, deadline: float, not_before: float
+        self,
+        voice_conn_id: str,
+        limit: int | None,
+        poll_interval: float,
+        deadline: float,
+        not_before: float,
+        of: Countable = "jobs",
+        learned: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base has no annotations
         self.voice_conn_id = voice_conn_id
@@ -40,6 +51,8 @@ class TurnTrigger(BaseTrigger):
         self.poll_interval = max(poll_interval, SHORTEST)
         self.deadline = deadline
         self.not_before = not_before
+        self.of = of
+        self.learned = learned
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and plain JSON arguments."""
@@ -51,6 +64,8 @@ class TurnTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "not_before": self.not_before,
+                "of": self.of,
+                "learned": self.learned,
             },
         )
 
@@ -66,8 +81,8 @@ class TurnTrigger(BaseTrigger):
             pause = self.poll_interval
             try:
                 hook = hook or await VoiceHook.afor_connection(self.voice_conn_id)
-                if await asking(hook).may_go(hook, self.limit):
-                    return {"status": "turn", "message": "there is room for one more job"}
+                if await asking(hook, self.of).may_go(hook, self.limit, learned=self.learned):
+                    return {"status": "turn", "message": f"there is room in the account's {self.of}"}
                 refusals = 0
             except PermanentVoiceError as error:
                 hook, refusals = None, refusals + 1

@@ -7,8 +7,9 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from voice_provider.operators.clone import CloneVoiceOperator, DeleteVoiceOperator
+from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
+from voice_provider.operators.voice import DeleteVoiceOperator
 
 ROOT = "{{ var.value.voice_root }}"
 RETRY_SOON = {"retries": 4, "retry_delay": timedelta(seconds=1)}

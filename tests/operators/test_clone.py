@@ -1,0 +1,363 @@
+"""Cloning where there is something already: voices that are used again, slots that are full, consent and expiry."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from tests.conftest import Task, write_wav
+from voice_provider.exceptions import InvalidInputError, NameTakenError, SlotLimitError
+from voice_provider.jobs.names import ManagedName, run_hash, short_hash
+from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.triggers.turn import TurnTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from voice_provider.emulator.process import EmulatorHandle
+
+SERVICES = ["sync_labs", "fish_audio"]
+
+
+def clone(sample: Any, **arguments: Any) -> CloneVoiceOperator:
+    arguments = {"task_id": "clone", "name": "Ann", "sample": str(sample), **arguments}
+    return CloneVoiceOperator(**arguments)
+
+
+def names(emulator: EmulatorHandle) -> list[str]:
+    return [voice["name"] for voice in emulator.voices()] + [model["title"] for model in emulator.models()]
+
+
+def posts(emulator: EmulatorHandle, path: str) -> int:
+    return sum(request["method"] in ("POST", "PUT") for request in emulator.requests(path))
+
+
+def new_task(run: str, dag: str = "dag") -> Task:
+    task = Task()
+    task.ti.run_id, task.ti.dag_id = run, dag
+    return task
+
+
+@pytest.fixture(params=SERVICES)
+def service(
+    request: pytest.FixtureRequest, emulator: EmulatorHandle, set_connection: Callable[..., None]
+) -> EmulatorHandle:
+    """The emulator behind ``voice_default``, once as each service."""
+    set_connection(service=request.param)
+    return emulator
+
+
+class TestWhatIsThereAlready:
+    def test_the_same_samples_give_the_same_voice_to_every_run_and_nothing_is_sent(
+        self, service: EmulatorHandle, sample: Path, tmp_path: Path
+    ) -> None:
+        first = new_task("1").run(clone(sample))
+        sent = posts(service, "/")
+        copy = tmp_path / "elsewhere" / "copy.wav"
+        copy.parent.mkdir()
+        copy.write_bytes(sample.read_bytes())  # the bytes count, and not where they lie
+        again = new_task("2", "other_dag").run(clone(copy))
+        assert again["voice_id"] == first["voice_id"]
+        assert again["outcome"] == "reused"
+        assert again["name"] == first["name"]
+        assert again["samples"] == first["samples"]
+        assert "outcome" not in first
+        assert posts(service, "/") == sent
+        assert len(names(service)) == 1
+
+    @pytest.mark.parametrize("other", ["samples", "name"])
+    def test_other_samples_or_another_name_make_another_voice(
+        self, service: EmulatorHandle, sample: Path, tmp_path: Path, other: str
+    ) -> None:
+        first = new_task("1").run(clone(sample))
+        changed = clone(write_wav(tmp_path / "other.wav", 4.0)) if other == "samples" else clone(sample, name="Bob")
+        assert new_task("2").run(changed)["voice_id"] != first["voice_id"]
+        assert len(names(service)) == 2
+
+    def test_other_settings_make_another_voice(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path
+    ) -> None:
+        set_connection(service="fish_audio")
+        first = new_task("1").run(clone(sample))
+        assert new_task("2").run(clone(sample, enhance_audio_quality=False))["voice_id"] != first["voice_id"]
+
+    def test_another_namespace_has_a_voice_of_its_own(
+        self, service: EmulatorHandle, set_connection: Callable[..., None], sample: Path, request: Any
+    ) -> None:
+        first = new_task("1").run(clone(sample))
+        set_connection(service=request.node.callspec.params["service"], namespace="dev")
+        assert new_task("2").run(clone(sample))["voice_id"] != first["voice_id"]
+
+    def test_replace_deletes_what_had_the_name_whatever_its_samples(
+        self, service: EmulatorHandle, sample: Path, tmp_path: Path
+    ) -> None:
+        made_by_hand = service.seed_voices(["Ann"]), service.seed_models(["Ann"])
+        old = [new_task("1").run(clone(path)) for path in (sample, write_wav(tmp_path / "o.wav", 4.0))]
+        run_of_its_own = new_task("2").run(clone(sample, ephemeral=True))
+        other = new_task("3").run(clone(sample, name="Bob"))
+        new = new_task("4").run(clone(sample, if_exists="replace"))
+        assert new["voice_id"] not in {voice["voice_id"] for voice in old}
+        assert sorted(names(service)) == sorted(["Ann", "Ann", new["name"], run_of_its_own["name"], other["name"]])
+        assert made_by_hand
+
+    def test_new_makes_another_one_each_time_and_reuse_takes_the_oldest(
+        self, service: EmulatorHandle, sample: Path
+    ) -> None:
+        made = [new_task(str(run)).run(clone(sample, if_exists="new"))["voice_id"] for run in range(3)]
+        assert len(set(made)) == 3
+        assert new_task("4").run(clone(sample))["voice_id"] in made
+
+    def test_a_retry_of_new_finds_its_own(self, emulator: EmulatorHandle, sample: Path) -> None:
+        task = new_task("1")
+        emulator.fault("drop_after", path="/v2/voices", method="POST")
+        assert task.run(clone(sample, if_exists="new"))["outcome"] == "found"
+        assert len(names(emulator)) == 1
+
+    def test_fail_says_so_before_anything_is_sent(self, service: EmulatorHandle, sample: Path, tmp_path: Path) -> None:
+        first = new_task("1").run(clone(sample, if_exists="fail"))
+        sent = posts(service, "/")
+        with pytest.raises(NameTakenError, match=first["voice_id"]):
+            new_task("2").run(clone(write_wav(tmp_path / "o.wav", 4.0), if_exists="fail"))
+        assert posts(service, "/") == sent
+
+    def test_an_expired_voice_is_not_used_again(self, service: EmulatorHandle, sample: Path) -> None:
+        first = new_task("1").run(clone(sample))
+        parsed = ManagedName.parse(first["name"])
+        assert parsed is not None
+        service.reset()
+        service.settings(rate_voices=0)
+        expired = str(ManagedName("Ann", parsed.namespace, parsed.fingerprint, expires=int(time.time()) - 1))
+        service.seed_voices([expired])
+        service.seed_models([expired])
+        assert "outcome" not in new_task("2").run(clone(sample))
+
+    def test_a_name_that_only_looks_the_same_is_not_adopted(self, service: EmulatorHandle, sample: Path) -> None:
+        first = new_task("1").run(clone(sample))
+        service.reset()
+        typed = first["name"].replace("Ann", "ann")
+        service.seed_voices([typed])
+        service.seed_models([typed])
+        assert new_task("2").run(clone(sample))["name"] == first["name"]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"if_exists": "maybe"},
+            {"ephemeral": True, "if_exists": "reuse"},
+            {"ephemeral": True, "if_exists": "replace"},
+            {"on_slot_limit": "hope"},
+            {"expires": timedelta(days=1)},
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_when_the_dag_is_parsed(self, arguments: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"if_exists|on_slot_limit|expires"):
+            clone("/in/a.wav", **arguments)
+
+
+class TestAtOnce:
+    @pytest.mark.parametrize("limited", [False, True])
+    def test_twenty_clones_of_the_same_samples_end_with_one_voice(
+        self, service: EmulatorHandle, sample: Path, *, limited: bool
+    ) -> None:
+        if not limited:
+            service.settings(rate_voices=0, fish_concurrency=None)
+        start = threading.Barrier(20)
+
+        def run(number: int) -> dict[str, Any]:
+            start.wait(30)
+            result: dict[str, Any] = new_task(str(number)).run(clone(sample))
+            return result
+
+        with ThreadPoolExecutor(20) as pool:
+            results = list(pool.map(run, range(20)))
+        assert len({result["voice_id"] for result in results}) == 1
+        assert len(names(service)) == 1
+        assert service.state()["assets"] == 0
+        if not limited:
+            settled = sum(result.get("outcome") in ("found", "reused") for result in results)
+            assert settled >= 19 or service.models()  # at Fish Audio several are made, and all but one deleted
+
+
+def other_voice(label: str = "Old", *, age: float = 3600, namespace: str = "default", **more: Any) -> str:
+    """Return the name of an ephemeral voice of this DAG's run ``ended``."""
+    made = int(time.time() - age)
+    values = {"owner": "dag", "run": run_hash("dag", "ended") + "aaaaaa", "made": made, **more}
+    return str(ManagedName(label, namespace, short_hash(f"{label}{age}"), **values))
+
+
+class TestSlots:
+    @pytest.fixture(autouse=True)
+    def three(self, emulator: EmulatorHandle) -> None:
+        emulator.settings(clone_slots=3, rate_voices=0)
+
+    def task(self, states: dict[str, str] | None = None) -> Task:
+        """A task in an Airflow that knows these runs of its DAG."""
+        known = {"ended": "failed", "run": "running", **(states or {})}
+        task = Task()
+        task.ti.get_task_states = lambda dag_id: {run: {} for run in known} if dag_id == "dag" else {}
+        task.ti.get_dagrun_state = lambda _, run: known[run]
+        return task
+
+    def test_a_full_plan_says_who_is_in_it(self, emulator: EmulatorHandle, sample: Path) -> None:
+        expired = other_voice(expires=int(time.time()) - 5)
+        emulator.seed_voices(["by hand", expired, other_voice("Dev", namespace="dev")])
+        with pytest.raises(
+            SlotLimitError, match=r"In use: 3 of \?; 1 by .* 'default' \(1 of them expired\), 2 by others"
+        ):
+            self.task().run(clone(sample))
+        assert emulator.state()["assets"] == 0
+        assert len(emulator.voices()) == 3
+
+    def test_the_connections_limit_saves_the_upload_and_the_order(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path
+    ) -> None:
+        set_connection(clone_slots=2)
+        emulator.seed_voices(["a", "b"])
+        with pytest.raises(SlotLimitError, match="2 of 2 clone slots"):
+            self.task().run(clone(sample))
+        assert posts(emulator, "/v2") == 0
+
+    def test_the_numbers_are_returned(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path
+    ) -> None:
+        set_connection(clone_slots=3)
+        emulator.seed_voices(["a"])
+        result = self.task().run(clone(sample))
+        assert (result["slots_in_use"], result["slot_limit"], result["evicted"]) == (2, 3, [])
+
+    def test_evict_takes_expired_ones_first_then_the_oldest(self, emulator: EmulatorHandle, sample: Path) -> None:
+        expired = other_voice("Expired", age=10, expires=int(time.time()) - 5)
+        oldest, newer = other_voice("Oldest", age=9000), other_voice("Newer", age=100)
+        emulator.seed_voices([newer, oldest, expired])
+        for gone in (expired, oldest, newer):
+            task = self.task()
+            task.ti.task_id = f"clone {gone}"
+            result = task.run(clone(sample, on_slot_limit="evict", if_exists="new"))
+            assert result["evicted"] == [gone]
+            assert gone not in names(emulator)
+
+    @pytest.mark.parametrize(
+        ("stays", "arguments"),
+        [
+            ("by hand", {}),
+            (other_voice("Dev", namespace="dev"), {}),
+            (other_voice("Dear"), {"protect": ["Dear"]}),
+            (other_voice("Dear"), {"protect": ["De*"]}),
+            (other_voice("Busy", run=run_hash("dag", "run") + "aaaaaa"), {}),
+            (other_voice("Elsewhere", run=run_hash("dag", "unknown") + "aaaaaa"), {}),
+            (str(ManagedName("Undated", "default", short_hash("x"))), {}),
+        ],
+    )
+    def test_evict_leaves_alone_what_is_not_its_to_take(
+        self, emulator: EmulatorHandle, sample: Path, stays: str, arguments: dict[str, Any]
+    ) -> None:
+        emulator.settings(clone_slots=1)
+        emulator.seed_voices([stays])
+        with pytest.raises(SlotLimitError, match="may be evicted"):
+            self.task().run(clone(sample, on_slot_limit="evict", **arguments))
+        assert names(emulator) == [stays]
+        assert emulator.state()["assets"] == 0
+
+    def test_what_airflow_does_not_tell_is_never_evicted(self, emulator: EmulatorHandle, sample: Path) -> None:
+        emulator.settings(clone_slots=1)
+        emulator.seed_voices([other_voice()])
+        task = self.task()
+
+        def silent(_: str) -> dict[str, Any]:
+            raise ConnectionError("the API server is away")
+
+        task.ti.get_task_states = silent
+        with pytest.raises(SlotLimitError):
+            task.run(clone(sample, on_slot_limit="evict"))
+        assert len(names(emulator)) == 1
+
+    def test_waiting_on_the_worker_counts_and_orders_when_there_is_room(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        seeded = emulator.seed_voices(["a", "b", "c"])
+        timer = threading.Timer(1.0, lambda: self.delete(emulator, seeded[0]["id"]))
+        timer.start()
+        result = self.task().run(clone(sample, on_slot_limit="wait", poll_interval=0.1, deferrable=False))
+        timer.join()
+        assert result["slots_in_use"] == 3
+        refused = [entry for entry in emulator.requests("/v2/voices") if entry["method"] == "POST"]
+        assert [entry["status"] for entry in refused] == [403, 201]
+
+    def delete(self, emulator: EmulatorHandle, voice_id: str) -> None:
+        from voice_provider.hooks.voice import VoiceHook
+
+        VoiceHook.for_connection("voice_default").delete_voice(voice_id)
+
+    def test_a_wait_that_is_over_says_what_was_in_the_way(self, emulator: EmulatorHandle, sample: Path) -> None:
+        emulator.seed_voices(["a", "b", "c"])
+        operator = clone(sample, on_slot_limit="wait", poll_interval=0.1, timeout=0.5, deferrable=False)
+        with pytest.raises(SlotLimitError, match=r"3 by others\. None became free within 0\.5 s"):
+            self.task().run(operator)
+
+    @pytest.mark.parametrize("known", [False, True])
+    def test_a_deferred_wait_counts_by_asking_and_goes_on_where_it_was(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, *, known: bool
+    ) -> None:
+        import asyncio
+
+        if known:
+            set_connection(clone_slots=3)
+        seeded = emulator.seed_voices(["a", "b", "c"])
+        task = self.task()
+        operator = clone(sample, on_slot_limit="wait", poll_interval=0.1, deferrable=True)
+        with pytest.raises(TaskDeferred) as deferred:
+            task.run(operator)
+        trigger = deferred.value.trigger
+        assert isinstance(trigger, TurnTrigger)
+        assert (trigger.of, trigger.limit, trigger.learned) == ("clones", 3, not known)
+
+        async def wait() -> dict[str, Any]:
+            waiting = asyncio.ensure_future(anext(aiter(TurnTrigger(**trigger.serialize()[1]).run())))
+            await asyncio.sleep(1.0)
+            assert not waiting.done()
+            await asyncio.to_thread(self.delete, emulator, seeded[0]["id"])
+            return (await asyncio.wait_for(waiting, 10)).payload  # type: ignore[no-any-return]
+
+        event = asyncio.run(wait())
+        assert event["status"] == "turn"
+        result = operator.execute_complete(task.context, event)
+        assert result["slots_in_use"] == 3
+        sent = [entry["status"] for entry in emulator.requests("/v2/voices") if entry["method"] == "POST"]
+        assert sent == ([201] if known else [403, 201])
+
+
+class TestExpiry:
+    def test_a_voice_carries_when_it_has_to_go(self, service: EmulatorHandle, sample: Path) -> None:
+        result = new_task("1").run(clone(sample, expires="2099-12-31"))
+        assert result["expires_at"] == "2100-01-01T00:00:00+00:00"
+        parsed = ManagedName.parse(result["name"])
+        assert parsed is not None
+        assert parsed.expires == 4102444800
+
+    def test_a_voice_of_one_run_may_expire_after_a_while(self, emulator: EmulatorHandle, sample: Path) -> None:
+        result = new_task("1").run(clone(sample, ephemeral=True, expires=timedelta(hours=2)))
+        parsed = ManagedName.parse(result["name"])
+        assert parsed is not None
+        assert parsed.expires is not None
+        assert parsed.made is not None
+        assert 7190 <= parsed.expires - parsed.made <= 7210
+
+    def test_a_voice_does_not_outlive_its_consent(self, emulator: EmulatorHandle, sample: Path) -> None:
+        consent = {"who": "the speaker", "when": "2026-01-01", "evidence": "s3://r/1.pdf", "expires": "2098-12-31"}
+        result = new_task("1").run(clone(sample, expires="2099-12-31", consent=consent))
+        assert result["expires_at"] == "2099-01-01T00:00:00+00:00"
+        assert result["consent"]["id"]
+        assert "the speaker" not in str(result)
+
+    @pytest.mark.parametrize("expires", ["2020-01-01", "soon", 12, "2026-13-01", True])
+    def test_what_is_no_end_or_over_is_refused(self, emulator: EmulatorHandle, sample: Path, expires: Any) -> None:
+        with pytest.raises(InvalidInputError, match="expires"):
+            new_task("1").run(clone(sample, expires=expires))
+        assert posts(emulator, "/") == 0

@@ -1,0 +1,199 @@
+"""The order for a managed voice: what is there already is found by its name, and two tasks end with one voice."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from voice_provider.exceptions import NameTakenError, NotFoundError, ServiceUnavailableError, SlotLimitError
+from voice_provider.jobs.names import ManagedName, short_hash
+from voice_provider.jobs.orders import Order, Source, identity
+from voice_provider.models import Job, JobState
+from voice_provider.services.base import present
+from voice_provider.services.options import VoiceFilters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from voice_provider.jobs.record import Record, Scope
+    from voice_provider.models import ConsentRef, Voice
+    from voice_provider.services.base import Body, Flow, Input, Service
+    from voice_provider.services.options import CloneOptions, Media
+    from voice_provider.storage import StoredFile
+
+IfExists = Literal["reuse", "replace", "new", "fail"]
+
+
+class BeingMadeError(ServiceUnavailableError):
+    """A voice of this very name was ordered by another task or try; it is listed, or will be soon."""
+
+
+@dataclass(frozen=True)
+class CloneOrder(Order):
+    """A managed voice.
+
+    :param label: what the author calls it
+    :param if_exists: what to do about voices that were made for all runs, and are there already
+    :param ephemeral: it belongs to this run; another run gets its own
+    :param expires: when it has to be deleted, in seconds since 1970
+    :param slots: how many clones the plan holds, where that is known
+    :param consent: a reference to it, for what is made with the voice
+    """
+
+    kind = "clone"
+    label: str
+    namespace: str
+    samples: tuple[Media, ...]
+    files: tuple[Source, ...]
+    options: CloneOptions
+    cover: StoredFile | None = None
+    if_exists: IfExists = "reuse"
+    ephemeral: bool = False
+    expires: int | None = None
+    slots: int | None = None
+    consent: ConsentRef | None = None
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The samples."""
+        return self.files
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a voice that another task has made serves as well."""
+        return self.if_exists == "reuse" and not self.ephemeral
+
+    def describe(self) -> dict[str, Any]:
+        """The samples' bytes, the label, and what else is heard in the voice."""
+        samples = [identity(media, source) for media, source in zip(self.samples, self.files, strict=True)]
+        return {"label": self.label, "samples": samples, **self.options.identity}
+
+    def details(self) -> dict[str, Any]:
+        """Return what later tasks say about the voice: its samples by their hash, and the consent."""
+        samples = [identity(media, source) for media, source in zip(self.samples, self.files, strict=True)]
+        return present(
+            samples=samples,
+            consent=self.consent.dump() if self.consent is not None else None,
+        )
+
+    def name(self, scope: Scope, made: int) -> str:
+        """Return the managed name; the record keeps it, so that it is the same for every try of a task."""
+        own = self.ephemeral or self.if_exists == "new"
+        return str(
+            ManagedName(
+                label=self.label,
+                namespace=self.namespace,
+                fingerprint=short_hash(self.fingerprint()),
+                owner=scope.owner if self.ephemeral else None,
+                run=scope.run if own else None,
+                made=made if own else None,
+                expires=self.expires,
+            )
+        )
+
+    def look(self, service: Service, record: Record) -> Flow[Job | None]:
+        """Use, refuse or remove what is there; then see whether there is a slot, before anything is uploaded.
+
+        :raises NameTakenError: a voice of this name is there, and that was not wanted
+        :raises SlotLimitError: as many clones are there as the plan holds
+        """
+        if self.is_shared:
+            found = yield from self.find(service, record)
+            if found is not None:
+                return found
+        elif not self.ephemeral and self.if_exists != "new":
+            for voice in (yield from self._namesakes(service)):
+                if self.if_exists == "fail":
+                    raise NameTakenError(
+                        f"A voice '{self.label}' is there already: {voice.id}. With if_exists='reuse' the same samples "
+                        "give it back; with 'replace' it is deleted first."
+                    )
+                with suppress(NotFoundError):
+                    yield from service.delete_voice(voice.id)
+        if self.slots is not None:
+            in_use = (yield from service.slots()).active
+            if in_use is not None and in_use >= self.slots:
+                raise SlotLimitError(f"{in_use} of {self.slots} clone slots are in use, as the connection counts them.")
+        return None
+
+    def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:
+        """Clone the voice.
+
+        :raises BeingMadeError: the very same voice has come to be meanwhile, or is about to
+        """
+        try:
+            voice = yield from service.clone_voice(record.name or self.label, inputs, self.options, self.cover)
+        except NameTakenError as error:  # nobody else gives such a name
+            raise BeingMadeError(f"{error} Another task has ordered the voice, and it is not listed yet.") from None
+        if not service.unique_voice_names:
+            voice = yield from self._settle(service, record, voice)
+        return _as_job(voice)
+
+    def _settle(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
+        """Leave one voice where several tasks have made the same at once: the oldest.
+
+        Each deletes only its own: another's may have been handed on already.
+        """
+        same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
+        oldest = min(same.values(), key=_age)
+        if oldest.id != made.id:
+            with suppress(NotFoundError):
+                yield from service.delete_voice(made.id)
+        return oldest
+
+    def is_settled_by_name(self, service: Service) -> bool:
+        """Yes, where a second voice of the name is refused, or costs nothing and is found and deleted."""
+        return service.unique_voice_names or service.free_clones
+
+    def find(self, service: Service, record: Record) -> Flow[Job | None]:
+        """Look for a voice of the same namespace and full fingerprint; a name that a person typed never matches."""
+        same = yield from self._same(service, record)
+        return _as_job(min(same, key=_age)) if same else None
+
+    @staticmethod
+    def _same(service: Service, record: Record) -> Flow[list[Voice]]:
+        wanted = ManagedName.parse(record.name or "")
+        if wanted is None:
+            return []
+        same = []
+        for voice in (yield from service.list_voices(VoiceFilters())):
+            name = ManagedName.parse(voice.name)
+            if name is None or not wanted.accepts(name) or (name.expires is not None and name.expires <= time.time()):
+                continue
+            if voice.state == "failed":  # its training failed behind a try that was killed; nobody else deletes it
+                with suppress(NotFoundError):
+                    yield from service.delete_voice(voice.id)
+            else:
+                same.append(voice)
+        return same
+
+    def _namesakes(self, service: Service) -> Flow[list[Voice]]:
+        """List the voices that this provider made under this name for all runs, of whatever samples."""
+        made = ManagedName(self.label, self.namespace, short_hash(self.fingerprint()), expires=self.expires)
+        shown = ManagedName.parse(str(made))  # a long name is cut
+        return [
+            voice
+            for voice in (yield from service.list_voices(VoiceFilters()))
+            if (name := ManagedName.parse(voice.name)) is not None
+            and shown is not None
+            and not name.is_ephemeral
+            and (name.namespace, name.label) == (shown.namespace, shown.label)
+        ]
+
+
+def _age(voice: Voice) -> tuple[str, str]:
+    return voice.created_at or "", voice.id
+
+
+def _as_job(voice: Voice) -> Job:
+    states = {"training": JobState.RUNNING, "trained": JobState.SUCCEEDED, "failed": JobState.FAILED}
+    return Job(
+        service=voice.service,
+        kind="clone",
+        id=voice.id,
+        state=states[voice.state],
+        status=voice.status or voice.state,
+        name=voice.name or None,
+    )

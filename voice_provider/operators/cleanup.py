@@ -1,0 +1,246 @@
+"""The nightly sweep: voices and uploaded files that nobody needs any more give their places back."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+
+from voice_provider.exceptions import InvalidInputError, NotFoundError, RateLimitedError, VoiceError
+from voice_provider.jobs.inventory import ManagedVoice, Rules, judge, judge_asset, managed
+from voice_provider.jobs.lifecycle import PROGRESS_KEY
+from voice_provider.jobs.names import AssetName, owner_of
+from voice_provider.models import Capability
+from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of
+from voice_provider.operators.runs import Runs
+from voice_provider.operators.times import begin_of
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
+    from airflow.sdk import Context
+
+PAUSE = 30.0  # seconds to wait on a rate limit that names no time
+PATIENCE = 20  # rate limits in a row until a voice is given up
+LOSSES = 5  # failures in a row until the rest is left: the service is down, or the key is gone
+TOLD_EVERY = 5.0  # seconds between two lines of progress
+
+
+class CleanupVoicesOperator(VoiceOperator):
+    """Delete the voices of the connection's namespace that have a reason to go, and uploads that no run needs.
+
+    Touches only what this provider has made: its names carry a check, so a voice that a person named is left alone,
+    and so is another namespace's. An expired voice always has a reason; the others are given here. Where several are
+    given, one is enough; ``pattern`` and ``dag_ids`` narrow all of them down, and are a reason themselves where neither
+    ``older_than`` nor ``orphaned`` is given. A voice of a run that is still active only goes when it has expired.
+    Expired voices go first, then the oldest. Safe to run twice at once, and to be killed: a retry does the rest.
+
+    Returns ``deleted`` (a line for each: id, name and why), ``would_delete`` (the same of a dry run), ``failed``,
+    ``assets`` (uploaded files, the same way), ``left`` (how many more ``max_deletions`` left over), ``kept`` (how many
+    voices of ours stay, by reason), ``others`` (how many voices are another namespace's, or none of this provider's),
+    ``slots_in_use``, ``slot_limit`` and ``dry_run``.
+
+    :param older_than: made longer ago than this: timedelta, ``pendulum.duration`` (a month is a calendar month) or
+        days; counted in UTC, where a day has 24 hours. sync. labs keeps no dates: only the age of voices that belong
+        to one run is known there, and others stay (templated)
+    :param orphaned: also delete ephemeral voices and uploads whose run has ended: a killed task or ``dagrun_timeout``
+        skips a teardown; default: False (templated)
+    :param pattern: only voices whose author's name fits, with ``*`` and ``?`` (templated)
+    :param dag_ids: only ephemeral voices and uploads of these DAGs. DAGs whose id has more than 24 characters have to
+        be named here for their orphans to be known (templated)
+    :param keep_last: of each name, so many of the newest stay unless they have expired; default: 0 (templated)
+    :param protect: names, ids or patterns of voices that always stay (templated)
+    :param assets: also delete uploaded files; those that were given a name of their own are left alone; default: True
+        (templated)
+    :param dry_run: only say what would be deleted; default: False (templated)
+    :param max_deletions: voices at most; default: no limit (templated)
+    :raises InvalidInputError: a pattern that fits everything, without ``dry_run`` or ``max_deletions``
+    :raises VoiceError: what the service said to the first deletion that failed; the others were done
+    """
+
+    template_fields: Sequence[str] = (
+        *VoiceOperator.template_fields,
+        "older_than",
+        "orphaned",
+        "pattern",
+        "dag_ids",
+        "keep_last",
+        "protect",
+        "assets",
+        "dry_run",
+        "max_deletions",
+    )
+
+    def __init__(
+        self,
+        *,
+        older_than: timedelta | float | str | None = None,
+        orphaned: bool | str = False,
+        pattern: str | None = None,
+        dag_ids: Sequence[str] | None = None,
+        keep_last: int | str = 0,
+        protect: Sequence[str] = (),
+        assets: bool | str = True,
+        dry_run: bool | str = False,
+        max_deletions: int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.older_than = older_than
+        self.orphaned = orphaned
+        self.pattern = pattern
+        self.dag_ids = dag_ids
+        self.keep_last = keep_last
+        self.protect = protect
+        self.assets = assets
+        self.dry_run: Any = dry_run  # BaseOperator has a method of this name, which nothing in Airflow 3 calls
+        self.max_deletions = max_deletions
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Look, judge, delete, and report."""
+        rules = self._rules()
+        dry = flag_of(self.dry_run, "dry_run")
+        most = number_of(self.max_deletions, "max_deletions")
+        if rules.fits_everything and not dry and most is None:
+            raise InvalidInputError(
+                f"pattern '{rules.pattern}' fits every voice. Nothing was deleted. Leave it out, or set max_deletions "
+                "or dry_run if that is what you want."
+            )
+        runs = Runs(context, self.dag_ids or (), self.log)
+        voices = self.hook.list_voices()
+        ours = managed(voices)
+        own = [found for found in ours if found.name.namespace == self.hook.settings.namespace]
+        verdict = judge(own, rules, runs.state_of, time.time())
+        go = verdict.goes[:most]
+        self._tell_what_stays(len(voices), len(own), verdict.stays)
+
+        sweep = Sweep(self, context, dry=dry)
+        lines = sweep.all([(found.voice.id, _shown(found), why) for found, why in go], self.hook.delete_voice, "Voice")
+        files: list[str] = []
+        if flag_of(self.assets, "assets") and Capability.HOSTS_ASSETS in self.hook.service.capabilities:
+            files = sweep.all(self._files(rules, runs), self.hook.delete_asset, "Asset")
+        room = self.hook.slots()
+        report = {
+            "dry_run": dry,
+            "deleted": [] if dry else lines,
+            "would_delete": lines if dry else [],
+            "assets": files,
+            "failed": sweep.failed,
+            "left": len(verdict.goes) - len(go),
+            "kept": dict(verdict.stays),
+            "others": {"other_namespaces": len(ours) - len(own), "not_ours": len(voices) - len(ours)},
+            "slots_in_use": room.active,
+            "slot_limit": room.limit,
+        }
+        self.log.info(
+            "%s %d voices and %d files; %d failed, %d left over. Clone slots in use: %s.",
+            "Would delete" if dry else "Deleted",
+            len(lines),
+            len(files),
+            len(sweep.failed),
+            report["left"],
+            room,
+        )
+        if sweep.error is not None:
+            context["ti"].xcom_push(key="report", value=report)  # what is raised leaves no return value
+            raise sweep.error
+        return report
+
+    def _rules(self) -> Rules:
+        now = pendulum.now("UTC")
+        age = self.older_than if not isinstance(self.older_than, str) else as_text(self.older_than)
+        if isinstance(self.dag_ids, str) or isinstance(self.protect, str):
+            raise InvalidInputError("dag_ids and protect are lists. A template gives one with native objects only.")
+        return Rules(
+            pattern=as_text(self.pattern),
+            owners=frozenset(map(owner_of, self.dag_ids)) if self.dag_ids else None,
+            cutoff=begin_of(age, "older_than", now).timestamp() if age is not None else None,
+            orphaned=flag_of(self.orphaned, "orphaned"),
+            keep_last=number_of(self.keep_last, "keep_last") or 0,
+            protect=tuple(self.protect or ()),
+        )
+
+    def _files(self, rules: Rules, runs: Runs) -> list[tuple[str, str, str]]:
+        """Name the uploads of ours that no run and no running job needs."""
+        namespace = self.hook.settings.namespace
+        found = []
+        for asset in self.hook.list_assets(search=f"[vp:{namespace}@"):
+            name = AssetName.parse(asset.name or "")
+            if name is None or name.namespace != namespace:
+                continue
+            why = judge_asset(asset, name, rules, runs.state_of, time.time())
+            if why is not None:
+                found.append((asset, why))
+        used = self.hook.run(self.hook.service.assets_in_use()) if found else frozenset()
+        return [(asset.id, asset.name or "", why) for asset, why in found if not {asset.id, asset.url} & used]
+
+    def _tell_what_stays(self, listed: int, own: int, stays: Counter[str]) -> None:
+        self.log.info(
+            "%d voices at %s, %d of them of ours in namespace '%s'.",
+            listed,
+            self.hook.service.label,
+            own,
+            self.hook.settings.namespace,
+        )
+        for reason, number in stays.most_common():
+            self.log.info("%d stay: %s.", number, reason)
+
+
+class Sweep:
+    """Deletes one thing after the other; one that fails does not stop the rest.
+
+    :param dry: only say what would be deleted
+    """
+
+    def __init__(self, operator: VoiceOperator, context: Context, *, dry: bool) -> None:
+        self.failed: list[str] = []
+        self.error: VoiceError | None = None
+        self._log, self._store, self._dry = operator.log, context["task_state_store"], dry
+        self._losses, self._told = 0, time.monotonic()
+
+    def all(self, found: Sequence[tuple[str, str, str]], delete: Callable[[str], None], what: str) -> list[str]:
+        """Delete what was found, as (id, name, why), and return a line for each that is gone."""
+        lines: list[str] = []
+        for done, (identifier, name, why) in enumerate(found):
+            line = f"{identifier} {name}: {why}"
+            if self._dry or self._delete(identifier, line, delete):
+                self._log.info("%s %s %s", what, "would go:" if self._dry else "deleted:", line)
+                lines.append(line)
+            if self._losses >= LOSSES and self.error is not None:
+                self._log.error("%d deletions have failed in a row; the rest is left for another time.", LOSSES)
+                self.failed.append(f"{len(found) - done - 1} more: not tried after {LOSSES} failures in a row")
+                break
+            if time.monotonic() - self._told > TOLD_EVERY:
+                self._told = time.monotonic()
+                self._store.set(PROGRESS_KEY, f"{what}s: {done + 1:,} of {len(found):,} looked at.")
+        return lines
+
+    def _delete(self, identifier: str, line: str, delete: Callable[[str], None]) -> bool:
+        for waited in range(PATIENCE + 1):
+            try:
+                delete(identifier)
+            except NotFoundError:
+                self._log.info("Gone already: %s", line)
+                break
+            except VoiceError as error:
+                if isinstance(error, RateLimitedError) and waited < PATIENCE:
+                    asked = PAUSE if error.retry_after is None else error.retry_after
+                    self._log.info("Waiting %g s, as the service asks. %s", asked, error)
+                    time.sleep(asked)
+                    continue
+                self._log.warning("Could not be deleted: %s. %s", line, error)
+                self.failed.append(f"{line}: {error}")
+                self.error, self._losses = self.error or error, self._losses + 1
+                return False
+            else:
+                self._losses = 0
+                return True
+        self._losses = 0
+        return False
+
+
+def _shown(found: ManagedVoice) -> str:
+    return f"'{found.name.label}'" + (f" of {found.name.owner}" if found.name.owner else "")
