@@ -61,7 +61,7 @@ with DAG(
 sha256 `{{ ti.xcom_pull('look')['sha256'][:16] }}…`
 
 Consent **{{ ti.xcom_pull('look').get('consent', {}).get('id', 'none') }}** (`consents/{{ params.consent }}`), holds
-until {{ ti.xcom_pull('look').get('consent', {}).get('expires') or 'revoked' }}
+until {{ ti.xcom_pull('look').get('consent', {}).get('expires', 'it is revoked').partition('T')[0] }}
 
 Look at the signed release before you approve. The voice takes a clone slot.""",
         response_timeout=timedelta(days=3),

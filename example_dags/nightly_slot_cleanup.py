@@ -72,7 +72,7 @@ with DAG(
         pattern="{{ params.pattern }}",
         protect="{{ params.protect }}",
         max_deletions="{{ params.max_deletions }}",
-        dry_run="{{ params.dry_run and dag_run.run_type == 'manual' }}",
+        dry_run="{{ params.dry_run and dag_run.run_type != 'scheduled' }}",
     )
 
     @task

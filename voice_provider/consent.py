@@ -87,7 +87,9 @@ class Consent(BaseModel):
         """From when on it holds no more."""
         if self.expires is None or isinstance(self.expires, datetime):
             return self.expires
-        return _midnight(self.expires) + _DAY
+        with suppress(OverflowError):
+            return _midnight(self.expires) + _DAY
+        return datetime.max.replace(tzinfo=UTC)  # the last day there is: never
 
     @property
     def ref(self) -> ConsentRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import TaskGroup
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow.sdk import XComArg
+    from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
     from voice_provider.services.options import Media
 
@@ -28,7 +29,7 @@ def ephemeral_voice(
     group_id: str = "ephemeral_voice",
     voice_conn_id: str = VoiceHook.default_conn_name,
     **clone: Any,
-) -> Iterator[XComArg]:
+) -> Iterator[PlainXComArg]:
     """Give the tasks inside a voice of their own, and its clone slot back behind them.
 
     ::
@@ -37,9 +38,13 @@ def ephemeral_voice(
             TTSOperator(task_id="speak", text="Hello.", voice_id=voice, output="s3://campaign/out/")
 
     The clone is a setup and its deletion the teardown: the slot comes back also when a task inside has failed or was
-    killed, and clearing a task inside makes a new voice for it. What even a teardown misses (``dagrun_timeout``, a run
-    marked failed) ``CleanupVoicesOperator(orphaned=True)`` finds. Tasks in the group are called
-    ``<group_id>.<task_id>``.
+    killed, and clearing a task inside makes a new voice for it. Where no teardown runs (``dagrun_timeout``; a clone
+    that is marked failed or killed in its last try) ``CleanupVoicesOperator(orphaned=True)`` finds the voice. Tasks in
+    the group are called ``<group_id>.<task_id>``; several groups in a DAG need a ``group_id`` each. In a mapped task
+    group each instance has a voice of its own.
+
+    Where many runs wait for few slots, give their tasks ``weight_rule="upstream"``: those that have a voice then speak
+    and give it back before others are asked whether they get one.
 
     :param name: what the voice is called (templated)
     :param sample: what it is cloned from; see ``CloneVoiceOperator`` (templated)
@@ -61,4 +66,4 @@ def ephemeral_voice(
         )
         gone = DeleteVoiceOperator(task_id="delete_voice", voice=made.output, voice_conn_id=voice_conn_id)
         with gone.as_teardown(setups=made):
-            yield made.output
+            yield cast("PlainXComArg", made.output)

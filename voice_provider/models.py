@@ -200,4 +200,4 @@ class Manifest(_Noun):
     consent: ConsentRef | tuple[ConsentRef, ...] | None = Field(
         default=None, description="of the person whose voice it is; several where several speak"
     )
-    samples: tuple[str, ...] = Field(default=(), description="sha256 of the recordings that the voice was made of")
+    samples: tuple[str, ...] | None = Field(default=None, description="sha256 of what the voice was made of, if known")

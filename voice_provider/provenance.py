@@ -127,7 +127,7 @@ def check_name(location: str) -> None:
 
 def carry(manifest: Manifest, origin: Origin) -> Manifest:
     """Return a manifest with what the next task needs for its record."""
-    return manifest.model_copy(update={"consent": _one_or_all(origin.consents), "samples": origin.samples})
+    return manifest.model_copy(update={"consent": _one_or_all(origin.consents), "samples": origin.samples or None})
 
 
 def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:

@@ -132,7 +132,7 @@ class TestCleanup:
         dag_run = run("nightly_slot_cleanup", dry_run=False, pattern="A*")
         assert self.labels(emulator) == {"By hand", "Bob", "Brand A", "Over"}
 
-    @pytest.mark.parametrize(("run_type", "dry"), [("manual", True), ("scheduled", False), ("backfill", False)])
+    @pytest.mark.parametrize(("run_type", "dry"), [("manual", True), ("scheduled", False), ("backfill", True)])
     def test_the_schedule_deletes_whatever_the_form_says(self, run_type: str, *, dry: bool) -> None:
         dag = DagBag(str(ROOT / "example_dags" / "nightly_slot_cleanup.py")).dags["nightly_slot_cleanup"]
         sweep = dag.get_task("clean_up")

@@ -34,7 +34,7 @@ MONTH_AGO = NOW - 30 * DAY
 def state_of(owner: str, run: str) -> RunState:
     """Runs whose DAG is called as their state is."""
     assert run == RUN
-    return {"active": "active", "ended": "ended"}.get(owner, "unknown")  # type: ignore[return-value]
+    return {"active": "active", "ended": "ended"}.get(owner, "unnamed" if "~" in owner else "unknown")  # type: ignore[return-value]
 
 
 def iso(seconds: float) -> str:

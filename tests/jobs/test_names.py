@@ -110,11 +110,12 @@ def test_the_name_of_an_upload_reads_back_as_what_was_written(name: AssetName) -
     assert ManagedName.parse(text) is None
 
 
-def test_the_longest_name_keeps_some_letters_of_the_label() -> None:
+@pytest.mark.parametrize(("label", "kept"), [("Narrators of the news", "Narrator"), ("Newsman of the day", "Newsman")])
+def test_the_longest_name_keeps_some_letters_of_the_label(label: str, kept: str) -> None:
     most = {"owner": "d" * MAX_OWNER, "run": "r" * 12, "made": 36**8 - 1, "expires": 36**8 - 1}
-    parsed = ManagedName.parse(str(ManagedName("Narrator of the news", "n" * 16, "f" * 26, **most)))
+    parsed = ManagedName.parse(str(ManagedName(label, "n" * 16, "f" * 26, **most)))
     assert parsed is not None
-    assert parsed.label == "Narrator"
+    assert parsed.label == kept
 
 
 def test_a_name_is_readable_and_begins_with_what_the_author_called_it() -> None:
@@ -201,6 +202,7 @@ EPHEMERAL = replace(ANEW, owner="dag")
         (ALL_RUNS, replace(ALL_RUNS, expires=9), True),
         (ALL_RUNS, ANEW, True),
         (ALL_RUNS, EPHEMERAL, False),
+        (replace(ALL_RUNS, fingerprint=EPHEMERAL.fingerprint), EPHEMERAL, False),
         (ALL_RUNS, replace(ALL_RUNS, namespace="dev"), False),
         (ALL_RUNS, replace(ALL_RUNS, fingerprint="b" * 26), False),
         (ALL_RUNS, None, False),

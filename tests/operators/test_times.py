@@ -40,7 +40,9 @@ def zone(request: pytest.FixtureRequest) -> Iterator[str]:
     before = os.environ.get("TZ")
     os.environ["TZ"] = request.param
     time.tzset()
+    pendulum.set_local_timezone(pendulum.timezone(request.param))  # it looks once, and remembers
     yield request.param
+    pendulum.set_local_timezone()
     del os.environ["TZ"]
     if before is not None:
         os.environ["TZ"] = before

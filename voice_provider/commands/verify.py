@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voice_provider.commands import plain
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -58,10 +60,10 @@ def _show(location: str, sidecar: Sidecar | None, problem: str | None) -> None:
     if sidecar is not None:
         table = Table(show_header=False, show_edge=False)
         for label, value in _rows(sidecar):
-            table.add_row(Text(label, "bold"), Text(_plain(value), overflow="fold"))
+            table.add_row(Text(label, "bold"), Text(plain(value), overflow="fold"))
         console.print(table)
     verdict = f"Matches: {location} is what was kept." if problem is None else f"Does not match: {problem}"
-    console.print(Text(_plain(verdict), "bold green" if problem is None else "bold red"), soft_wrap=True)
+    console.print(Text(plain(verdict), "bold green" if problem is None else "bold red"), soft_wrap=True)
 
 
 def _rows(sidecar: Sidecar) -> Iterator[tuple[str, str]]:
@@ -96,8 +98,3 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 def _joined(*parts: str | None) -> str:
     return " ".join(part for part in parts if part)
-
-
-def _plain(text: str) -> str:
-    """Return text that a terminal only shows: whoever wrote the record chose it."""
-    return "".join(sign if sign.isprintable() else "�" for sign in text)

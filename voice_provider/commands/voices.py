@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from voice_provider.commands import plain
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -326,8 +328,3 @@ def _shown(value: Any) -> str:
 
 def _iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds is not None else None
-
-
-def plain(text: str) -> str:
-    """Return text that a terminal only shows: whoever named the voice chose it."""
-    return "".join(sign if sign.isprintable() else "�" for sign in text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -44,11 +45,19 @@ def example_dag(name: str) -> Path:
     raise FileNotFoundError(f"example_dags/{name} is neither in {PACKAGE} nor beside it.")
 
 
-def free_port() -> int:
-    """Return a port that is free on loopback now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Return different ports that are free on loopback now.
+
+    They are below those from which systems give outgoing connections theirs: it takes seconds until they are used.
+    """
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 12_000):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("No port between 20000 and 32000 is free on 127.0.0.1.")
 
 
 class AirflowHome:
@@ -103,7 +112,7 @@ class AirflowStandalone:
     ) -> None:
         self.home = home
         self.log = log or home.folder / "standalone.log"
-        self.port = free_port()
+        self.port, *self._log_ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         self._more = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,8 +128,8 @@ class AirflowStandalone:
                 "AIRFLOW__API__BASE_URL": self.url,
                 # Both are needed: tasks go by this one, and find nobody if only the port is changed.
                 "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-                "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-                "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+                "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._log_ports[0]),
+                "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self._log_ports[1]),
                 "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
                 "AIRFLOW__CORE__PARALLELISM": "3",  # the default of 32 starts 32 workers at once
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from voice_provider.models import Asset, Voice
 
-RunState = Literal["active", "ended", "unknown"]
+RunState = Literal["active", "ended", "unknown", "unnamed"]  # unnamed: of a DAG that cannot be asked after
 StateOf = Callable[[str, str], RunState]
 GRACE = 86_400  # seconds for which a voice stays whose run is not known here: it may be another Airflow's
 
@@ -160,7 +160,7 @@ def _judge_one(found: ManagedVoice, rules: Rules, state_of: StateOf, now: float)
         return None, "its age is not known"
     narrowed = rules.pattern is not None or rules.owners is not None or rules.keep_last > 0
     to_fit_is_enough = narrowed and not rules.orphaned and rules.cutoff is None
-    if state == "unknown" and (rules.orphaned or (to_fit_is_enough and rules.owners is None)):
+    if state in ("unknown", "unnamed") and (rules.orphaned or (to_fit_is_enough and rules.owners is None)):
         return None, "its run is not known"  # it may be active, and its DAG was not named
     if to_fit_is_enough:
         return ("fits the pattern" if rules.pattern else "is one of those to go"), ""
@@ -196,13 +196,13 @@ def judge_asset(asset: Asset, name: AssetName, rules: Rules, state_of: StateOf, 
 def _run_state(name: ManagedName | AssetName, made: float | None, state_of: StateOf, now: float) -> RunState | None:
     """Return the state of the run that something belongs to.
 
-    A run that a DAG does not have counts as ended after a day, because it may be that of another Airflow which shares
-    the namespace. A DAG whose id is too long for the name has to be named by the author.
+    A run that its DAG does not have may be that of another Airflow which shares the namespace: it counts as ended after
+    a day. A DAG whose id is too long for the name cannot be asked after, unless the author names it.
     """
     if name.owner is None or name.run is None:
         return None
     state = state_of(name.owner, name.run)
-    if state == "unknown" and "~" not in name.owner and made is not None and made < now - GRACE:
+    if state == "unknown" and made is not None and made < now - GRACE:
         return "ended"
     return state
 

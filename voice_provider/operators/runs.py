@@ -33,14 +33,14 @@ class Runs:
         self._states: dict[tuple[str, str], bool] = {}
 
     def state_of(self, owner: str, run: str) -> RunState:
-        """Return whether a run is active, has ended, or is not known to this Airflow.
+        """Return whether a run is active, has ended, or is not known to this Airflow; ``unnamed`` without a DAG to ask.
 
         :param owner: from ``owner_of``
         :param run: from ``task_hash``, which begins with the run's own hash
         """
         dag_id = self._dags.get(owner) or (owner if "~" not in owner else None)
         if dag_id is None:
-            return "unknown"
+            return "unnamed"
         try:
             named = self._runs_of(dag_id).get(run[:6], [])
             if any(self._is_active(dag_id, run_id) for run_id in named):

@@ -1,0 +1,105 @@
+"""A person approves or rejects a clone, and the nightly sweep runs by its schedule: in a real Airflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import write_wav
+from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone, example_dag
+from voice_provider.emulator.process import EmulatorProcess
+from voice_provider.jobs.names import ManagedName, short_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.system
+SECONDS = 120
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[EmulatorProcess]:
+    with EmulatorProcess(tmp_path / "emulator", engine="tone") as process:
+        made = int(time.time()) - 200_000
+        gone = ManagedName("Gone", "default", short_hash("gone"), "deleted_dag", "a" * 12, made)
+        process.seed_voices(["By hand", str(gone)])
+        yield process
+
+
+@pytest.fixture
+def airflow(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[AirflowStandalone]:
+    root = tmp_path / "voice"
+    recording = write_wav(root / "inbox" / "speaker.wav", seconds=5)
+    consent = {
+        "id": "release-7",
+        "who": "the speaker of this test",
+        "when": "2026-03-31",
+        "evidence": "s3://legal/releases/7.pdf",
+        "samples": [hashlib.sha256(recording.read_bytes()).hexdigest()],
+    }
+    (root / "consents").mkdir()
+    (root / "consents" / "release-7.json").write_text(json.dumps(consent))
+    connection = emulator.connection("sync_labs", require_consent=True)
+    environment = {"AIRFLOW_CONN_VOICE_DEFAULT": json.dumps(connection), "AIRFLOW_VAR_VOICE_ROOT": str(root)}
+    home = AirflowHome(tmp_path / "airflow")
+    for dag in ("approved_voice", "nightly_slot_cleanup"):
+        home.add_dag(example_dag(f"{dag}.py"))
+    with AirflowStandalone(home, environment=environment) as running:
+        for dag in ("approved_voice", "nightly_slot_cleanup"):
+            running.wait_for_dag(dag)
+        yield running
+
+
+def asked(airflow: AirflowStandalone, run: str) -> dict[str, Any]:
+    """Wait until a person is asked, and return what they see."""
+    until = time.monotonic() + SECONDS
+    while True:
+        found = airflow.call("GET", f"dags/approved_voice/dagRuns/{run}/hitlDetails")["hitl_details"]
+        if found:
+            return dict(found[0])
+        assert time.monotonic() < until, "nobody was asked"
+        time.sleep(1)
+
+
+def answer(airflow: AirflowStandalone, run: str, option: str) -> None:
+    path = f"dags/approved_voice/dagRuns/{run}/taskInstances/ask/-1/hitlDetails"
+    airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+
+
+def states(airflow: AirflowStandalone, dag: str, run: str) -> dict[str, str]:
+    found = airflow.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+    return {ti["task_id"]: ti["state"] for ti in found}
+
+
+def test_a_person_decides_and_the_sweep_runs_by_itself(
+    airflow: AirflowStandalone, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    runs = {option: airflow.trigger("approved_voice", {}) for option in ("Approve", "Reject")}
+    for run in runs.values():
+        seen = asked(airflow, run)
+        assert "release-7" in seen["body"]
+        assert "the speaker of this test" not in json.dumps(seen)
+    assert not [entry for entry in emulator.requests("/v2/assets") if entry["method"] != "GET"]
+    assert emulator.ledger("clone") == []
+    for option, run in runs.items():
+        answer(airflow, run, option)
+        assert airflow.wait("approved_voice", run) == "success"
+    assert set(states(airflow, "approved_voice", runs["Approve"]).values()) == {"success"}
+    rejected = states(airflow, "approved_voice", runs["Reject"])
+    assert (rejected["ask"], rejected["clone_voice"], rejected["listen"]) == ("success", "skipped", "skipped")
+    assert len(emulator.ledger("clone")) == 1
+    [record] = (tmp_path / "voice" / "results").rglob("*.provenance.json")
+    assert json.loads(record.read_text())["consent"]["id"] == "release-7"
+    assert "the speaker of this test" not in record.read_text()
+
+    # The run that was due last starts by itself; it is no dry run, and knows no run of the DAG that is gone.
+    [nightly] = [run["dag_run_id"] for run in airflow.call("GET", "dags/nightly_slot_cleanup/dagRuns")["dag_runs"]]
+    assert airflow.wait("nightly_slot_cleanup", nightly) == "success"
+    names = [voice["name"].partition(" [")[0] for voice in emulator.voices()]
+    assert sorted(names) == ["By hand", "Narrator"]
+    assert emulator.state()["key_leaks"] == 0
