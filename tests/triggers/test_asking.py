@@ -143,7 +143,7 @@ def test_a_task_that_never_orders_keeps_its_turn_for_a_while_only(
     emulator: EmulatorHandle, order: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FRESH", 0.05)
-    monkeypatch.setattr(module, "SETTLE", 0.5)
+    monkeypatch.setattr(module, "SETTLE", {"jobs": 0.5})
     order(1)
     events = all_events(*(turn(2, seconds=2.5) for _ in range(3)))
     assert [found["status"] for found in events] == ["turn"] * 3
