@@ -13,7 +13,7 @@ person who approves to see.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -47,10 +47,13 @@ with DAG(
     },
 ):
 
-    @task
+    @task(multiple_outputs=True)
     def look(sample: str, consent: str) -> dict[str, Any]:
         """Check recording and consent against each other, before a person is asked; nothing is sent anywhere."""
-        return VoiceHook.for_connection("voice_default").look_at(sample, consent)
+        found = VoiceHook.for_connection("voice_default").look_at(sample, consent)
+        ends = found["consent"].get("expires")
+        last_day = (datetime.fromisoformat(ends) - timedelta(seconds=1)).date() if ends else None
+        return {**found, "until": str(last_day or "it is revoked")}
 
     looked = look(sample=SAMPLE, consent=CONSENT)
 
@@ -60,14 +63,20 @@ with DAG(
         body="""Recording **{{ params.sample }}**, {{ ti.xcom_pull('look')['seconds'] | round(1) }} s,
 sha256 `{{ ti.xcom_pull('look')['sha256'][:16] }}…`
 
-Consent **{{ ti.xcom_pull('look').get('consent', {}).get('id', 'none') }}** (`consents/{{ params.consent }}`), holds
-until {{ ti.xcom_pull('look').get('consent', {}).get('expires', 'it is revoked').partition('T')[0] }}
+Consent **{{ ti.xcom_pull('look')['consent']['id'] }}** (`consents/{{ params.consent }}`), holds until
+{{ ti.xcom_pull('look')['until'] }}
 
 Look at the signed release before you approve. The voice takes a clone slot.""",
         response_timeout=timedelta(days=3),
     )
 
-    clone_voice = CloneVoiceOperator(task_id="clone_voice", name="{{ params.name }}", sample=SAMPLE, consent=CONSENT)
+    # What was looked at, by its hash: a recording or a consent that was replaced after the approval is refused.
+    clone_voice = CloneVoiceOperator(
+        task_id="clone_voice",
+        name="{{ params.name }}",
+        sample=looked,
+        consent=looked["consent"],  # type: ignore[index]
+    )
     TTSOperator(
         task_id="listen",
         text="This is what I sound like. If you know me, you can tell how well it went.",

@@ -113,6 +113,26 @@ class Task:
         return self.store.get("voice_job")
 
 
+def know_runs(ti: Any, dags: dict[str, dict[str, str]]) -> None:
+    """Let a task instance know the runs of DAGs by their state, as Airflow's does; it counts what it is asked.
+
+    :param dags: state by run, by DAG
+    """
+    ti.asked = 0
+
+    def chosen(dag_id: str, run_ids: list[str] | None, states: list[str] | None = None) -> list[str]:
+        ti.asked += 1
+        runs = dags.get(dag_id, {})
+        return [
+            run
+            for run, state in runs.items()
+            if (run_ids is None or run in run_ids) and (states is None or state in states)
+        ]
+
+    ti.get_task_states = lambda dag_id, run_ids=None: {run: {"t": "success"} for run in chosen(dag_id, run_ids)}
+    ti.get_dr_count = lambda dag_id, run_ids=None, states=None: len(chosen(dag_id, run_ids, states))
+
+
 @pytest.fixture
 def task() -> Task:
     return Task()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from voice_provider.cli import main
-from voice_provider.jobs.names import ManagedName, short_hash, task_hash
+from voice_provider.jobs.names import ManagedName, short_hash, task_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
 DAY = 86_400
 NOW = int(time.time())
-RUN = task_hash("nightly_news", "run-1", "clone", -1)
+RUN = task_key("nightly_news", "run-1", "clone", -1)
 SERVICES = ("sync_labs", "fish_audio")
 
 
@@ -145,7 +145,7 @@ def test_json_has_every_field_with_iso_times(
         "namespace": "prod",
         "owner": "nightly_news",
         "run": RUN,
-        "fingerprint": short_hash("Anna")[:8],
+        "fingerprint": short_hash("Anna")[:6],
         "made_at": datetime.fromtimestamp(NOW - 40 * DAY - 60, UTC).isoformat(),
         "expires_at": datetime.fromtimestamp(NOW + 30 * DAY, UTC).isoformat(),
         "expired": False,

@@ -101,13 +101,16 @@ class Consent(BaseModel):
 def read_consent(value: Any, load: Callable[[str], str]) -> Consent | None:
     """Read what the author gave.
 
-    :param value: a dict, or the storage location of a JSON file with it; nothing is no consent
+    :param value: a dict, or the storage location of a JSON file with it; or what ``VoiceHook.look_at`` returned of such
+        a file, which then has to be the same still; nothing is no consent
     :param load: returns the text at a storage location
     :raises InvalidInputError: neither of them, or fields that cannot be read; names the fields and not the person
     """
     if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
         return None
-    where = "consent"
+    where, seen = "consent", None
+    if isinstance(value, dict) and value.get("uri") and value.get("sha256"):
+        value, seen = str(value["uri"]), value["sha256"]
     if isinstance(value, str):
         where = _location(value.strip())
         try:
@@ -119,10 +122,19 @@ def read_consent(value: Any, load: Callable[[str], str]) -> Consent | None:
     if not isinstance(value, dict):
         raise InvalidInputError(f"{where} holds a {type(value).__name__}. Write it as {_EXAMPLE}.")
     try:
-        return Consent.model_validate(value)
+        found = Consent.model_validate(value)
     except ValidationError as error:
         problems = "; ".join(dict.fromkeys(filter(None, map(_problem, error.errors()))))
         raise InvalidInputError(f"{where} cannot be read: {problems}. Write it as {_EXAMPLE}.") from None
+    return _unchanged(found, seen, where)
+
+
+def _unchanged(consent: Consent, seen: str | None, where: str) -> Consent:
+    if seen not in (None, consent.sha256):
+        raise ConsentError(
+            f"The consent {where} is not the one that was looked at: it has been changed since. Look again."
+        )
+    return consent
 
 
 _EXAMPLE = '{"who": ..., "when": "2026-03-31", "evidence": "s3://releases/7.pdf"}'

@@ -143,7 +143,7 @@ class Room(_Noun):
 
     active: int | None = None
     limit: int | None = None
-    ids: frozenset[str] = Field(default=frozenset(), description="which ones, where the service was asked for them")
+    ids: frozenset[str] | None = Field(default=None, description="which ones, where the service was asked for them")
 
     def __str__(self) -> str:
         return f"{'?' if self.active is None else self.active} of {'?' if self.limit is None else self.limit}"
@@ -176,6 +176,7 @@ class ConsentRef(_Noun):
     id: str
     sha256: str
     expires: str | None = Field(default=None, description="from when on it holds no more; ISO 8601, UTC")
+    uri: str | None = Field(default=None, description="where it lies, if it was read from a file")
 
 
 class Manifest(_Noun):

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 from voice_provider.emulator.process import EmulatorProcess
-from voice_provider.jobs.names import ManagedName, run_hash, short_hash
+from voice_provider.jobs.names import ManagedName, run_key, short_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +39,8 @@ class Store(dict):
 
 def sweep():
     ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, max_tries=0, xcom_push=lambda **_: None)
-    ti.get_task_states = lambda dag_id: {"ended": {}, "running": {}}
-    ti.get_dagrun_state = lambda _, run: {"ended": "success", "running": "running"}[run]
+    ti.get_task_states = lambda dag_id, run_ids=None: {"ended": {}, "running": {}}
+    ti.get_dr_count = lambda dag_id, run_ids=(), states=(): int(run_ids == ["ended"] or not states)
     operator = CleanupVoicesOperator(task_id="t", orphaned=True, protect=["Dear*"])
     began = time.perf_counter()
     report = operator.execute({"ti": ti, "task_state_store": Store()})
@@ -92,7 +92,7 @@ def names(count: int) -> list[str]:
     found = []
     for number in range(count):
         kind = number % 50
-        run = run_hash("news", "running" if kind == 0 else "ended") + "aaaaaa"
+        run = run_key("news", "running" if kind == 0 else "ended") + "aaaaa"
         namespace = "dev" if kind == 1 else "default"
         label = f"Dear {number}" if kind == 2 else f"Voice {number}"
         name = ManagedName(label, namespace, short_hash(str(number)), "news", run, made - number)

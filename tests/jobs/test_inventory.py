@@ -27,7 +27,7 @@ from voice_provider.models import Asset, Voice
 
 DAY = 86_400
 NOW = 1_800_000_000  # 2027-01-15 08:00 UTC
-RUN = "r" * 12
+RUN = "r" * 16
 MONTH_AGO = NOW - 30 * DAY
 
 
@@ -72,8 +72,8 @@ ALL_RUNS = voice()
         (voice(owner="active", made=OLD, expires=PAST), {}, "expired on 2027-01-15 07:59 UTC"),
         (voice(expires=PAST), {"protect": ("Brand",)}, "stays: protected"),
         (voice(expires=PAST), {"protect": ("v",)}, "stays: protected"),
-        (voice(expires=PAST), {"pattern": "Anna"}, "stays: does not fit pattern or DAG"),
-        (voice(expires=PAST), {"owners": frozenset({"ended"})}, "stays: does not fit pattern or DAG"),
+        (voice(expires=PAST), {"pattern": "Anna"}, "stays: does not fit the pattern"),
+        (voice(expires=PAST), {"owners": frozenset({"ended"})}, "stays: is not of these DAGs"),
         # age
         (
             voice(created_at=iso(OLD)),
@@ -97,17 +97,21 @@ ALL_RUNS = voice()
         (voice(created_at=iso(OLD)), {"orphaned": True}, "stays: no rule applies"),
         (voice(owner="ended", made=NEW), {"orphaned": True, "cutoff": MONTH_AGO}, "its run has ended"),
         # to fit is a reason where there is no other
-        (ALL_RUNS, {"pattern": "Br?nd"}, "fits the pattern"),
-        (ALL_RUNS, {"pattern": "brand"}, "stays: does not fit pattern or DAG"),
+        (ALL_RUNS, {"pattern": "Br?nd"}, "fits the pattern or DAG, and is not spared"),
+        (ALL_RUNS, {"pattern": "brand"}, "stays: does not fit the pattern"),
         (ALL_RUNS, {"pattern": "Brand", "cutoff": MONTH_AGO}, "stays: its age is not known"),
         (ALL_RUNS, {"pattern": "Brand", "orphaned": True}, "stays: no rule applies"),
         (voice(owner="active", made=OLD), {"pattern": "Brand"}, "stays: its run is active"),
-        (voice(owner="ended", made=NEW), {"pattern": "Brand"}, "fits the pattern"),
+        (voice(owner="ended", made=NEW), {"pattern": "Brand"}, "fits the pattern or DAG, and is not spared"),
         (voice(owner="else", made=NEW), {"pattern": "Brand"}, "stays: its run is not known"),
         (voice(owner="a_long~hashed", made=OLD), {"pattern": "Brand"}, "stays: its run is not known"),
-        (voice(owner="else", made=NEW), {"owners": frozenset({"else"})}, "is one of those to go"),
-        (voice(owner="ended", made=NEW), {"owners": frozenset({"ended"})}, "is one of those to go"),
-        (ALL_RUNS, {"owners": frozenset({"ended"})}, "stays: does not fit pattern or DAG"),
+        (voice(owner="else", made=NEW), {"owners": frozenset({"else"})}, "stays: its run is not known"),
+        (
+            voice(owner="ended", made=NEW),
+            {"owners": frozenset({"ended"})},
+            "fits the pattern or DAG, and is not spared",
+        ),
+        (ALL_RUNS, {"owners": frozenset({"ended"})}, "stays: is not of these DAGs"),
     ],
 )
 def test_one_voice_under_one_rule(found: ManagedVoice, rules: dict[str, Any], why: str) -> None:
@@ -194,7 +198,8 @@ def test_a_voice_can_be_protected_by_the_name_that_the_clone_task_returned() -> 
         (voice(expires=PAST), True),
         (voice(expires=NOW + 1), False),
         (voice(created_at=iso(OLD)), True),
-        (voice(made=NEW), True),
+        (voice(made=NEW), False),
+        (voice(made=NOW - GRACE - 1), True),
         (voice(owner="ended", made=NEW), True),
         (voice(owner="active", made=OLD), False),
         (voice(owner="active", made=OLD, expires=PAST), True),

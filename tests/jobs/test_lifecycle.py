@@ -362,7 +362,7 @@ def test_an_ephemeral_clone_that_fails_for_good_gives_its_slot_back(
     emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
 ) -> None:
     emulator.fault("drop_after", path="/v2/voices", method="POST")
-    emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5)
+    emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5, after=1)
     assert task.ti.try_number > task.ti.max_tries, "this try is the last one"
     with pytest.raises(ServiceUnavailableError):
         task.run(operators["clone"]())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import string
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,9 +19,10 @@ from voice_provider.jobs.names import (
     AssetName,
     ManagedName,
     owner_of,
-    run_hash,
+    run_id_of,
+    run_key,
     short_hash,
-    task_hash,
+    task_key,
 )
 
 HASH = "abcdefghijklmnopqrstuvwxyz234567"
@@ -27,7 +30,7 @@ LABELS = st.text(min_size=1, max_size=150).filter(lambda text: text.strip())
 NAMESPACES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,15}", fullmatch=True)
 FINGERPRINTS = st.text(HASH, min_size=26, max_size=26)
 OWNERS = st.text(min_size=1, max_size=60).map(owner_of) | st.from_regex(r"[\w.-]{1,24}", fullmatch=True).map(owner_of)
-RUNS = st.text(HASH, min_size=12, max_size=12)
+RUNS = st.text(HASH, min_size=16, max_size=16)
 TIMES = st.integers(0, 36**8 - 1)
 NO = st.none()
 
@@ -92,7 +95,8 @@ def test_a_name_reads_back_as_what_was_written(shape: str, data: st.DataObject) 
     assert str(parsed) == text
     assert replace(parsed, label=name.label) == name
     assert parsed.label
-    assert " ".join(name.label.split()).startswith(parsed.label)
+    assert parsed.is_called(name.label)
+    assert not parsed.is_called(f"{name.label}x")
     assert parsed.accepts(name)
     assert name.accepts(parsed)
     assert parsed.is_ephemeral == shape.startswith("ephemeral")
@@ -106,29 +110,39 @@ def test_the_name_of_an_upload_reads_back_as_what_was_written(name: AssetName) -
     assert parsed is not None
     assert str(parsed) == text
     assert replace(parsed, label=name.label) == name
-    assert " ".join(name.label.split()).startswith(parsed.label)
+    whole = " ".join(name.label.split())
+    assert parsed.label == whole or whole.startswith(parsed.label.rpartition("~")[0])
     assert ManagedName.parse(text) is None
 
 
-@pytest.mark.parametrize(("label", "kept"), [("Narrators of the news", "Narrator"), ("Newsman of the day", "Newsman")])
-def test_the_longest_name_keeps_some_letters_of_the_label(label: str, kept: str) -> None:
-    most = {"owner": "d" * MAX_OWNER, "run": "r" * 12, "made": 36**8 - 1, "expires": 36**8 - 1}
-    parsed = ManagedName.parse(str(ManagedName(label, "n" * 16, "f" * 26, **most)))
+def test_the_longest_name_keeps_some_letters_of_the_label() -> None:
+    most = {"owner": "d" * MAX_OWNER, "run": "r" * 16, "made": 36**6 - 1, "expires": 36**6 - 1}
+    parsed = ManagedName.parse(str(ManagedName("Narrators of the news", "n" * 16, "f" * 26, **most)))
     assert parsed is not None
-    assert parsed.label == kept
+    assert parsed.label == f"Narra~{short_hash('Narrators of the news', 4)}"
+    assert parsed.is_called("Narrators  of the news")
+
+
+@pytest.mark.parametrize("expires", [None, 1_800_000_000])
+def test_two_long_labels_with_the_same_beginning_are_two_names(expires: int | None) -> None:
+    labels = [f"The presenter of the campaign of the spring for the market of {land}" for land in ("France", "Spain")]
+    found = [ManagedName.parse(str(ManagedName(label, "prod", "f" * 26, expires=expires))) for label in labels]
+    for name in found:
+        assert name is not None
+        assert [name.is_called(label) for label in labels] == [name is found[0], name is found[1]]
 
 
 def test_a_name_is_readable_and_begins_with_what_the_author_called_it() -> None:
     name = ManagedName("Narrator  of the\nnews", "prod", short_hash("samples"))
     assert str(name).startswith(f"Narrator of the news [vp:prod:{short_hash('samples')}:")
-    ephemeral = replace(name, owner="nightly_news", run="3fhk7ab2mz5q", made=1_795_000_000, expires=1_800_000_000)
-    start = f"Narrator of the news [vp:prod:{short_hash('samples', 8)}@nightly_news#3fhk7ab2mz5q+top2v4/tro8w0:"
+    ephemeral = replace(name, owner="nightly_news", run="mhnfu1p3w3xa2mz5", made=1_795_000_000, expires=1_800_000_000)
+    start = f"Narrator of the news [vp:prod:{short_hash('samples', 6)}@nightly_news#mhnfu1p3w3xa2mz5+top2v4/tro8w0:"
     assert str(ephemeral).startswith(start)
 
 
 @pytest.mark.parametrize(
     "values",
-    [{"run": "r" * 12}, {"made": 5}, {"owner": "dag"}, {"owner": "dag", "run": "r" * 12}, {"owner": "dag", "made": 5}],
+    [{"run": "r" * 16}, {"made": 5}, {"owner": "dag"}, {"owner": "dag", "run": "r" * 16}, {"owner": "dag", "made": 5}],
 )
 def test_half_a_run_is_no_name(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="has run and time"):
@@ -190,7 +204,7 @@ def test_a_name_that_no_text_can_be_does_not_break_the_list() -> None:
 # which voice serves as which
 
 ALL_RUNS = ManagedName("A", "prod", "a" * 26)
-ANEW = replace(ALL_RUNS, run="r" * 12, made=5)
+ANEW = replace(ALL_RUNS, run="r" * 16, made=5)
 EPHEMERAL = replace(ANEW, owner="dag")
 
 
@@ -200,6 +214,10 @@ EPHEMERAL = replace(ANEW, owner="dag")
         (ALL_RUNS, ALL_RUNS, True),
         (ALL_RUNS, replace(ALL_RUNS, label="cut"), True),
         (ALL_RUNS, replace(ALL_RUNS, expires=9), True),
+        (replace(ALL_RUNS, expires=9), replace(ALL_RUNS, expires=9), True),
+        (replace(ALL_RUNS, expires=9), replace(ALL_RUNS, expires=8), True),
+        (replace(ALL_RUNS, expires=9), replace(ALL_RUNS, expires=10), False),
+        (replace(ALL_RUNS, expires=9), ALL_RUNS, False),
         (ALL_RUNS, ANEW, True),
         (ALL_RUNS, EPHEMERAL, False),
         (replace(ALL_RUNS, fingerprint=EPHEMERAL.fingerprint), EPHEMERAL, False),
@@ -208,7 +226,7 @@ EPHEMERAL = replace(ANEW, owner="dag")
         (ALL_RUNS, None, False),
         (ANEW, ANEW, True),
         (ANEW, ALL_RUNS, False),
-        (ANEW, replace(ANEW, run="s" * 12), False),
+        (ANEW, replace(ANEW, run="s" * 16), False),
         (ANEW, replace(ANEW, made=6), False),
         (ANEW, EPHEMERAL, False),
         (EPHEMERAL, EPHEMERAL, True),
@@ -216,7 +234,7 @@ EPHEMERAL = replace(ANEW, owner="dag")
         (EPHEMERAL, ALL_RUNS, False),
         (EPHEMERAL, ANEW, False),
         (EPHEMERAL, replace(EPHEMERAL, owner="other"), False),
-        (EPHEMERAL, replace(EPHEMERAL, run="s" * 12), False),
+        (EPHEMERAL, replace(EPHEMERAL, run="s" * 16), False),
         (EPHEMERAL, replace(EPHEMERAL, made=6), False),
         (EPHEMERAL, replace(EPHEMERAL, namespace="dev"), False),
         (EPHEMERAL, replace(EPHEMERAL, fingerprint="b" * 26), False),
@@ -230,7 +248,8 @@ def test_which_voice_serves_as_which(wanted: ManagedName, other: ManagedName | N
 def test_what_has_a_run_serves_for_nothing_else(wanted: ManagedName, other: ManagedName) -> None:
     other = replace(other, namespace=wanted.namespace, fingerprint=wanted.fingerprint)
     assume((other.owner, other.run, other.made) != (wanted.owner, wanted.run, wanted.made))
-    assert wanted.accepts(other) == (wanted.run is None and not other.is_ephemeral)
+    ends = wanted.expires is None or (other.expires is not None and other.expires <= wanted.expires)
+    assert wanted.accepts(other) == (wanted.run is None and not other.is_ephemeral and ends)
 
 
 # owners and runs
@@ -270,9 +289,47 @@ def test_two_long_dag_ids_with_the_same_beginning_are_two_owners() -> None:
 
 
 def test_tasks_of_one_run_share_its_hash_and_those_of_two_runs_do_not() -> None:
-    hashes = [task_hash("dag", "run", task, index) for task, index in (("a", -1), ("b", -1), ("a", 0), ("a", 1))]
-    assert {found[:6] for found in hashes} == {run_hash("dag", "run")}
+    hashes = [task_key("dag", "run", task, index) for task, index in (("a", -1), ("b", -1), ("a", 0), ("a", 1))]
+    assert {found[:11] for found in hashes} == {run_key("dag", "run")}
     assert len(set(hashes)) == 4
-    others = {run_hash("dag", "run2"), run_hash("dag2", "run"), run_hash("da", "grun")}
-    assert run_hash("dag", "run") not in others
+    others = {run_key("dag", "run2"), run_key("dag2", "run"), run_key("da", "grun")}
+    assert run_key("dag", "run") not in others
     assert len(others) == 3
+
+
+@given(
+    st.sampled_from(["scheduled", "manual", "backfill", "asset_triggered"]),
+    st.datetimes(datetime(1980, 1, 1), datetime(2080, 1, 1)),  # noqa: DTZ001
+)
+def test_the_id_that_airflow_gives_a_run_reads_back(kind: str, moment: datetime) -> None:
+    run_id = f"{kind}__{moment.replace(tzinfo=UTC).isoformat()}"
+    key = run_key("dag", run_id)
+    assert len(key) == 11
+    assert run_id_of(key) == run_id
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "mine",
+        "manual__2026-11-21T11:51:38.044615+00:00_Xy12AbCd",
+        "manual__2026-11-21T11:51:38.044615+01:00",
+        "manual__2026-11-21T11:51:38.044615",
+        "manual__2026-11-21",
+        "scheduled__",
+        "manual__1960-01-01T00:00:00+00:00",
+        "other__2026-11-21T11:51:38+00:00",
+        "",
+    ],
+)
+def test_any_other_id_of_a_run_is_hashed(run_id: str) -> None:
+    key = run_key("dag", run_id)
+    assert re.fullmatch("x[a-z2-7]{10}", key)
+    assert run_id_of(key) is None
+    assert key != run_key("other_dag", run_id)
+
+
+@given(st.text("0123456789abcdefghijklmnopqrstuvwxyz", max_size=12))
+def test_what_is_no_key_names_no_run(text: str) -> None:
+    run_id = run_id_of(text)
+    assert run_id is None or run_key("dag", run_id) == text

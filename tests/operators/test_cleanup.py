@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import Task
+from tests.conftest import Task, know_runs
 from voice_provider.exceptions import AuthError, InvalidInputError, NotFoundError, ServiceUnavailableError
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.jobs.names import AssetName, ManagedName, owner_of, run_hash, short_hash
+from voice_provider.jobs.names import AssetName, ManagedName, owner_of, run_key, short_hash
 from voice_provider.operators import cleanup
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.voice import DeleteVoiceOperator
@@ -39,7 +39,7 @@ def voice(
     """Return the name of a voice of a DAG's run, or of one for all runs."""
     values: dict[str, Any] = {}
     if run is not None:
-        values = {"owner": owner_of(dag), "run": run_hash(dag, run) + "aaaaaa", "made": int(time.time() - age)}
+        values = {"owner": owner_of(dag), "run": run_key(dag, run) + "aaaaa", "made": int(time.time() - age)}
     return str(ManagedName(label, namespace, short_hash(f"{label}{run}{age}"), expires=expires, **values))
 
 
@@ -52,8 +52,7 @@ def task() -> Task:
     """A task in an Airflow that knows these runs of the DAG ``news``."""
     task = Task()
     task.ti.pushed = {}
-    task.ti.get_task_states = lambda dag_id: {run: {} for run in RUNS} if dag_id == "news" else {}
-    task.ti.get_dagrun_state = lambda _, run: RUNS[run]
+    know_runs(task.ti, {"news": RUNS})
     task.ti.xcom_push = lambda key, value: task.ti.pushed.update({key: value})
     return task
 
@@ -124,14 +123,15 @@ class TestRules:
         assert labels(emulator) == {"Young"}
 
     def test_pattern_and_dag_narrow_and_are_a_reason_themselves(self, service: EmulatorHandle, task: Task) -> None:
+        know_runs(task.ti, {"news": RUNS, "weather": {"ended": "success"}})
         names = [voice("Brand A", None), voice("Brand B", None), voice("Ann"), voice("Bob", dag="weather")]
-        seed(service, *names)
+        seed(service, *names, voice("Cid", "never seen", dag="weather"))
         task.run(sweep(pattern="Brand*", protect=["Brand B"]))
-        assert labels(service) == {"Brand B", "Ann", "Bob"}
+        assert labels(service) == {"Brand B", "Ann", "Bob", "Cid"}
         task.run(sweep(dag_ids=["weather"]))
-        assert labels(service) == {"Brand B", "Ann"}
+        assert labels(service) == {"Brand B", "Ann", "Cid"}
         task.run(sweep(orphaned=True, dag_ids=["weather"]))
-        assert labels(service) == {"Brand B", "Ann"}
+        assert labels(service) == {"Brand B", "Ann", "Cid"}
 
     def test_the_last_of_each_name_stay(self, service: EmulatorHandle, task: Task) -> None:
         names = [voice("Ann", age=age) for age in (400, 300, 200)] + [voice("Bob", age=500)]
@@ -158,7 +158,7 @@ class TestRules:
 
     def test_a_dag_with_a_long_id_has_to_be_named(self, service: EmulatorHandle, task: Task) -> None:
         dag = "the_news_of_the_day_in_every_language"
-        task.ti.get_task_states = lambda dag_id: {"ended": {}} if dag_id == dag else {}
+        know_runs(task.ti, {dag: {"ended": "success"}})
         seed(service, voice("Ann", dag=dag, age=200_000))
         assert task.run(sweep(orphaned=True))["kept"] == {"its run is not known": 1}
         task.run(sweep(orphaned=True, dag_ids=[dag]))
@@ -200,7 +200,7 @@ class TestRules:
 
 class TestFiles:
     def upload(self, path: Path, run: str, *, owner: str = "news", namespace: str = "default") -> str:
-        name = AssetName(path.name, namespace, owner, run_hash("news", run) + "bbbbbb")
+        name = AssetName(path.name, namespace, owner, run_key("news", run) + "bbbbb")
         return VoiceHook.for_connection("voice_default").upload_asset(str(path), str(name)).id
 
     def test_uploads_go_with_their_run(self, emulator: EmulatorHandle, task: Task, sample: Path) -> None:

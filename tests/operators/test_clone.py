@@ -5,15 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from tests.conftest import Task, write_wav
-from voice_provider.exceptions import InvalidInputError, NameTakenError, SlotLimitError
-from voice_provider.jobs.names import ManagedName, run_hash, short_hash
+from tests.conftest import Task, know_runs, write_wav
+from voice_provider.exceptions import (
+    InvalidInputError,
+    NameTakenError,
+    NotFoundError,
+    PermanentVoiceError,
+    SlotLimitError,
+    TransientVoiceError,
+)
+from voice_provider.jobs.names import ManagedName, run_key, short_hash
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.triggers.turn import TurnTrigger
 
@@ -188,7 +196,7 @@ class TestAtOnce:
 def other_voice(label: str = "Old", *, age: float = 3600, namespace: str = "default", **more: Any) -> str:
     """Return the name of an ephemeral voice of this DAG's run ``ended``."""
     made = int(time.time() - age)
-    values = {"owner": "dag", "run": run_hash("dag", "ended") + "aaaaaa", "made": made, **more}
+    values = {"owner": "dag", "run": run_key("dag", "ended") + "aaaaa", "made": made, **more}
     return str(ManagedName(label, namespace, short_hash(f"{label}{age}"), **values))
 
 
@@ -199,10 +207,8 @@ class TestSlots:
 
     def task(self, states: dict[str, str] | None = None) -> Task:
         """A task in an Airflow that knows these runs of its DAG."""
-        known = {"ended": "failed", "run": "running", **(states or {})}
         task = Task()
-        task.ti.get_task_states = lambda dag_id: {run: {} for run in known} if dag_id == "dag" else {}
-        task.ti.get_dagrun_state = lambda _, run: known[run]
+        know_runs(task.ti, {"dag": {"ended": "failed", "run": "running", **(states or {})}})
         return task
 
     def test_a_full_plan_says_who_is_in_it(self, emulator: EmulatorHandle, sample: Path) -> None:
@@ -246,23 +252,26 @@ class TestSlots:
     @pytest.mark.parametrize(
         ("stays", "arguments"),
         [
-            ("by hand", {}),
-            (other_voice("Dev", namespace="dev"), {}),
-            (other_voice("Dear"), {"protect": ["Dear"]}),
-            (other_voice("Dear"), {"protect": ["De*"]}),
-            (other_voice("Busy", run=run_hash("dag", "run") + "aaaaaa"), {}),
-            (other_voice("Elsewhere", run=run_hash("dag", "unknown") + "aaaaaa"), {}),
-            (str(ManagedName("Undated", "default", short_hash("x"))), {}),
+            (lambda: "by hand", {}),
+            (lambda: other_voice("Dev", namespace="dev"), {}),
+            (lambda: other_voice("Dear"), {"protect": ["Dear"]}),
+            (lambda: other_voice("Dear"), {"protect": ["De*"]}),
+            (lambda: other_voice("Busy", run=run_key("dag", "run") + "aaaaa"), {}),
+            (lambda: other_voice("Elsewhere", run=run_key("dag", "unknown") + "aaaaa"), {}),
+            (lambda: other_voice("Anew", owner=None), {}),
+            (lambda: str(ManagedName("Undated", "default", short_hash("x"))), {}),
         ],
+        ids=["by hand", "dev", "protected", "pattern", "busy", "elsewhere", "anew", "undated"],
     )
     def test_evict_leaves_alone_what_is_not_its_to_take(
-        self, emulator: EmulatorHandle, sample: Path, stays: str, arguments: dict[str, Any]
+        self, emulator: EmulatorHandle, sample: Path, stays: Callable[[], str], arguments: dict[str, Any]
     ) -> None:
         emulator.settings(clone_slots=1)
-        emulator.seed_voices([stays])
-        with pytest.raises(SlotLimitError, match="may be evicted"):
+        name = stays()
+        emulator.seed_voices([name])
+        with pytest.raises(SlotLimitError, match="None may be evicted"):
             self.task().run(clone(sample, on_slot_limit="evict", **arguments))
-        assert names(emulator) == [stays]
+        assert names(emulator) == [name]
         assert emulator.state()["assets"] == 0
 
     def test_what_airflow_does_not_tell_is_never_evicted(self, emulator: EmulatorHandle, sample: Path) -> None:
@@ -270,7 +279,7 @@ class TestSlots:
         emulator.seed_voices([other_voice()])
         task = self.task()
 
-        def silent(_: str) -> dict[str, Any]:
+        def silent(*_: Any, **__: Any) -> dict[str, Any]:
             raise ConnectionError("the API server is away")
 
         task.ti.get_task_states = silent
@@ -361,3 +370,192 @@ class TestExpiry:
         with pytest.raises(InvalidInputError, match="expires"):
             new_task("1").run(clone(sample, expires=expires))
         assert posts(emulator, "/") == 0
+
+
+class TestWhatWasFound:
+    """Defects that a review has found, each as it was shown."""
+
+    @pytest.fixture(autouse=True)
+    def _slots(self, emulator: EmulatorHandle) -> None:
+        emulator.settings(rate_voices=0)
+
+    def deleted(self, emulator: EmulatorHandle) -> int:
+        return sum(request["method"] == "DELETE" for request in emulator.requests("/"))
+
+    @pytest.mark.parametrize("protect", ["Brand", "['Brand']", 7, [1]])
+    def test_a_protect_that_is_no_list_is_refused(self, emulator: EmulatorHandle, sample: Path, protect: Any) -> None:
+        with pytest.raises(InvalidInputError, match="protect"):
+            new_task("1").run(clone(sample, on_slot_limit="evict", protect=protect))
+        assert posts(emulator, "/") == 0
+
+    def test_a_task_does_not_evict_what_the_same_run_has_just_made(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        emulator.settings(clone_slots=1)
+        made = new_task("run").run(clone(sample, if_exists="new"))
+        task = new_task("run")
+        task.ti.task_id = "another"
+        know_runs(task.ti, {"dag": {"run": "running"}})
+        with pytest.raises(SlotLimitError, match="None may be evicted"):
+            task.run(clone(sample, if_exists="new", on_slot_limit="evict"))
+        assert names(emulator) == [made["name"]]
+
+    def test_replace_tells_long_names_apart(self, service: EmulatorHandle, sample: Path) -> None:
+        lands = [
+            f"The presenter of the campaign of the spring for the market of {land}" for land in ("France", "Spain")
+        ]
+        first = new_task("1").run(clone(sample, name=lands[0]))
+        new_task("2").run(clone(sample, name=lands[1], if_exists="replace"))
+        assert first["name"] in names(service)
+        assert len(names(service)) == 2
+        with pytest.raises(NameTakenError):
+            new_task("3").run(clone(sample, name=lands[0], if_exists="fail", expires="2099-01-01"))
+
+    def test_a_voice_that_others_use_keeps_its_visibility(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path
+    ) -> None:
+        set_connection(service="fish_audio")
+        shared = new_task("1").run(clone(sample, visibility="unlist"))
+        again = new_task("2").run(clone(sample))
+        assert (again["voice_id"], again["visibility"]) == (shared["voice_id"], "unlist")
+        with pytest.raises(PermanentVoiceError, match="more open than 'private'"):
+            new_task("3").run(clone(sample, visibility="private"))
+        assert [model["visibility"] for model in emulator.models()] == ["unlist"]
+
+    def test_a_voice_that_stays_longer_than_the_consent_is_not_reused(
+        self, service: EmulatorHandle, sample: Path
+    ) -> None:
+        consent = {"who": "the speaker", "when": "2026-01-01", "evidence": "s3://r/1.pdf", "expires": "2098-12-31"}
+        for_ever = new_task("1").run(clone(sample))
+        until = new_task("2").run(clone(sample, consent=consent))
+        assert until["voice_id"] != for_ever["voice_id"]
+        assert until["expires_at"] == "2099-01-01T00:00:00+00:00"
+        assert new_task("3").run(clone(sample, consent=consent))["voice_id"] == until["voice_id"]
+
+    def test_replace_keeps_the_old_voice_where_the_new_one_is_refused(
+        self, emulator: EmulatorHandle, sample: Path, tmp_path: Path
+    ) -> None:
+        old = new_task("1").run(clone(sample))
+        with pytest.raises(InvalidInputError):
+            new_task("2").run(clone(write_wav(tmp_path / "short.wav", 0.3), if_exists="replace"))
+        assert names(emulator) == [old["name"]]
+
+    def test_replace_makes_room_for_itself_where_there_is_none(self, emulator: EmulatorHandle, sample: Path) -> None:
+        emulator.settings(clone_slots=1)
+        old = new_task("1").run(clone(sample))
+        new = new_task("2").run(clone(sample, if_exists="replace"))
+        assert names(emulator) == [new["name"]] != [old["name"]]
+
+    def test_of_those_that_replace_at_once_the_last_stays(self, service: EmulatorHandle, sample: Path) -> None:
+        service.settings(fish_concurrency=None)
+        new_task("0").run(clone(sample))
+
+        def replace(run: int) -> dict[str, Any]:
+            with suppress(NotFoundError):  # it was replaced itself, before it was done
+                return dict(new_task(str(run)).run(clone(sample, if_exists="replace")))
+            return {}
+
+        with ThreadPoolExecutor(6) as pool:
+            done = list(pool.map(replace, range(1, 7)))
+        left = names(service)
+        assert left
+        assert set(left) <= {voice["name"] for voice in done if voice}
+
+    def test_a_task_that_gave_its_voice_back_can_be_cleared(self, emulator: EmulatorHandle, sample: Path) -> None:
+        task = new_task("1")
+        emulator.fault("drop_after", path="/v2/voices", method="POST")
+        emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5, after=1)
+        operator = clone(sample, ephemeral=True)
+        with pytest.raises(TransientVoiceError):
+            task.run(operator)
+        assert names(emulator) == []
+        task.clear()
+        assert task.run(clone(sample, ephemeral=True))["voice_id"] in {voice["id"] for voice in emulator.voices()}
+
+    def test_a_reused_voice_that_was_deleted_meanwhile_is_looked_for_again(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        first = new_task("1").run(clone(sample))
+        task = new_task("2")
+        emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5, after=1)
+        task.run(clone(sample))
+        emulator.clear_faults()
+        from voice_provider.hooks.voice import VoiceHook
+
+        VoiceHook.for_connection("voice_default").delete_voice(first["voice_id"])
+        record = {**task.record, "finished": False}
+        task.store.set("voice_job", record)
+        with pytest.raises(TransientVoiceError, match="has been deleted meanwhile"):
+            task.run(clone(sample))
+        assert task.run(clone(sample))["voice_id"] != first["voice_id"]
+
+    def test_a_cleared_task_does_not_wait_for_its_own_voice(
+        self, service: EmulatorHandle, sample: Path, tmp_path: Path
+    ) -> None:
+        service.settings(clone_slots=1)
+        task = new_task("1")
+        first = task.run(clone(sample, ephemeral=True))
+        task.clear()
+        second = task.run(clone(sample, ephemeral=True, on_slot_limit="wait", timeout=1, poll_interval=0.1))
+        assert second["voice_id"] != first["voice_id"]
+        task.store.clear()  # as Airflow 3.4 does
+        task.clear()
+        changed = clone(write_wav(tmp_path / "o.wav", 4.0), ephemeral=True)
+        third = task.run(changed)
+        assert names(service) == [third["name"]]
+
+    def test_what_is_made_anew_is_given_back_too_where_the_task_fails_for_good(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        emulator.fault("drop_after", path="/v2/voices", method="POST")
+        emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5)
+        with pytest.raises(TransientVoiceError):
+            new_task("1").run(clone(sample, if_exists="new"))
+        assert names(emulator) == []
+
+    def test_evictions_in_vain_are_told(self, emulator: EmulatorHandle, sample: Path) -> None:
+        gone = [other_voice(f"Voice {number}", age=1000 + number) for number in range(7)]
+        emulator.seed_voices(gone)
+        emulator.settings(clone_slots=1)
+        task = new_task("1")
+        know_runs(task.ti, {"dag": {"ended": "success"}})
+        with pytest.raises(SlotLimitError, match=r"5 were evicted, and others took their slots: 'Voice 6"):
+            task.run(clone(sample, on_slot_limit="evict"))
+        assert len(task.record["evicted"]) == 5
+
+    def test_a_restricted_voice_is_not_handed_on(
+        self, emulator: EmulatorHandle, sample: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from voice_provider.services.sync_labs import SyncLabs
+
+        new_task("1").run(clone(sample))
+        real = SyncLabs._voice
+        monkeypatch.setattr(
+            SyncLabs, "_voice", lambda self, item: real(self, item).model_copy(update={"restricted": True})
+        )
+        with pytest.raises(PermanentVoiceError, match="cannot speak"):
+            new_task("2").run(clone(sample))
+
+    def test_a_picture_is_no_sample(self, emulator: EmulatorHandle, tmp_path: Path) -> None:
+        picture = tmp_path / "face.jpg"
+        picture.write_bytes(b"\xff\xd8\xff" + b"0" * 5000)
+        with pytest.raises(InvalidInputError, match="is a picture"):
+            new_task("1").run(clone(picture))
+        assert posts(emulator, "/") == 0
+
+    def test_an_expiry_after_a_while_counts_from_when_it_was_made(self, emulator: EmulatorHandle, sample: Path) -> None:
+        emulator.settings(clone_slots=1)
+        [by_hand] = emulator.seed_voices(["by hand"])
+        task = new_task("1")
+        operator = clone(sample, ephemeral=True, expires=timedelta(seconds=60), on_slot_limit="wait", deferrable=True)
+        with pytest.raises(TaskDeferred):
+            task.run(operator)
+        before = ManagedName.parse(task.record["name"])
+        TestSlots().delete(emulator, by_hand["id"])
+        time.sleep(1.1)
+        result = operator.execute_complete(task.context, {"status": "turn"})
+        after = ManagedName.parse(result["name"])
+        assert before is not None
+        assert after is not None
+        assert after.expires is not None
+        assert after.expires > (before.expires or 0)

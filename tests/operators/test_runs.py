@@ -2,62 +2,75 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from voice_provider.jobs.names import owner_of, task_hash
-from voice_provider.operators.runs import Runs
+from tests.conftest import know_runs
+from voice_provider.jobs.names import owner_of, task_key
+from voice_provider.operators.runs import CHUNK, MOST_RUNS, Runs
 
 LONG = "the_news_of_the_day_in_every_language"
 STATES = {"a": "success", "b": "failed", "c": "running", "d": "queued"}
 
 
-class Airflow:
-    """A task instance that knows the runs of two DAGs, and counts what it is asked."""
-
-    def __init__(self) -> None:
-        self.dag_id, self.asked = "cleanup", 0
-
-    def get_task_states(self, dag_id: str) -> dict[str, dict[str, Any]]:
-        self.asked += 1
-        return {run: {"t": "success"} for run in STATES} if dag_id in ("news", LONG) else {}
-
-    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
-        assert dag_id in ("news", LONG)
-        self.asked += 1
-        return STATES[run_id]
+def airflow() -> SimpleNamespace:
+    """A task instance that knows the runs of two DAGs."""
+    ti = SimpleNamespace(dag_id="cleanup")
+    know_runs(ti, {"news": STATES, LONG: STATES})
+    return ti
 
 
 def state(runs: Runs, dag: str, run: str) -> str:
-    return runs.state_of(owner_of(dag), task_hash(dag, run, "any", 3))
+    return runs.state_of(owner_of(dag), task_key(dag, run, "any", 3))
 
 
 @pytest.mark.parametrize("dag", ["news", LONG])
 def test_a_run_is_active_while_it_is_queued_or_running(dag: str) -> None:
-    runs = Runs({"ti": Airflow()}, [LONG])  # type: ignore[typeddict-item]
+    runs = Runs({"ti": airflow()}, [LONG])  # type: ignore[typeddict-item]
     found = {run: state(runs, dag, run) for run in (*STATES, "never seen")}
     assert found == {"a": "ended", "b": "ended", "c": "active", "d": "active", "never seen": "unknown"}
 
 
 def test_a_dag_that_cannot_be_named_cannot_be_asked_after() -> None:
-    runs = Runs({"ti": Airflow()})  # type: ignore[typeddict-item]
+    runs = Runs({"ti": airflow()})  # type: ignore[typeddict-item]
     assert state(runs, LONG, "a") == "unnamed"
     assert state(runs, "gone", "a") == "unknown"
 
 
-def test_airflow_is_asked_once_for_a_dag_and_once_for_a_run() -> None:
-    airflow = Airflow()
-    runs = Runs({"ti": airflow})  # type: ignore[typeddict-item]
-    for _ in range(1000):
-        state(runs, "news", "a")
-    assert airflow.asked == 2
+def test_many_runs_are_asked_after_together_and_once() -> None:
+    ti = SimpleNamespace(dag_id="cleanup")
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    ids = [f"scheduled__{(start + timedelta(minutes=number)).isoformat()}" for number in range(1000)]
+    know_runs(ti, {"news": dict.fromkeys(ids, "success")})
+    runs = Runs({"ti": ti})  # type: ignore[typeddict-item]
+    runs.ask((owner_of("news"), task_key("news", run, "t", 0)) for run in ids)
+    assert ti.asked == 2 * 1000 / CHUNK
+    assert {state(runs, "news", run) for run in ids} == {"ended"}
+    assert ti.asked == 2 * 1000 / CHUNK
+
+
+def test_one_active_run_among_many_is_found() -> None:
+    ti = SimpleNamespace(dag_id="cleanup")
+    ids = [f"manual__2026-11-01T00:{minute:02}:00.123456+00:00" for minute in range(60)]
+    know_runs(ti, {"news": {run: "running" if run == ids[7] else "failed" for run in ids}})
+    runs = Runs({"ti": ti})  # type: ignore[typeddict-item]
+    assert [run for run in ids if state(runs, "news", run) != "ended"] == [ids[7]]
+
+
+def test_a_long_history_is_not_read_for_a_run_that_has_to_be_looked_for() -> None:
+    ti = SimpleNamespace(dag_id="cleanup")
+    know_runs(ti, {"news": {f"run {number}": "success" for number in range(MOST_RUNS + 1)}})
+    runs = Runs({"ti": ti})  # type: ignore[typeddict-item]
+    assert state(runs, "news", "run 1") == "unnamed"
+    assert ti.asked == 1
 
 
 def test_what_airflow_does_not_tell_counts_as_active() -> None:
-    def away(*_: str) -> Any:
+    def away(*_: Any, **__: Any) -> Any:
         raise ConnectionError("the API server is away")
 
-    ti = SimpleNamespace(dag_id="cleanup", get_task_states=away)
+    ti = SimpleNamespace(dag_id="cleanup", get_task_states=away, get_dr_count=away)
     assert state(Runs({"ti": ti}), "news", "a") == "active"  # type: ignore[typeddict-item]

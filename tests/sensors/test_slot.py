@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_deferred_wait_counts_on_the_triggerer(
 
     event = asyncio.run(wait())
     assert event["status"] == "turn"
-    found = waiting.execute_complete(task.context, event, **deferred.value.kwargs)
+    found = waiting.execute_complete(task.context, event)
     assert found == {"slots_in_use": 3, "slot_limit": 5, "free": 2}
 
 
@@ -91,8 +92,22 @@ def test_a_wait_has_an_end(
         task.run(waiting)
     if deferrable:
         assert isinstance(ended.value, TaskDeferred)
+        time.sleep(0.3)
         with pytest.raises(end):
-            waiting.execute_complete(task.context, {"status": "deadline"}, deadline=0)
+            waiting.execute_complete(task.context, {"status": "deadline"})
+
+
+def test_a_trigger_that_failed_is_no_end_of_the_wait(emulator: EmulatorHandle, task: Task) -> None:
+    voices = emulator.seed_voices(count=3)
+    waiting = sensor(slots=3, deferrable=True)
+    with pytest.raises(TaskDeferred):
+        task.run(waiting)
+    for _ in range(2):
+        with pytest.raises(TaskDeferred):
+            waiting.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    delete(voices[0])
+    found = waiting.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert found["free"] == 1
 
 
 def test_a_blip_does_not_end_the_wait(emulator: EmulatorHandle, task: Task) -> None:

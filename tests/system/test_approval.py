@@ -26,7 +26,7 @@ SECONDS = 120
 def emulator(tmp_path: Path) -> Iterator[EmulatorProcess]:
     with EmulatorProcess(tmp_path / "emulator", engine="tone") as process:
         made = int(time.time()) - 200_000
-        gone = ManagedName("Gone", "default", short_hash("gone"), "deleted_dag", "a" * 12, made)
+        gone = ManagedName("Gone", "default", short_hash("gone"), "deleted_dag", "a" * 16, made)
         process.seed_voices(["By hand", str(gone)])
         yield process
 

@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
 from voice_provider.commands import plain
@@ -135,7 +135,7 @@ class Account:
         voices = {voice.id: voice for voice in hook.list_voices()}
         room = hook.slots()
         # A service that lists built-in voices too names its clones; else all that it lists are clones.
-        clones = room.ids if room.active == len(room.ids) else frozenset(voices)
+        clones = frozenset(voices) if room.ids is None else room.ids
         return cls(hook.settings.namespace, voices, clones, room)
 
     def facts(self, voice: Voice) -> dict[str, Any]:
@@ -292,8 +292,13 @@ def _cells(row: dict[str, Any]) -> list[Text]:
         Text(row["owner"] or ("all runs" if row["made_by_this_provider"] else "-")),
         Text(_age(row["made_at"])),
         Text(f"{row['state']}{restricted}" if row["takes_slot"] else "built-in", "red" if restricted else ""),
-        Text("expired", "red") if row["expired"] else Text(expires[:10] if expires else "-"),
+        Text("expired", "red") if row["expired"] else Text(_last_day(expires) if expires else "-"),
     ]
+
+
+def _last_day(expires_at: str) -> str:
+    """Say up to which day it stays: what ends at midnight stays the day before."""
+    return str((datetime.fromisoformat(expires_at) - timedelta(seconds=1)).date())
 
 
 def _age(made_at: str | None) -> str:

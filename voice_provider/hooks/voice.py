@@ -55,6 +55,11 @@ if TYPE_CHECKING:
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
 
 
+def is_more_open(visibility: str | None, wanted: str) -> bool:
+    """Whether more people see a voice than are meant to."""
+    return _OPENNESS.get(visibility or "", 9) > _OPENNESS[wanted]
+
+
 class VoiceHook(ServiceHook):
     """A connection to a voice service, and all that can be asked of it.
 
@@ -119,7 +124,13 @@ class VoiceHook(ServiceHook):
         return self.settle_visibility(voice, getattr(wanted, "visibility", None))
 
     def check_clone(self, options: CloneOptions, sources: Sequence[Input | StoredFile]) -> None:
-        """Check a clone before anything is sent; log what is only doubtful."""
+        """Check a clone before anything is sent; log what is only doubtful.
+
+        :raises InvalidInputError: the service will not take it
+        """
+        for source in sources:
+            if isinstance(source, StoredFile) and source.kind == "image":
+                raise InvalidInputError(f"The sample {source.location} is a picture. Give audio, or video with sound.")
         for warning in self.service.check_clone(options, [facts_of(source) for source in sources]):
             self.log.warning("%s", warning)
 
@@ -147,7 +158,8 @@ class VoiceHook(ServiceHook):
         if found is None:
             return None
         self.log.info("The consent '%s' holds (sha256 %s…).", found.id, found.sha256[:12])
-        return found.ref
+        lies = consent if isinstance(consent, str) else consent.get("uri") if isinstance(consent, dict) else None
+        return found.ref.model_copy(update={"uri": lies})
 
     def look_at(self, recording: str, consent: Any = None) -> dict[str, Any]:
         """Check a recording, and a person's consent to what is made of it, without sending anything.
@@ -187,7 +199,7 @@ class VoiceHook(ServiceHook):
         voice = self.get_voice(voice.id)
         if voice.visibility == wanted:
             return voice
-        if _OPENNESS.get(voice.visibility or "", 9) > _OPENNESS[wanted]:
+        if is_more_open(voice.visibility, wanted):
             if is_ours:
                 self.delete_voice(voice.id)
             done = "was deleted" if is_ours else "was not deleted, because it may be somebody else's work"
@@ -269,7 +281,7 @@ class VoiceHook(ServiceHook):
         return self.upload_file(file, name)
 
     def upload_file(self, file: StoredFile, name: str | None = None) -> Asset:
-        """Upload a file that is open already."""
+        """Upload a file that is open already; no consent is checked: for files that no voice is made of."""
         self.service.require(Capability.HOSTS_ASSETS)
         return self.run(self.service.upload_asset(file, name or file.name))
 

@@ -7,7 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from voice_provider.exceptions import NameTakenError, NotFoundError, ServiceUnavailableError, SlotLimitError
+from voice_provider.exceptions import (
+    NameTakenError,
+    NotFoundError,
+    PermanentVoiceError,
+    ServiceUnavailableError,
+    SlotLimitError,
+    TransientVoiceError,
+)
 from voice_provider.jobs.names import ManagedName, short_hash
 from voice_provider.jobs.orders import Order, Source, identity
 from voice_provider.models import Job, JobState
@@ -80,7 +87,7 @@ class CloneOrder(Order):
 
     def name(self, scope: Scope, made: int) -> str:
         """Return the managed name; the record keeps it, so that it is the same for every try of a task."""
-        own = self.ephemeral or self.if_exists == "new"
+        own = not self.is_shared and self.if_exists != "fail"
         return str(
             ManagedName(
                 label=self.label,
@@ -94,29 +101,36 @@ class CloneOrder(Order):
         )
 
     def look(self, service: Service, record: Record) -> Flow[Job | None]:
-        """Use, refuse or remove what is there; then see whether there is a slot, before anything is uploaded.
+        """Use or refuse what is there; then see whether there is a slot, before anything is uploaded.
 
         :raises NameTakenError: a voice of this name is there, and that was not wanted
         :raises SlotLimitError: as many clones are there as the plan holds
         """
         if self.is_shared:
-            found = yield from self.find(service, record)
-            if found is not None:
-                return found
-        elif not self.ephemeral and self.if_exists != "new":
-            for voice in (yield from self._namesakes(service)):
-                if self.if_exists == "fail":
-                    raise NameTakenError(
-                        f"A voice '{self.label}' is there already: {voice.id}. With if_exists='reuse' the same samples "
-                        "give it back; with 'replace' it is deleted first."
-                    )
-                with suppress(NotFoundError):
-                    yield from service.delete_voice(voice.id)
+            same = yield from self._same(service, record)
+            if same:
+                return _as_job(self._usable(min(same, key=_age)))
+        elif self.ephemeral:
+            yield from self._delete(service, (yield from self._predecessors(service, record)))
+        elif self.if_exists == "fail":
+            for voice, _ in (yield from _namesakes(service, self.namespace, self.label)):
+                raise NameTakenError(
+                    f"A voice '{self.label}' is there already: {voice.id}. With if_exists='reuse' the same samples "
+                    "give it back; with 'replace' it is deleted when the new one is there."
+                )
         if self.slots is not None:
             in_use = (yield from service.slots()).active
             if in_use is not None and in_use >= self.slots:
                 raise SlotLimitError(f"{in_use} of {self.slots} clone slots are in use, as the connection counts them.")
         return None
+
+    def _usable(self, voice: Voice) -> Voice:
+        if voice.restricted:
+            raise PermanentVoiceError(
+                f"The voice '{self.label}' is there ({voice.id}), but the service restricts it: it cannot speak. Ask "
+                "the service why, or delete it; the task then makes another."
+            )
+        return voice
 
     def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:
         """Clone the voice.
@@ -134,14 +148,17 @@ class CloneOrder(Order):
     def _settle(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
         """Leave one voice where several tasks have made the same at once: the oldest.
 
-        Each deletes only its own: another's may have been handed on already.
+        Each deletes only its own: another's may have been handed on already. Where the service does not answer now,
+        there may be two, which is no reason to lose the one that was made.
         """
-        same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
-        oldest = min(same.values(), key=_age)
-        if oldest.id != made.id:
-            with suppress(NotFoundError):
-                yield from service.delete_voice(made.id)
-        return oldest
+        with suppress(TransientVoiceError, NotFoundError):
+            same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
+            oldest = min(same.values(), key=_age)
+            if oldest.id != made.id:
+                yield from service.get_voice(oldest.id)  # a list may hold what was deleted a moment ago
+                yield from self._delete(service, [made])
+                return oldest
+        return made
 
     def is_settled_by_name(self, service: Service) -> bool:
         """Yes, where a second voice of the name is refused, or costs nothing and is found and deleted."""
@@ -163,24 +180,62 @@ class CloneOrder(Order):
             if name is None or not wanted.accepts(name) or (name.expires is not None and name.expires <= time.time()):
                 continue
             if voice.state == "failed":  # its training failed behind a try that was killed; nobody else deletes it
-                with suppress(NotFoundError):
-                    yield from service.delete_voice(voice.id)
+                yield from CloneOrder._delete(service, [voice])
             else:
                 same.append(voice)
         return same
 
-    def _namesakes(self, service: Service) -> Flow[list[Voice]]:
-        """List the voices that this provider made under this name for all runs, of whatever samples."""
-        made = ManagedName(self.label, self.namespace, short_hash(self.fingerprint()), expires=self.expires)
-        shown = ManagedName.parse(str(made))  # a long name is cut
+    @staticmethod
+    def _predecessors(service: Service, record: Record) -> Flow[list[Voice]]:
+        """List the voices that the same task of the same run has made before it was cleared, or changed."""
+        own = ManagedName.parse(record.name or "")
+        if own is None:
+            return []
         return [
             voice
             for voice in (yield from service.list_voices(VoiceFilters()))
             if (name := ManagedName.parse(voice.name)) is not None
-            and shown is not None
-            and not name.is_ephemeral
-            and (name.namespace, name.label) == (shown.namespace, shown.label)
+            and (name.namespace, name.owner, name.run) == (own.namespace, own.owner, own.run)
         ]
+
+    @staticmethod
+    def _delete(service: Service, voices: Sequence[Voice]) -> Flow[None]:
+        for voice in voices:
+            with suppress(NotFoundError):
+                yield from service.delete_voice(voice.id)
+
+
+def _namesakes(service: Service, namespace: str, label: str) -> Flow[list[tuple[Voice, ManagedName]]]:
+    """List the voices that this provider made under this name for all runs, of whatever samples."""
+    return [
+        (voice, name)
+        for voice in (yield from service.list_voices(VoiceFilters()))
+        if (name := ManagedName.parse(voice.name)) is not None
+        and not name.is_ephemeral
+        and name.namespace == namespace
+        and name.is_called(label)
+    ]
+
+
+def replaced(service: Service, namespace: str, label: str, record: Record | None, job: Job | None) -> Flow[list[str]]:
+    """Delete what has a name besides the voice that replaces it; return the names.
+
+    Of two tasks that replace at once, the voice of the one that began later stays.
+
+    :param record: of the order that replaces
+    :param job: the new voice, where it is there already
+    """
+    own = ManagedName.parse(record.name or "") if record is not None else None
+    if own is None:
+        return []
+    gone = []
+    for voice, name in (yield from _namesakes(service, namespace, label)):
+        newer = (name.made or 0, voice.id) >= (own.made or 0, job.id if job is not None else "")
+        if voice.name != str(own) and not (newer and name.made is not None):
+            with suppress(NotFoundError):
+                yield from service.delete_voice(voice.id)
+            gone.append(voice.name)
+    return gone
 
 
 def _age(voice: Voice) -> tuple[str, str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RunState = Literal["active", "ended", "unknown", "unnamed"]  # unnamed: of a DAG that cannot be asked after
 StateOf = Callable[[str, str], RunState]
-GRACE = 86_400  # seconds for which a voice stays whose run is not known here: it may be another Airflow's
+GRACE = 86_400  # seconds for which a voice stays that nobody here can know to be needed: it may be another Airflow's
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class ManagedVoice:
 
     def matches(self, pattern: str) -> bool:
         """Whether a pattern with ``*`` and ``?`` fits what the author called it, its whole name, or its id."""
-        return any(fits(text, pattern) for text in (self.name.label, self.voice.name, self.voice.id))
+        texts = (self.name.label, self.voice.name, self.voice.id)
+        return self.name.is_called(pattern) or any(fits(text, pattern) for text in texts)
 
     def run_state(self, state_of: StateOf, now: float) -> RunState | None:
         """Return whether its run still needs it; ``None`` for one that belongs to no run."""
@@ -69,7 +70,8 @@ def to_evict(
 ) -> list[ManagedVoice]:
     """Return the voices of one namespace that may go for another, first the one that is missed least.
 
-    Expired ones, then the oldest of those whose age is known; never one that a run still needs.
+    Expired ones, then the oldest of those whose age is known: of a run that has ended, or for all runs and a day old at
+    least, because who has been handed one is not known.
     """
 
     def rank(found: ManagedVoice) -> tuple[bool, float]:
@@ -79,9 +81,13 @@ def to_evict(
         found
         for found in voices
         if not any(map(found.matches, protect))
-        and (found.is_expired(now) or (found.made is not None and found.run_state(state_of, now) in (None, "ended")))
+        and (found.is_expired(now) or found.run_state(state_of, now) == "ended" or _is_old(found, now))
     ]
     return sorted(free, key=rank)
+
+
+def _is_old(found: ManagedVoice, now: float) -> bool:
+    return not found.name.is_ephemeral and found.made is not None and found.made < now - GRACE
 
 
 @dataclass(frozen=True)
@@ -143,28 +149,27 @@ def _judge_one(found: ManagedVoice, rules: Rules, state_of: StateOf, now: float)
     """Return why it goes, if it does, else why it stays."""
     if any(map(found.matches, rules.protect)):
         return None, "protected"
-    if rules.pattern is not None and not fits(found.name.label, rules.pattern):
-        return None, "does not fit pattern or DAG"
+    if not (rules.pattern is None or found.name.is_called(rules.pattern) or fits(found.name.label, rules.pattern)):
+        return None, "does not fit the pattern"
     if rules.owners is not None and found.name.owner not in rules.owners:
-        return None, "does not fit pattern or DAG"
+        return None, "is not of these DAGs"
     if found.is_expired(now):
         return f"expired on {_day(found.name.expires)}", ""
     state = found.run_state(state_of, now)
     if state == "active":
         return None, "its run is active"
+    if state in ("unknown", "unnamed"):
+        return None, "its run is not known"  # it may be active
     if rules.orphaned and state == "ended":
         return "its run has ended", ""
     if rules.cutoff is not None and found.made is not None and found.made < rules.cutoff:
         return f"made on {_day(found.made)}, before {_day(rules.cutoff)}", ""
     if rules.cutoff is not None and found.made is None:
         return None, "its age is not known"
+    if rules.orphaned or rules.cutoff is not None:
+        return None, "no rule applies"
     narrowed = rules.pattern is not None or rules.owners is not None or rules.keep_last > 0
-    to_fit_is_enough = narrowed and not rules.orphaned and rules.cutoff is None
-    if state in ("unknown", "unnamed") and (rules.orphaned or (to_fit_is_enough and rules.owners is None)):
-        return None, "its run is not known"  # it may be active, and its DAG was not named
-    if to_fit_is_enough:
-        return ("fits the pattern" if rules.pattern else "is one of those to go"), ""
-    return None, "no rule applies"
+    return ("fits the pattern or DAG, and is not spared", "") if narrowed else (None, "no rule applies")
 
 
 def _newest(voices: Sequence[ManagedVoice], keep_last: int) -> set[str]:
@@ -184,13 +189,20 @@ def judge_asset(asset: Asset, name: AssetName, rules: Rules, state_of: StateOf, 
     """Return why a file that a task of this provider has uploaded goes, if it does."""
     made = timestamp_of(asset.created_at)
     state = _run_state(name, made, state_of, now)
-    if state == "active" or (rules.owners is not None and name.owner not in rules.owners):
+    if state != "ended" or (rules.owners is not None and name.owner not in rules.owners) or spared(name.label, rules):
         return None
-    if rules.orphaned and state == "ended":
+    if rules.orphaned:
         return "its run has ended"
     if rules.cutoff is not None and made is not None and made < rules.cutoff:
         return f"uploaded on {_day(made)}, before {_day(rules.cutoff)}"
     return None
+
+
+def spared(label: str, rules: Rules) -> bool:
+    """Whether a file is protected, or of no name that was asked for."""
+    return any(fits(label, pattern) for pattern in rules.protect) or (
+        rules.pattern is not None and not fits(label, rules.pattern)
+    )
 
 
 def _run_state(name: ManagedName | AssetName, made: float | None, state_of: StateOf, now: float) -> RunState | None:

@@ -90,6 +90,10 @@ class Lifecycle:
         assert record is not None  # noqa: S101  # it was written before the order was refused
         self._save(record, evicted=[*record.evicted, *names])
 
+    def given_back(self, record: Record) -> None:
+        """Remember that what was made is deleted again: a clear, or another try, makes it anew."""
+        self._save(record, failed=True)
+
     def tell(self, line: str) -> None:
         """Show how far the job is in the task's state panel; that it cannot be shown is no reason to fail."""
         with suppress(Exception):
@@ -156,6 +160,7 @@ class Lifecycle:
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
             return self._speak(order, record)
         if record.posted_at is None:
+            record = self._save(record, name=order.name(self.scope, int(time.time())))  # nothing has the name before
             there = self.hook.run(order.look(self.hook.service, record))
             if there is not None:
                 self.log.info("%s is there already and is used: nothing is sent.", describe(there))
@@ -359,6 +364,11 @@ class Lifecycle:
             time.sleep(CONFIRM_AFTER)
             return self.hook.get_job(job.kind, job.id, path=job.path)
         except NotFoundError as error:
+            if record.posted_at is None:  # it was there before, and was not ordered here
+                self._save(record, failed=True)
+                raise ServiceUnavailableError(
+                    f"{describe(job)} was there, and has been deleted meanwhile. A retry looks again.", sent=False
+                ) from None
             raise OutcomeUnknownError(
                 f"{describe(job)}, ordered at {record.posted_at}, is not known to the service any more: {error} "
                 f"If it was deleted there, clear the task with on_clear='resubmit' to order it again."

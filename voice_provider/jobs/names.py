@@ -4,11 +4,12 @@ A voice is called what its author called it plus a suffix with the connection's 
 samples and settings; sync. labs stores nothing about a voice but its name, so the name is all there is::
 
     Brand [vp:prod:k5gq…26…:c2d4]                                       for all runs: the same samples, the same name
-    Brand [vp:prod:k5gq…26…#3fhk7ab2mz5q+t3k9zs:c2d4]                   made anew although there is one
-    Brand [vp:prod:k5gq2x7a@nightly_news#3fhk7ab2mz5q+t3k9zs:c2d4]      ephemeral: belongs to one run of a DAG
+    Brand [vp:prod:k5gq…26…#mhnfu1p3w3xa2mz5q+t3k9zs:c2d4]              made anew although there is one
+    Brand [vp:prod:k5gq2x@nightly_news#mhnfu1p3w3xa2mz5q+t3k9zs:c2d4]   ephemeral: belongs to one run of a DAG
 
-``@`` stands before the DAG that owns it, ``#`` before run and task (hashed), ``+`` before the time at which it was
-made and ``/`` before the time at which it expires (seconds since 1970, base 36).
+``@`` stands before the DAG that owns it, ``#`` before run and task, ``+`` before the time at which it was made and
+``/`` before the time at which it expires (seconds since 1970, base 36). A label that is too long ends in ``~`` and a
+hash of the whole.
 
 A voice is adopted only if namespace and fingerprint match; and the check at the end covers the whole name, so that a
 name that a person typed or edited is never taken for ours: the wrong adoption speaks in the wrong person's voice.
@@ -20,17 +21,23 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 MAX_NAME = 100  # characters; sync. labs' limit
 MAX_OWNER = 24  # characters of a DAG's id that are written out; longer ones end in a hash
 FULL = 26  # characters of a whole fingerprint: 130 bits
-SHORT = 8  # of an ephemeral voice's: run, task and time tell it apart as well
+SHORT = 6  # of an ephemeral voice's: run, task and time tell it apart as well
+RUN = 11  # characters for a run
+TASK = 5  # characters for a task of it
+_KINDS = {"scheduled": "s", "manual": "m", "backfill": "b", "asset_triggered": "a"}  # by which Airflow names its runs
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _HASH = "[a-z2-7]"
 _NAMESPACE = "(?P<namespace>[a-z0-9-]+)"
 _OWNER = rf"(?P<owner>[\w.~-]{{1,{MAX_OWNER}}})"
-_RUN = rf"(?P<run>{_HASH}{{12}})"
+_RUN = rf"(?P<run>[0-9a-z]{{{RUN + TASK}}})"
 _VOICE = re.compile(
     rf"(?P<label>.*\S) \[vp:{_NAMESPACE}:(?P<fingerprint>{_HASH}+)"
     rf"(?:@{_OWNER})?(?:#{_RUN}\+(?P<made>[0-9a-z]{{1,8}}))?(?:/(?P<expires>[0-9a-z]{{1,8}}))?:{_HASH}{{4}}\]",
@@ -52,14 +59,34 @@ def owner_of(dag_id: str) -> str:
     return f"{start}~{short_hash(dag_id, 6)}"
 
 
-def run_hash(dag_id: str, run_id: str) -> str:
-    """Return how a run is named: its hash, because a run's id is too long for a name."""
-    return short_hash(f"{dag_id}\0{run_id}", 6)
+def run_key(dag_id: str, run_id: str) -> str:
+    """Return how a run is named: by kind and time, where its id says no more than that, so that it can be asked after.
+
+    Any other id is hashed.
+    """
+    kind, _, stamp = run_id.partition("__")
+    try:
+        moment = datetime.fromisoformat(stamp)
+        key = _KINDS[kind] + _base36((moment - _EPOCH) // _MICROSECOND).rjust(RUN - 1, "0")
+    except (KeyError, TypeError, ValueError):  # TypeError: it names no time zone
+        key = ""
+    return key if run_id_of(key) == run_id else "x" + short_hash(f"{dag_id}\0{run_id}", RUN - 1)
 
 
-def task_hash(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
-    """Return how a task instance is named: that of its run, and its own."""
-    return run_hash(dag_id, run_id) + short_hash(f"{task_id}\0{map_index}", 6)
+def run_id_of(key: str) -> str | None:
+    """Return the id of the run that a key names; ``None`` for a hashed one."""
+    kind = next((kind for kind, letter in _KINDS.items() if key[:1] == letter), None)
+    if kind is None or len(key) != RUN:
+        return None
+    try:
+        return f"{kind}__{(_EPOCH + int(key[1:], 36) * _MICROSECOND).isoformat()}"
+    except (OverflowError, ValueError):
+        return None
+
+
+def task_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return how a task instance is named: by the key of its run, and a hash of its own."""
+    return run_key(dag_id, run_id) + short_hash(f"{task_id}\0{map_index}", TASK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +97,7 @@ class ManagedName:
     :param namespace: of the connection
     :param fingerprint: of samples and settings, from ``short_hash``; an ephemeral voice has its beginning
     :param owner: of an ephemeral voice: the DAG whose run it belongs to, from ``owner_of``
-    :param run: where it was made for one task instance: that, from ``task_hash``
+    :param run: where it was made for one task instance: that, from ``task_key``
     :param made: with ``run``: when, in seconds since 1970
     :param expires: when it has to be deleted, in seconds since 1970
     """
@@ -122,13 +149,21 @@ class ManagedName:
     def accepts(self, other: ManagedName | None) -> bool:
         """Whether the other names a voice that serves as this one: same namespace, samples, settings and use.
 
-        One that is for all runs takes each voice that belongs to no run; one that was made for a run takes only itself.
+        One that is for all runs takes each voice that belongs to no run, and ends no later where this one has an end;
+        one that was made for a run takes only itself.
         """
         if other is None or (self.namespace, self.fingerprint) != (other.namespace, other.fingerprint):
             return False
-        if self.run is None:
-            return not other.is_ephemeral
-        return (self.owner, self.run, self.made) == (other.owner, other.run, other.made)
+        if self.run is not None:
+            return (self.owner, self.run, self.made) == (other.owner, other.run, other.made)
+        ends = self.expires is None or (other.expires is not None and other.expires <= self.expires)
+        return ends and not other.is_ephemeral
+
+    def is_called(self, label: str) -> bool:
+        """Whether this is what the author called it, also where it had to be cut."""
+        label = " ".join(label.split())
+        start, _, check = self.label.rpartition("~")
+        return self.label == label or (check == short_hash(label, 4) and bool(start) and label.startswith(start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +173,7 @@ class AssetName:
     :param label: the file's own name
     :param namespace: of the connection
     :param owner: the DAG whose run needs it
-    :param run: the task instance that uploaded it, from ``task_hash``
+    :param run: the task instance that uploaded it, from ``task_key``
     """
 
     label: str
@@ -159,11 +194,15 @@ class AssetName:
 
 def _checked(label: str, suffix: str, longest: int) -> str:
     """Join a label and its suffix, cut to what the service takes, and add the check over both."""
-    label = " ".join(label.split())[: longest - len(suffix) - 5].rstrip() or "voice"
+    label, room = " ".join(label.split()) or "voice", longest - len(suffix) - 5
+    if len(label) > room:
+        label = f"{label[: room - 5]}~{short_hash(label, 4)}"
     return f"{label}{suffix}{short_hash(label + suffix, 4)}]"
 
 
 def _base36(number: int) -> str:
+    if number < 0:
+        raise ValueError("There is no time before 1970 here.")
     digits = ""
     while True:
         number, digit = divmod(number, 36)

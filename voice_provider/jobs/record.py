@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voice_provider.jobs.names import AssetName, owner_of, task_hash
+from voice_provider.jobs.names import AssetName, owner_of, task_key
 from voice_provider.models import Job, JobKind, Manifest
 from voice_provider.services.base import Input
 
@@ -57,7 +57,7 @@ class Scope(BaseModel):
     @property
     def run(self) -> str:
         """A short name of the task instance for what it makes at a service: the same for every try."""
-        return task_hash(self.dag_id, self.run_id, self.task_id, self.map_index)
+        return task_key(self.dag_id, self.run_id, self.task_id, self.map_index)
 
     @property
     def owner(self) -> str:

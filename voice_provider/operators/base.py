@@ -60,6 +60,18 @@ def flag_of(value: Any, name: str) -> bool:
     return text == "true"
 
 
+def patterns_of(value: Any, name: str) -> tuple[str, ...]:
+    """Read a list of names or patterns; a text would be taken letter by letter, and spare nothing."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
+        raise InvalidInputError(
+            f"{name} is {value!r}; give a list of texts. A template gives one with render_template_as_native_obj=True "
+            "on the DAG."
+        )
+    return tuple(value)
+
+
 def number_of(value: Any, name: str) -> int | None:
     """Read a number that may have come through a template."""
     text = as_text(value)
@@ -202,7 +214,12 @@ class JobOperator(VoiceOperator):
         limits = [self.timeout]
         if self.execution_timeout is not None:
             limits.append(self.execution_timeout.total_seconds())
-        return self._order_and_follow(context, time.time() + min(limits))
+        deadline = time.time() + min(limits)
+        lifecycle = self._lifecycle(context)
+        record = lifecycle.load()
+        if record is not None and record.redefers:
+            lifecycle.wait_until(record, deadline)  # triggers that failed in the try before are not this one's
+        return self._order_and_follow(context, deadline)
 
     def _order_and_follow(self, context: Context, deadline: float) -> dict[str, Any]:
         lifecycle = self._lifecycle(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -12,7 +13,7 @@ from voice_provider.jobs.inventory import ManagedVoice, Rules, judge, judge_asse
 from voice_provider.jobs.lifecycle import PROGRESS_KEY
 from voice_provider.jobs.names import AssetName, owner_of
 from voice_provider.models import Capability
-from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of
+from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, patterns_of
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.times import begin_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PAUSE = 30.0  # seconds to wait on a rate limit that names no time
 PATIENCE = 20  # rate limits in a row until a voice is given up
+LONGEST = 7200.0  # seconds that a sweep waits for rate limits in all; a retry goes on
 LOSSES = 5  # failures in a row until the rest is left: the service is down, or the key is gone
 TOLD_EVERY = 5.0  # seconds between two lines of progress
 
@@ -53,10 +55,10 @@ class CleanupVoicesOperator(VoiceOperator):
         be named here for their orphans to be known (templated)
     :param keep_last: of each name, so many of the newest stay unless they have expired; default: 0 (templated)
     :param protect: names, ids or patterns of voices that always stay (templated)
-    :param assets: also delete uploaded files; those that were given a name of their own are left alone; default: True
-        (templated)
+    :param assets: also delete uploaded files of runs that have ended, by the same rules; those that were given a name
+        of their own are left alone; default: True (templated)
     :param dry_run: only say what would be deleted; default: False (templated)
-    :param max_deletions: voices at most; default: no limit (templated)
+    :param max_deletions: so many voices at most, and so many files; default: no limit (templated)
     :raises InvalidInputError: a pattern that fits everything, without ``dry_run`` or ``max_deletions``
     :raises VoiceError: what the service said to the first deletion that failed; the others were done
     """
@@ -113,6 +115,7 @@ class CleanupVoicesOperator(VoiceOperator):
         voices = self.hook.list_voices()
         ours = managed(voices)
         own = [found for found in ours if found.name.namespace == self.hook.settings.namespace]
+        runs.ask((found.name.owner, found.name.run) for found in own if found.name.owner and found.name.run)
         verdict = judge(own, rules, runs.state_of, time.time())
         go = verdict.goes[:most]
         self._tell_what_stays(len(voices), len(own), verdict.stays)
@@ -121,7 +124,7 @@ class CleanupVoicesOperator(VoiceOperator):
         lines = sweep.all([(found.voice.id, _shown(found), why) for found, why in go], self.hook.delete_voice, "Voice")
         files: list[str] = []
         if flag_of(self.assets, "assets") and Capability.HOSTS_ASSETS in self.hook.service.capabilities:
-            files = sweep.all(self._files(rules, runs), self.hook.delete_asset, "Asset")
+            files = sweep.all(self._files(rules, runs)[:most], self.hook.delete_asset, "Asset")
         room = self.hook.slots()
         report = {
             "dry_run": dry,
@@ -151,24 +154,26 @@ class CleanupVoicesOperator(VoiceOperator):
 
     def _rules(self) -> Rules:
         now = pendulum.now("UTC")
+        dag_ids = patterns_of(self.dag_ids, "dag_ids")
         age = self.older_than if not isinstance(self.older_than, str) else as_text(self.older_than)
-        if isinstance(self.dag_ids, str) or isinstance(self.protect, str):
-            raise InvalidInputError("dag_ids and protect are lists. A template gives one with native objects only.")
         return Rules(
             pattern=as_text(self.pattern),
-            owners=frozenset(map(owner_of, self.dag_ids)) if self.dag_ids else None,
+            owners=frozenset(map(owner_of, dag_ids)) if dag_ids else None,
             cutoff=begin_of(age, "older_than", now).timestamp() if age is not None else None,
             orphaned=flag_of(self.orphaned, "orphaned"),
             keep_last=number_of(self.keep_last, "keep_last") or 0,
-            protect=tuple(self.protect or ()),
+            protect=patterns_of(self.protect, "protect"),
         )
 
     def _files(self, rules: Rules, runs: Runs) -> list[tuple[str, str, str]]:
         """Name the uploads of ours that no run and no running job needs."""
         namespace = self.hook.settings.namespace
         found = []
-        for asset in self.hook.list_assets(search=f"[vp:{namespace}@"):
-            name = AssetName.parse(asset.name or "")
+        named = [
+            (asset, AssetName.parse(asset.name or "")) for asset in self.hook.list_assets(search=f"[vp:{namespace}@")
+        ]
+        runs.ask((name.owner, name.run) for _, name in named if name is not None)
+        for asset, name in named:
             if name is None or name.namespace != namespace:
                 continue
             why = judge_asset(asset, name, rules, runs.state_of, time.time())
@@ -199,7 +204,7 @@ class Sweep:
         self.failed: list[str] = []
         self.error: VoiceError | None = None
         self._log, self._store, self._dry = operator.log, context["task_state_store"], dry
-        self._losses, self._told = 0, time.monotonic()
+        self._losses, self._waited, self._told = 0, 0.0, time.monotonic()
 
     def all(self, found: Sequence[tuple[str, str, str]], delete: Callable[[str], None], what: str) -> list[str]:
         """Delete what was found, as (id, name, why), and return a line for each that is gone."""
@@ -215,7 +220,8 @@ class Sweep:
                 break
             if time.monotonic() - self._told > TOLD_EVERY:
                 self._told = time.monotonic()
-                self._store.set(PROGRESS_KEY, f"{what}s: {done + 1:,} of {len(found):,} looked at.")
+                with suppress(Exception):  # that it cannot be shown is no reason to stop
+                    self._store.set(PROGRESS_KEY, f"{what}s: {done + 1:,} of {len(found):,} looked at.")
         return lines
 
     def _delete(self, identifier: str, line: str, delete: Callable[[str], None]) -> bool:
@@ -226,8 +232,10 @@ class Sweep:
                 self._log.info("Gone already: %s", line)
                 break
             except VoiceError as error:
-                if isinstance(error, RateLimitedError) and waited < PATIENCE:
-                    asked = PAUSE if error.retry_after is None else error.retry_after
+                told = getattr(error, "retry_after", None)
+                asked = PAUSE if told is None else float(told)
+                if isinstance(error, RateLimitedError) and waited < PATIENCE and self._waited + asked <= LONGEST:
+                    self._waited += asked
                     self._log.info("Waiting %g s, as the service asks. %s", asked, error)
                     time.sleep(asked)
                     continue

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pendulum
+from airflow.sdk.exceptions import AirflowFailException
 
 from voice_provider.exceptions import (
     InvalidInputError,
@@ -17,10 +18,11 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.jobs.clones import CloneOrder, IfExists
+from voice_provider.hooks.voice import is_more_open
+from voice_provider.jobs.clones import CloneOrder, IfExists, replaced
 from voice_provider.jobs.names import ManagedName
 from voice_provider.models import Room
-from voice_provider.operators.base import JobOperator, as_text
+from voice_provider.operators.base import JobOperator, as_text, patterns_of
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.slots import evict, shortage
 from voice_provider.operators.times import end_of
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from voice_provider.jobs.lifecycle import Lifecycle
     from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
-    from voice_provider.models import ConsentRef, Job
+    from voice_provider.models import ConsentRef, Job, Voice
     from voice_provider.services.options import CloneOptions, Media
 
 _OPTIONS = ("texts", "visibility", "enhance_audio_quality", "description", "tags", "cover_image")
@@ -69,15 +71,17 @@ class CloneVoiceOperator(JobOperator):
         False
     :param if_exists: what to do where the voice is there already: ``reuse`` (default: the same name, samples and
         settings give the same voice back, and nothing is uploaded; other samples make another voice), ``replace``
-        (voices of this name are deleted first, whatever their samples), ``new`` (always another one) or ``fail``. It is
-        about voices of this connection's namespace that this provider made, and not about ephemeral ones
+        (always another one; when it is there, what had the name before is deleted, whatever its samples), ``new``
+        (always another one) or ``fail``. It is about voices of this connection's namespace that this provider made, and
+        not about ephemeral ones
     :param on_slot_limit: what to do where the plan's clone slots are all in use: ``fail`` (default), ``wait`` until one
         is free, or ``evict`` a voice of this connection's namespace that this provider made: an expired one first, then
-        the oldest where the age is known; never one that a run still needs, and never one that a person made
+        the oldest where the age is known: of a run that has ended, or for all runs and at least a day old. Never one
+        that a person made
     :param protect: voices that are never evicted: names, ids, or patterns with ``*`` (templated)
     :param expires: when the voice has to be deleted, by ``CleanupVoicesOperator`` or for another voice: a date (the
-        voice stays that day), or a timedelta where the voice is of this task alone. A voice does not outlive its
-        ``consent`` (templated)
+        voice stays that day), or a timedelta where the voice is of this task alone. It ends with its ``consent`` at the
+        latest. A voice that stays longer is not reused (templated)
     :param consent: of the person whose voice it is: ``{"who": ..., "when": ..., "evidence": URI}``, with ``expires``,
         ``samples`` (their sha256) and ``id`` if wanted, or the storage location of a .json file with that. A connection
         can require it. Airflow shows arguments in its UI; a file keeps the person out of it (templated)
@@ -159,32 +163,35 @@ class CloneVoiceOperator(JobOperator):
 
     @contextmanager
     def _given_back(self, context: Context) -> Iterator[None]:
-        """See to it that a try which fails for good does not leave an ephemeral voice in its slot."""
+        """See to it that a try which fails for good leaves no voice in a slot that this task alone would use."""
         try:
             yield
-        except VoiceError as error:
+        except Exception as error:
             ti = context["ti"]
-            if self.ephemeral and (isinstance(error, PermanentVoiceError) or ti.try_number > (ti.max_tries or 0)):
+            if isinstance(error, AirflowFailException) or ti.try_number > (ti.max_tries or 0):
                 self._give_back(context)
             raise
 
     def _give_back(self, context: Context) -> None:
         """Delete what may have been made: a teardown does not run behind a setup that has failed."""
-        record = self._lifecycle(context).load()
-        wanted = ManagedName.parse(record.name or "") if record is not None and record.posted_at else None
-        if wanted is None:
-            return
         try:
+            lifecycle = self._lifecycle(context)
+            record = lifecycle.load()
+            wanted = ManagedName.parse(record.name or "") if record is not None else None
+            if record is None or wanted is None or wanted.run is None:
+                return  # nothing was begun, or it is a voice for all
             for voice in self.hook.list_voices():
                 if wanted.accepts(ManagedName.parse(voice.name)):
                     self.hook.delete_voice(voice.id)
                     self.log.info("Deleted voice %s again; its slot is free.", voice.id)
-        except VoiceError as error:
-            self.log.warning("A voice '%s' may have been left at the service: %s", wanted, error)
+                    lifecycle.given_back(record)
+        except Exception as error:  # noqa: BLE001  # the first error is the one to tell
+            self.log.warning("A voice of this task may have been left at the service: %s", error)
 
     def order(self, context: Context) -> CloneOrder:
         """Check name, samples and consent."""
         self._runs = Runs(context, log=self.log)
+        self._spared = patterns_of(self.protect, "protect")
         label = self._label
         self.hook.service.check_voice_name(label)
         if ManagedName.parse(label):
@@ -223,29 +230,46 @@ class CloneVoiceOperator(JobOperator):
 
     def _begin(self, lifecycle: Lifecycle, order: Order, deadline: float) -> Record:
         """Order; a clone that finds no slot waits for one, or makes one, if it may."""
-        evicted = 0
+        evicted: list[str] = []
+        # What a clone in the making takes is seen by the service alone: of two counts the higher one is nearer.
+        before = self.hook.slots().active if self.on_slot_limit == "wait" else None
         while True:
             try:
                 return super()._begin(lifecycle, order, deadline)
             except SlotLimitError as error:
                 self.log.info("No clone slot is free; nothing was cloned. %s", error)
+                if self.if_exists == "replace" and self._replace(lifecycle.load()):
+                    continue  # its slot is free now
                 if self.on_slot_limit == "wait":
-                    self._wait_for_slot(lifecycle, error, deadline)
+                    self._wait_for_slot(lifecycle, error, deadline, before or 0)
                 elif self.on_slot_limit == "fail":
                     hint = "Delete one (DeleteVoiceOperator, CleanupVoicesOperator), or set on_slot_limit."
                     raise shortage(self.hook, error, hint) from None
                 else:
-                    gone = evict(self.hook, self._runs, self.protect, self.log) if evicted < MOST_EVICTED else None
-                    if gone is None:
-                        raise shortage(self.hook, error, "None of them may be evicted.") from None
-                    lifecycle.note_evicted([gone])
-                    evicted += 1
+                    self._evict(lifecycle, error, evicted)
 
-    def _wait_for_slot(self, lifecycle: Lifecycle, error: SlotLimitError, deadline: float) -> None:
-        """Wait by counting, never by ordering: sync. labs takes ten clones an hour, and counts those it refuses."""
+    def _evict(self, lifecycle: Lifecycle, error: SlotLimitError, evicted: list[str]) -> None:
+        """Make room by deleting a voice, if one may go.
+
+        :param evicted: what has gone for this try, which is told where it was in vain
+        """
+        if len(evicted) >= MOST_EVICTED:
+            gone = ", ".join(f"'{name}'" for name in evicted)
+            raise shortage(self.hook, error, f"{len(evicted)} were evicted, and others took their slots: {gone}.")
+        name = evict(self.hook, self._runs, self._spared, self.log)
+        if name is None:
+            raise shortage(self.hook, error, "None of the rest may be evicted." if evicted else "None may be evicted.")
+        evicted.append(name)
+        lifecycle.note_evicted([name])
+
+    def _wait_for_slot(self, lifecycle: Lifecycle, error: SlotLimitError, deadline: float, before: int) -> None:
+        """Wait by counting, never by ordering: sync. labs takes ten clones an hour, and counts those it refuses.
+
+        :param before: how many there were before the order was sent
+        """
         room = self.hook.slots()
         learned = error.status is not None  # the service has refused: it holds no more, whatever the connection says
-        limit = room.active if learned else room.limit
+        limit = max(room.active or 0, before, 1) if learned else room.limit
         if learned and room.limit is not None and (room.active or 0) < room.limit:
             self.log.warning("The service refuses at %s: is the connection's clone_slots right?", room)
         lifecycle.tell(f"Waiting for a clone slot: {room} in use.")
@@ -279,13 +303,21 @@ class CloneVoiceOperator(JobOperator):
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Return the voice."""
+        if self.if_exists == "replace":
+            self._replace(record, job)
         lifecycle.finish(record)
         result = {**self.ticket(record, job), "state": "trained", **self._slots(record)}
         until = f", until {result['expires_at']}" if "expires_at" in result else ""
         self.log.info("Voice %s is ready: %s%s.", job.id, record.name, until)
-        if self.expires is not None and record.outcome == "reused":
-            self.log.info("It was there before, and keeps the end that it has; if_exists='replace' makes it anew.")
         return result
+
+    def _replace(self, record: Record | None, job: Job | None = None) -> bool:
+        """Delete what had the name before; return whether there was any."""
+        flow = replaced(self.hook.service, self.hook.settings.namespace, self._label, record, job)
+        gone = self.hook.run(flow)
+        for name in gone:
+            self.log.info("Deleted '%s', which had the name before.", name)
+        return bool(gone)
 
     def _slots(self, record: Record) -> dict[str, Any]:
         """Return how full the plan is now, as far as that can be told."""
@@ -314,5 +346,18 @@ class CloneVoiceOperator(JobOperator):
         wanted = getattr(self._clone_options(), "visibility", None)
         if wanted is None:
             return result
-        voice = self.hook.settle_visibility(self.hook.get_voice(job.id), wanted)
+        voice = self.hook.get_voice(job.id)
+        if record.outcome != "reused":
+            voice = self.hook.settle_visibility(voice, wanted)
+        elif voice.visibility != wanted:
+            self._check_shared(voice, wanted)
         return {**result, "visibility": voice.visibility}
+
+    def _check_shared(self, voice: Voice, wanted: str) -> None:
+        """Leave a voice as it is that others use too; refuse one that is more open than this task asks for."""
+        self.log.warning("Voice %s is '%s', and stays so: others use it, too.", voice.id, voice.visibility)
+        if as_text(self.visibility) is not None and is_more_open(voice.visibility, wanted):
+            raise PermanentVoiceError(
+                f"Voice {voice.id} is there already and is '{voice.visibility}', more open than '{wanted}'. Change it "
+                "with UpdateVoiceOperator, or make another with if_exists='new'."
+            )

@@ -1,11 +1,11 @@
-"""Which runs of a DAG are active, asked of Airflow: a voice of a run that is over is nobody's any more."""
+"""Which runs of a DAG are over, asked of Airflow: a voice of a run that is over is nobody's any more."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.jobs.names import owner_of, run_hash
+from voice_provider.jobs.names import RUN, owner_of, run_id_of, run_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from voice_provider.jobs.inventory import RunState
 
-ACTIVE = ("queued", "running")
+OVER = ["success", "failed"]
+CHUNK = 100  # runs in one question
+MOST_RUNS = 2000  # of a DAG that are looked through for a run whose name is hashed; Airflow loads all their tasks
 
 
 class Runs:
-    """The runs of this Airflow, as far as they are asked after; asked once for each DAG.
+    """The runs of this Airflow, as far as they are asked after; each once.
 
     :param context: of the task that asks
     :param dag_ids: DAGs whose ids are too long to be written out in the names of their voices
@@ -29,37 +31,56 @@ class Runs:
         self._ti: Any = context["ti"]
         self._dags = {owner_of(dag_id): dag_id for dag_id in (self._ti.dag_id, *dag_ids)}
         self._log = log or logging.getLogger(__name__)
-        self._runs: dict[str, dict[str, list[str]]] = {}
-        self._states: dict[tuple[str, str], bool] = {}
+        self._states: dict[tuple[str, str], RunState] = {}
 
     def state_of(self, owner: str, run: str) -> RunState:
         """Return whether a run is active, has ended, or is not known to this Airflow; ``unnamed`` without a DAG to ask.
 
         :param owner: from ``owner_of``
-        :param run: from ``task_hash``, which begins with the run's own hash
+        :param run: from ``task_key``, which begins with the run's own key
         """
-        dag_id = self._dags.get(owner) or (owner if "~" not in owner else None)
-        if dag_id is None:
-            return "unnamed"
-        try:
-            named = self._runs_of(dag_id).get(run[:6], [])
-            if any(self._is_active(dag_id, run_id) for run_id in named):
-                return "active"
-        except Exception as error:  # noqa: BLE001  # what Airflow does not tell is not known, and nothing is deleted
-            self._log.warning("The runs of DAG %s could not be asked after: %s", dag_id, error)
-            return "active"
-        return "ended" if named else "unknown"
+        if (owner, run[:RUN]) not in self._states:
+            self.ask([(owner, run)])
+        return self._states[owner, run[:RUN]]
 
-    def _runs_of(self, dag_id: str) -> dict[str, list[str]]:
-        if dag_id not in self._runs:
-            found: dict[str, list[str]] = {}
-            for run_id in self._ti.get_task_states(dag_id):
-                found.setdefault(run_hash(dag_id, run_id), []).append(run_id)
-            self._runs[dag_id] = found
-        return self._runs[dag_id]
+    def ask(self, found: Iterable[tuple[str, str]]) -> None:
+        """Ask after many at once.
 
-    def _is_active(self, dag_id: str, run_id: str) -> bool:
-        key = (dag_id, run_id)
-        if key not in self._states:
-            self._states[key] = self._ti.get_dagrun_state(dag_id, run_id) in ACTIVE
-        return self._states[key]
+        :param found: pairs of owner and run, as for ``state_of``
+        """
+        wanted: dict[str, set[str]] = {}
+        for owner, run in found:
+            if (owner, run[:RUN]) not in self._states:
+                wanted.setdefault(owner, set()).add(run[:RUN])
+        for owner, keys in wanted.items():
+            dag_id = self._dags.get(owner) or (owner if "~" not in owner else None)
+            states: dict[str, RunState] = {}
+            if dag_id is not None:
+                try:
+                    states = self._ask(dag_id, keys)
+                except Exception as error:  # noqa: BLE001  # what Airflow does not tell is not deleted
+                    self._log.warning("The runs of DAG %s could not be asked after: %s", dag_id, error)
+                    states = dict.fromkeys(keys, "active")
+            unknown: RunState = "unnamed" if dag_id is None else "unknown"
+            self._states |= {(owner, key): states.get(key, unknown) for key in keys}
+
+    def _ask(self, dag_id: str, keys: set[str]) -> dict[str, RunState]:
+        states: dict[str, RunState] = {}
+        ids = {run_id: key for key in keys if (run_id := run_id_of(key)) is not None}
+        if hashed := keys - set(ids.values()):
+            if self._ti.get_dr_count(dag_id) <= MOST_RUNS:
+                every = {run_id: run_key(dag_id, run_id) for run_id in self._ti.get_task_states(dag_id)}
+                ids |= {run_id: key for run_id, key in every.items() if key in hashed}
+            else:
+                states = dict.fromkeys(hashed, "unnamed")
+        asked = list(ids)
+        for chunk in (asked[at : at + CHUNK] for at in range(0, len(asked), CHUNK)):
+            there = list(self._ti.get_task_states(dag_id, run_ids=chunk))
+            if not there:
+                continue
+            all_over = self._ti.get_dr_count(dag_id, run_ids=there, states=OVER) == len(there)
+            for run_id in there:
+                over = all_over or self._ti.get_dr_count(dag_id, run_ids=[run_id], states=OVER) > 0
+                # Two runs may share a hashed key: it is active if one of them is.
+                states[ids[run_id]] = "ended" if over and states.get(ids[run_id]) != "active" else "active"
+        return states

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralError
 
-from voice_provider.exceptions import InvalidInputError, TransientVoiceError
+from voice_provider.exceptions import InvalidInputError, TransientVoiceError, VoiceError
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators import base
+from voice_provider.sensors.job import WAIT_KEY
 from voice_provider.triggers.turn import TurnTrigger
 
 if TYPE_CHECKING:
@@ -88,16 +89,37 @@ class VoiceSlotSensor(BaseSensorOperator):
             return super().execute(context)
         return self._count_or_defer(context, time.time() + self.timeout)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], deadline: float) -> Any:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Count again after the trigger, and wait on where another task was faster."""
-        self.log.info("Back from waiting: %s.", event.get("message"))
-        return self._count_or_defer(context, deadline)
+        if event and event.get("message"):
+            self.log.info("Back from waiting: %s.", event["message"])
+        return self._count_or_defer(context, **self._waited(context))
 
-    def _count_or_defer(self, context: Context, deadline: float) -> Any:
-        counted = self.poke(context)
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Count again after the trigger, also when the trigger itself failed."""
+        try:
+            # Not the sensor's own method: it would skip a soft_fail sensor before the slots were counted.
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        except TaskDeferralError as error:
+            self.log.warning("Waiting on the triggerer failed (%s); counting from here.", error)
+            waited = self._waited(context)
+            return self._count_or_defer(context, waited["deadline"], waited["redefers"] + 1)
+
+    def _waited(self, context: Context) -> dict[str, Any]:
+        """Read how long this try waits; Airflow drops a deferred task's own arguments when its trigger fails."""
+        stored = context["task_state_store"].get(WAIT_KEY)
+        return stored if isinstance(stored, dict) else {"deadline": time.time() + self.timeout, "redefers": 0}
+
+    def _count_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
+        try:
+            counted = self.poke(context)
+        except VoiceError as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped instead of failed: {error}") from None
+            raise
         if counted.is_done:
             return counted.xcom_value
-        if time.time() >= deadline:
+        if time.time() >= deadline or redefers > base.MAX_REDEFERS:
             message = f"No clone slot became free within {self.timeout:g} s."
             raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
         trigger = TurnTrigger(
@@ -108,4 +130,5 @@ class VoiceSlotSensor(BaseSensorOperator):
             not_before=time.time() + base.DEFER_GRACE,
             of="clones",
         )
-        return self.defer(trigger=trigger, method_name="execute_complete", kwargs={"deadline": deadline})
+        context["task_state_store"].set(WAIT_KEY, {"deadline": deadline, "redefers": redefers})
+        return self.defer(trigger=trigger, method_name="execute_complete")

@@ -203,6 +203,11 @@ class SyncLabs(Service):
                 if asset.url == hosted_url:
                     return asset
             response = yield Request(method="POST", url="/v2/assets", json=registration)
+        except InvalidInputError as error:
+            if error.error_code != "uploaded_file_not_found":
+                raise
+            # Something in between has answered for the storage: the file was sent, and another try may arrive.
+            raise ServiceUnavailableError(str(error), sent=False, status=error.status) from None
         return self._asset(response.object())
 
     def list_assets(self, *, search: str | None = None, limit: int | None = None) -> Flow[list[Asset]]:
@@ -232,10 +237,15 @@ class SyncLabs(Service):
 
     def assets_in_use(self) -> Flow[frozenset[str]]:
         """List ids and addresses of the inputs of generations that wait or run."""
-        response = yield Request(method="GET", url="/v2/generations", params=_AT_WORK)
-        inputs = [item for generation in _list(response) for item in generation.get("input") or []]
-        named = [item.get(field) for item in inputs if isinstance(item, dict) for field in ("assetId", "url")]
-        return frozenset(str(name) for name in named if name)
+        named: set[str] = set()
+        params = dict(_AT_WORK)
+        while True:
+            page = _list((yield Request(method="GET", url="/v2/generations", params=params)))
+            inputs = [item for generation in page for item in generation.get("input") or [] if isinstance(item, dict)]
+            named |= {str(item[field]) for item in inputs for field in ("assetId", "url") if item.get(field)}
+            if len(page) < MAX_LISTED or params.get("cursor") == page[-1].get("id"):
+                return frozenset(named)
+            params["cursor"] = str(page[-1].get("id"))
 
     def delete_asset(self, asset_id: str) -> Flow[None]:
         """Delete an asset."""

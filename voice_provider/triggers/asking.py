@@ -26,7 +26,6 @@ GATHER = 2.0  # seconds that a question waits for others at most
 MOST = 100  # jobs in one question; what the service answers at most
 FRESH = 1.0  # seconds for which a count holds
 SETTLE = {"jobs": 12.0, "clones": 30.0}  # seconds in which a task that was let go orders, if there is a worker for it
-LEARN_AGAIN = 900.0  # seconds without any change until one finds out whether a learned limit still holds
 Countable = Literal["jobs", "clones"]
 
 
@@ -45,7 +44,6 @@ class Asking:
         self._room: Room | None = None
         self._most = 0  # seen at a time: the limit is no lower, whatever was counted a moment after a refusal
         self._counted_at = -FRESH
-        self._changed_at = time.monotonic()
         self._let_go: list[float] = []
 
     @contextmanager
@@ -105,8 +103,7 @@ class Asking:
         """Whether one more task may order now; those that were let go a moment ago count as if they had.
 
         :param limit: how many the account may have at a time, if that is known
-        :param learned: the limit was counted when the service refused: with more than that seen, it is higher; and
-            where nothing has changed for long, one goes and finds out
+        :param learned: the limit was counted when the service refused: with more than that seen, it is higher
         """
         async with self._lock:
             now = time.monotonic()
@@ -114,8 +111,6 @@ class Asking:
                 before = self._room
                 flow = hook.service.slots() if self._of == "clones" else hook.service.room()
                 counted = self._room = await hook.arun(flow)
-                if before != counted or now - self._counted_at > LEARN_AGAIN:
-                    self._changed_at = now
                 self._counted_at = now
                 self._most = max(self._most, counted.active or 0)
                 self._let_go = [at for at in self._let_go[_arrived(before, counted) :] if now - at < SETTLE[self._of]]
@@ -127,12 +122,9 @@ class Asking:
                 free = 1 - len(self._let_go)  # nothing is known: one after the other
             else:
                 free = most - room.active - len(self._let_go)
-            if learned and free <= 0 and now - self._changed_at >= LEARN_AGAIN:
-                free = 1  # a slot that came free before it was counted, or a larger plan, would else never be seen
             if free <= 0:
                 return False
             self._let_go.append(now)
-            self._changed_at = now
             return True
 
 
@@ -140,7 +132,7 @@ def _arrived(before: Room | None, now: Room) -> int:
     """Return how many have come since the last count; by name where they have one, because others may have gone."""
     if before is None:
         return 0
-    if now.ids or before.ids:
+    if now.ids is not None and before.ids is not None:
         return len(now.ids - before.ids)
     return max((now.active or 0) - (before.active or 0), 0)
 
