@@ -160,7 +160,8 @@ class Lifecycle:
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
             return self._speak(order, record)
         if record.posted_at is None:
-            record = self._save(record, name=order.name(self.scope, int(time.time())))  # nothing has the name before
+            if (name := order.name(self.scope, int(time.time()))) != record.name:
+                record = self._save(record, name=name)  # it has waited, and nothing has had the old name
             there = self.hook.run(order.look(self.hook.service, record))
             if there is not None:
                 self.log.info("%s is there already and is used: nothing is sent.", describe(there))

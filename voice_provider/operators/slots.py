@@ -24,12 +24,13 @@ def evict(hook: VoiceHook, runs: Runs, protect: Sequence[str], log: Logger) -> s
     :return: ``None`` where no voice may go
     """
     own = [found for found in managed(hook.list_voices()) if found.name.namespace == hook.settings.namespace]
+    runs.ask((found.name.owner, found.name.run) for found in own if found.name.owner and found.name.run)
     for victim in to_evict(own, protect, runs.state_of, time.time()):
         try:
             hook.delete_voice(victim.voice.id)
         except NotFoundError:
             continue  # another task was faster; there may be another voice to go
-        why = "had expired" if victim.is_expired(time.time()) else "was the oldest that no run needs"
+        why = "had expired" if victim.is_expired(time.time()) else "was the oldest that may go"
         log.info("Evicted voice %s, '%s': it %s. Its slot is free.", victim.voice.id, victim.voice.name, why)
         return victim.voice.name
     return None
