@@ -178,8 +178,8 @@ class CloneVoiceOperator(JobOperator):
             lifecycle = self._lifecycle(context)
             record = lifecycle.load()
             wanted = ManagedName.parse(record.name or "") if record is not None else None
-            if record is None or wanted is None or wanted.run is None:
-                return  # nothing was begun, or it is a voice for all
+            if record is None or wanted is None or wanted.run is None or (record.finished and not self.ephemeral):
+                return  # nothing was begun, or it is there for others
             for voice in self.hook.list_voices():
                 if wanted.accepts(ManagedName.parse(voice.name)):
                     self.hook.delete_voice(voice.id)
@@ -303,9 +303,9 @@ class CloneVoiceOperator(JobOperator):
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Return the voice."""
+        lifecycle.finish(record)
         if self.if_exists == "replace":
             self._replace(record, job)
-        lifecycle.finish(record)
         result = {**self.ticket(record, job), "state": "trained", **self._slots(record)}
         until = f", until {result['expires_at']}" if "expires_at" in result else ""
         self.log.info("Voice %s is ready: %s%s.", job.id, record.name, until)
