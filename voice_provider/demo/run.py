@@ -165,7 +165,7 @@ def _collect(place: Workplace, seconds: float) -> Result:
     state = place.emulator.state()
     files = Files(
         lip_sync=_place(next(place.root.glob("results/*/lip_sync.mp4")), order.output, "lip_sync"),
-        speech=_place(next(place.root.glob("results/*/speech/*.wav")), order.output, "speech"),
+        speech=_place(next(place.root.glob("results/*/speech/*.[!j]*")), order.output, "speech"),  # no .json
         sample=order.sample or _place(next(place.inbox.glob("sample.*")), order.output, "sample"),
         target=order.video or _place(next(place.inbox.glob("target.*")), order.output, "target"),
     )
