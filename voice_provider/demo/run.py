@@ -163,9 +163,10 @@ def _collect(place: Workplace, seconds: float) -> Result:
     """Copy the results out, and look whether anything is left at the service."""
     order = place.order
     state = place.emulator.state()
+    kept = place.root.glob("results/*/speech/*.*")
     files = Files(
         lip_sync=_place(next(place.root.glob("results/*/lip_sync.mp4")), order.output, "lip_sync"),
-        speech=_place(next(place.root.glob("results/*/speech/*.[!j]*")), order.output, "speech"),  # no .json
+        speech=_place(next(path for path in kept if path.suffix != ".json"), order.output, "speech"),
         sample=order.sample or _place(next(place.inbox.glob("sample.*")), order.output, "sample"),
         target=order.video or _place(next(place.inbox.glob("target.*")), order.output, "target"),
     )
