@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tenacity
 
 from tests.conftest import write_wav
 from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone, example_dag
@@ -15,7 +16,7 @@ from voice_provider.emulator.process import EmulatorProcess
 from voice_provider.jobs.names import ManagedName, short_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.system
@@ -55,6 +56,17 @@ def airflow(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[AirflowStanda
         yield running
 
 
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: getattr(error, "code", 0) == 500),
+    wait=tenacity.wait_fixed(2),
+    stop=tenacity.stop_after_attempt(10),
+    reraise=True,
+)
+def patiently(call: Callable[[], Any]) -> Any:
+    """Ask Airflow again where its SQLite was locked."""
+    return call()
+
+
 def asked(airflow: AirflowStandalone, run: str) -> dict[str, Any]:
     """Wait until a person is asked, and return what they see."""
     until = time.monotonic() + SECONDS
@@ -68,7 +80,7 @@ def asked(airflow: AirflowStandalone, run: str) -> dict[str, Any]:
 
 def answer(airflow: AirflowStandalone, run: str, option: str) -> None:
     path = f"dags/approved_voice/dagRuns/{run}/taskInstances/ask/-1/hitlDetails"
-    airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+    patiently(lambda: airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}}))
 
 
 def states(airflow: AirflowStandalone, dag: str, run: str) -> dict[str, str]:
@@ -79,7 +91,7 @@ def states(airflow: AirflowStandalone, dag: str, run: str) -> dict[str, str]:
 def test_a_person_decides_and_the_sweep_runs_by_itself(
     airflow: AirflowStandalone, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
-    runs = {option: airflow.trigger("approved_voice", {}) for option in ("Approve", "Reject")}
+    runs = {option: patiently(lambda: airflow.trigger("approved_voice", {})) for option in ("Approve", "Reject")}
     for run in runs.values():
         seen = asked(airflow, run)
         assert "release-7" in seen["body"]
