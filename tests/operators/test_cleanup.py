@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -262,6 +263,19 @@ class TestTrouble:
         seed(emulator, *[voice("Ann", age=age) for age in range(100, 104)])
         emulator.fault("status", path="/v2/voices/*", method="DELETE", status=429, body="{}", times=12)
         assert len(task.run(sweep(orphaned=True))["deleted"]) == 4
+
+    def test_it_waits_as_long_as_it_is_told(
+        self, emulator: EmulatorHandle, task: Task, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seed(emulator, *[voice("Ann", age=age) for age in range(100, 104)])
+        limited = {"status": 429, "body": "{}", "headers": {"Retry-After": "40"}}
+        emulator.fault("status", path="/v2/voices/*", method="DELETE", times=3, after=1, **limited)
+        slept: list[float] = []
+        monkeypatch.setattr(
+            cleanup, "time", SimpleNamespace(sleep=slept.append, time=time.time, monotonic=time.monotonic)
+        )
+        assert len(task.run(sweep(orphaned=True))["deleted"]) == 4
+        assert slept == [40.0] * 3
 
     def test_two_at_once_do_the_work_once(self, service: EmulatorHandle, task: Task) -> None:
         seed(service, *[voice("Ann", age=age) for age in range(100, 160)])
