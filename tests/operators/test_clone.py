@@ -504,6 +504,27 @@ class TestWhatWasFound:
         third = task.run(changed)
         assert names(service) == [third["name"]]
 
+    @pytest.mark.parametrize("arguments", [{"ephemeral": True}, {"if_exists": "new"}])
+    def test_a_refusal_says_nothing_of_the_order_whose_answer_was_lost(
+        self, emulator: EmulatorHandle, sample: Path, arguments: dict[str, Any]
+    ) -> None:
+        task = new_task("1")
+        task.ti.max_tries = 5
+        emulator.fault("drop_after", path="/v2/voices", method="POST")
+        # The voice is still in the making: it is not listed, and takes the last slot.
+        emulator.fault("status", path="/v2/voices", method="GET", status=200, body="[]", times=None)
+        with pytest.raises(TransientVoiceError):
+            task.run(clone(sample, **arguments))
+        emulator.fault("status", path="/v2/voices", method="POST", status=403, code="voice_clone_limit_reached")
+        with pytest.raises(SlotLimitError):
+            task.run(clone(sample, **arguments))
+        emulator.clear_faults()
+        time.sleep(1.1)  # a name made now would be another
+        result = task.run(clone(sample, **arguments))
+        assert result["outcome"] == "found"
+        assert names(emulator) == [result["name"]]
+        assert len(emulator.ledger("clone")) == 1
+
     def test_what_is_made_anew_is_given_back_too_where_the_task_fails_for_good(
         self, emulator: EmulatorHandle, sample: Path
     ) -> None:

@@ -172,19 +172,23 @@ class Lifecycle:
                 record, where = self._upload(source, record)
                 inputs.append(where)
         hosted = [where for where in inputs if isinstance(where, Input)]
+        before = record.posted_at
         record = self._save(record, posted_at=_now(), account=self.hook.settings.account, inputs=hosted)
         try:
             job = self.hook.run(order.submit(self.hook.service, inputs, record))
         except VoiceError as error:
-            return self._not_accepted(order, record, error)
+            return self._not_accepted(order, record, error, before)
         record = self._accept(record, job)
         line = f"{describe(job)} was accepted by {job.service} ({job.status or job.state.value})."
         self.log.info("%s", line)
         self.tell(line)
         return record
 
-    def _not_accepted(self, order: Order, record: Record, error: VoiceError) -> Record:
-        """Return the record of what is there all the same; else remember what is known, and raise."""
+    def _not_accepted(self, order: Order, record: Record, error: VoiceError, before: str | None) -> Record:
+        """Return the record of what is there all the same; else remember what is known, and raise.
+
+        :param before: when it was sent before with an unknown outcome, of which a refusal now says nothing
+        """
         service = self.hook.service
         if error.status == 409 and service.is_keyed(order.kind):
             raise error  # the key is known there with another body: something was accepted, so nothing is forgotten
@@ -197,7 +201,8 @@ class Lifecycle:
             if order.is_settled_by_name(service):
                 raise error  # a retry looks again, and repeats it under the same name
             return self._unknown(order, record, f"the answer was lost ({error})", error)
-        record = self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
+        # Refused, or never sent: nothing was accepted now.
+        record = self._save(record, posted_at=None if service.is_keyed(order.kind) else before, inputs=[])
         if isinstance(error, RateLimitedError) and order.is_shared:
             found = self._find(order, record, FEW_LOOKS)  # many at once: one of the others may have made it
             if found is not None:
