@@ -222,7 +222,12 @@ class AirflowStandalone:
             state = self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"]
             return state in FINAL_RUN_STATES
 
-        self._until(has_ended, seconds, f"finish the run {run_id}")
+        try:
+            self._until(has_ended, seconds, f"finish the run {run_id}")
+        except AirflowError as error:
+            found = self.task_instances(dag_id, run_id)
+            tasks = ", ".join(f"{task} {ti['state']} (try {ti['try_number']})" for task, ti in found.items())
+            raise AirflowError(f"{error} Its tasks: {tasks}.") from error
         return state
 
     def task_instances(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
