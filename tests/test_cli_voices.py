@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from voice_provider.cli import main
-from voice_provider.jobs.names import ManagedName, short_hash, task_key
+from voice_provider.jobs.names import SHORT, ManagedName, short_hash, task_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +145,7 @@ def test_json_has_every_field_with_iso_times(
         "namespace": "prod",
         "owner": "nightly_news",
         "run": RUN,
-        "fingerprint": short_hash("Anna")[:6],
+        "fingerprint": short_hash("Anna")[:SHORT],
         "made_at": datetime.fromtimestamp(NOW - 40 * DAY - 60, UTC).isoformat(),
         "expires_at": datetime.fromtimestamp(NOW + 30 * DAY, UTC).isoformat(),
         "expired": False,
@@ -274,6 +274,18 @@ def test_one_that_fails_does_not_stop_the_rest(
     assert captured.out == f"Deleted: {ids['over']} 'Over'\n"
     assert captured.err.startswith(f"{ids['brand']}: DELETE {path}")
     assert left(emulator, service) == {ids["brand"], ids["anna"], ids["other"], ids["hand"]}
+
+
+def test_an_id_that_cannot_be_one_does_not_stop_the_rest(
+    account: tuple[str, dict[str, str]], emulator: EmulatorHandle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service, ids = account
+    assert main(["voices", "delete", ids["brand"], "bad id!", ids["over"], "--yes", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["deleted"], report["gone"]) == ([ids["brand"], ids["over"]], [])
+    assert [failure["id"] for failure in report["failed"]] == ["bad id!"]
+    assert "bad id!" in report["failed"][0]["error"]
+    assert left(emulator, service) == {ids["anna"], ids["other"], ids["hand"]}
 
 
 @pytest.mark.parametrize(("typed", "is_deleted"), [("y\n", True), ("YES\n", True), ("n\n", False), ("", False)])

@@ -38,10 +38,11 @@ def ephemeral_voice(
             TTSOperator(task_id="speak", text="Hello.", voice_id=voice, output="s3://campaign/out/")
 
     The clone is a setup and its deletion the teardown: the slot comes back also when a task inside has failed or was
-    killed, and clearing a task inside makes a new voice for it. Where no teardown runs (``dagrun_timeout``; a clone
-    that is marked failed or killed in its last try) ``CleanupVoicesOperator(orphaned=True)`` finds the voice. Tasks in
-    the group are called ``<group_id>.<task_id>``; several groups in a DAG need a ``group_id`` each. In a mapped task
-    group each instance has a voice of its own.
+    killed, and clearing a task inside makes a new voice for it. (In a mapped group Airflow clears clone and teardown of
+    every instance with it, so wait until the other instances are done: a voice that is still in use would go.) Where no
+    teardown runs (``dagrun_timeout``; a clone that is marked failed or killed in its last try)
+    ``CleanupVoicesOperator(orphaned=True)`` finds the voice. Tasks in the group are called ``<group_id>.<task_id>``;
+    several groups in a DAG need a ``group_id`` each. In a mapped task group each instance has a voice of its own.
 
     Where many runs wait for few slots, give their tasks ``weight_rule="upstream"``: those that have a voice then speak
     and give it back before others are asked whether they get one.

@@ -176,7 +176,6 @@ class ConsentRef(_Noun):
     id: str
     sha256: str
     expires: str | None = Field(default=None, description="from when on it holds no more; ISO 8601, UTC")
-    uri: str | None = Field(default=None, description="where it lies, if it was read from a file")
 
 
 class Manifest(_Noun):

@@ -92,7 +92,7 @@ def names(count: int) -> list[str]:
     found = []
     for number in range(count):
         kind = number % 50
-        run = run_key("news", "running" if kind == 0 else "ended") + "aaaaa"
+        run = run_key("news", "running" if kind == 0 else "ended") + "aaaaaaa"
         namespace = "dev" if kind == 1 else "default"
         label = f"Dear {number}" if kind == 2 else f"Voice {number}"
         name = ManagedName(label, namespace, short_hash(str(number)), "news", run, made - number)

@@ -111,7 +111,7 @@ def test_the_voice_goes_also_when_it_could_not_speak(
 
 
 def orphan(label: str, **more: Any) -> str:
-    return str(ManagedName(label, "default", short_hash(label), "gone", "a" * 16, 1_700_000_000, **more))
+    return str(ManagedName(label, "default", short_hash(label), "gone", "a" * 18, 1_700_000_000, **more))
 
 
 class TestCleanup:

@@ -19,15 +19,18 @@ from voice_provider.jobs.inventory import (
     judge,
     judge_asset,
     managed,
+    may_fit,
+    must_fit,
     timestamp_of,
     to_evict,
 )
-from voice_provider.jobs.names import AssetName, ManagedName
+from voice_provider.jobs.names import RUN as RUN_LENGTH
+from voice_provider.jobs.names import TASK, AssetName, ManagedName
 from voice_provider.models import Asset, Voice
 
 DAY = 86_400
 NOW = 1_800_000_000  # 2027-01-15 08:00 UTC
-RUN = "r" * 16
+RUN = "r" * 18
 MONTH_AGO = NOW - 30 * DAY
 
 
@@ -112,6 +115,11 @@ ALL_RUNS = voice()
             "fits the pattern or DAG, and is not spared",
         ),
         (ALL_RUNS, {"owners": frozenset({"ended"})}, "stays: is not of these DAGs"),
+        (voice(owner="ended", made=OLD), {"owners": frozenset(), "orphaned": True}, "stays: is not of these DAGs"),
+        (voice(expires=PAST), {"owners": frozenset()}, "stays: is not of these DAGs"),
+        # to spare some is no reason for the rest to go
+        (ALL_RUNS, {"keep_last": 1}, "stays: no rule applies"),
+        (voice(expires=PAST), {"keep_last": 1}, "expired on 2027-01-15 07:59 UTC"),
     ],
 )
 def test_one_voice_under_one_rule(found: ManagedVoice, rules: dict[str, Any], why: str) -> None:
@@ -142,9 +150,10 @@ def test_the_last_of_each_name_stay_and_an_expired_one_is_none_of_them(keep: int
     assert ids([found for found, _ in verdict.goes]) == goes
 
 
-def test_keep_last_alone_is_a_reason_and_an_undated_voice_counts_as_new() -> None:
+def test_keep_last_alone_is_no_reason_and_an_undated_voice_counts_as_new() -> None:
     voices = [voice(key="a", made=NOW - 2), voice(key="b", made=NOW - 1), voice(key="undated")]
-    verdict = judge(voices, Rules(keep_last=1), state_of, NOW)
+    assert judge(voices, Rules(keep_last=1), state_of, NOW).goes == []
+    verdict = judge(voices, Rules(keep_last=1, pattern="Brand"), state_of, NOW)
     assert ids([found for found, _ in verdict.goes]) == "a"
     assert verdict.stays == {"among the last 1 of its name": 2}
 
@@ -186,6 +195,87 @@ def test_a_voice_can_be_protected_by_the_name_that_the_clone_task_returned() -> 
     found = voice(expires=PAST)
     assert judge([found], Rules(protect=(found.voice.name,)), state_of, NOW).goes == []
     assert to_evict([found], [found.voice.name], state_of, NOW) == []
+
+
+# names that were cut
+
+
+def cut(label: str) -> ManagedVoice:
+    """A voice as it is read from the service, which keeps 100 characters of its name, and whose run has ended."""
+    name = ManagedName(label, "prod", "f" * 26, "ended", "r" * (RUN_LENGTH + TASK), NOW - DAY)
+    (found,) = managed([Voice(service="sync_labs", id="v", name=str(name))])
+    return found
+
+
+LONG = "Narrator for the German spring and autumn campaigns, corrected, final"
+KEPT = cut(LONG).name.label  # Narrator for the German spring and autumn~ and four letters
+
+
+@pytest.mark.parametrize(
+    ("pattern", "may", "must"),
+    [
+        ("Narrator*", True, True),
+        ("*German*", True, True),
+        ("*", True, True),
+        (LONG, True, False),  # judge asks is_called() for a whole name
+        ("Narrator*final", True, False),
+        ("*final", True, False),
+        ("*corrected*", True, False),
+        (f"{LONG[:-10]}*", True, False),
+        (f"{LONG[:-10]}*".replace(" ", "  "), True, False),
+        (LONG.replace("for", "???"), True, False),
+        (KEPT, True, True),
+        (f"*{KEPT[-1]}", True, False),  # it ends in that as it is kept, not as it was called
+        (f"{LONG} 2", False, False),
+        ("Narrator for the French*", False, False),
+        ("Anna*", False, False),
+        ("Narrator ?or the Germans*", False, False),
+        ("Narrator", False, False),
+    ],
+)
+def test_of_a_name_that_was_cut_what_may_fit_is_spared_and_what_must_fit_goes(
+    pattern: str, may: bool, must: bool
+) -> None:
+    found = cut(LONG)
+    assert found.name.label != LONG
+    assert (may_fit(found.name, pattern), must_fit(found.name, pattern)) == (may, must)
+    verdict = judge([found], Rules(orphaned=True, protect=(pattern,)), lambda *_: "ended", NOW)
+    assert bool(verdict.stays["protected"]) is may
+    assert (to_evict([found], [pattern], lambda *_: "ended", NOW) == []) is may
+    goes = judge([found], Rules(pattern=pattern), lambda *_: "ended", NOW).goes
+    assert bool(goes) is (must or pattern == LONG)
+
+
+@given(st.text("ab2~ ", min_size=1, max_size=70), st.data())
+def test_what_fits_is_spared_and_what_goes_fits_whatever_was_cut(text: str, data: st.DataObject) -> None:
+    label = " ".join(f"Brand {text}".split())
+    begin, end = sorted([data.draw(st.integers(0, len(label))), data.draw(st.integers(0, len(label)))])
+    ending = data.draw(st.sampled_from([label[end:], "", "a", "2"]))
+    pattern = label[:begin].replace("a", "?") + data.draw(st.sampled_from(["*", "?", ""])) + ending
+    name = cut(label).name
+    assert may_fit(name, pattern) or not fits(label, pattern)
+    assert fits(label, pattern) or not must_fit(name, pattern) or pattern == name.label
+
+
+@pytest.mark.parametrize(
+    ("rules", "goes"),
+    [
+        ({}, True),
+        ({"protect": ["*final.wav"]}, False),
+        ({"protect": ["Anna*"]}, True),
+        ({"protect": [f"{'take ' * 60}final.wav"]}, False),
+        ({"protect": [f"{'take ' * 60}other.wav"]}, True),
+        ({"pattern": "take*"}, True),
+        ({"pattern": "*final.wav"}, False),
+    ],
+)
+def test_an_upload_whose_name_was_cut_is_spared_if_it_may_fit(rules: dict[str, Any], goes: bool) -> None:
+    uploaded = AssetName(f"{'take ' * 60}final.wav", "prod", "ended", "r" * (RUN_LENGTH + TASK))
+    name = AssetName.parse(str(uploaded))
+    assert name is not None
+    asset = Asset(service="sync_labs", id="a")
+    why = judge_asset(asset, name, Rules(orphaned=True, **rules), lambda *_: "ended", NOW)
+    assert why == ("its run has ended" if goes else None)
 
 
 # eviction
@@ -330,6 +420,7 @@ def test_what_is_protected_or_in_use_or_does_not_fit_never_goes(voices: list[Man
         assert not any(found.matches(pattern) for pattern in rules.protect)
         assert not is_active(found) or found.is_expired(NOW)
         assert rules.pattern is None or fits(found.name.label, rules.pattern)
+        assert found.is_expired(NOW) or rules != Rules(keep_last=rules.keep_last, protect=rules.protect)
         assert rules.owners is None or found.name.owner in rules.owners
         if rules.cutoff is not None and not rules.orphaned and not found.is_expired(NOW):
             assert found.made is not None

@@ -40,7 +40,7 @@ def voice(
     """Return the name of a voice of a DAG's run, or of one for all runs."""
     values: dict[str, Any] = {}
     if run is not None:
-        values = {"owner": owner_of(dag), "run": run_key(dag, run) + "aaaaa", "made": int(time.time() - age)}
+        values = {"owner": owner_of(dag), "run": run_key(dag, run) + "aaaaaaa", "made": int(time.time() - age)}
     return str(ManagedName(label, namespace, short_hash(f"{label}{run}{age}"), expires=expires, **values))
 
 
@@ -134,6 +134,23 @@ class TestRules:
         task.run(sweep(orphaned=True, dag_ids=["weather"]))
         assert labels(service) == {"Brand B", "Ann", "Cid"}
 
+    def test_no_dag_is_not_every_dag(self, service: EmulatorHandle, task: Task) -> None:
+        seed(service, voice("Ann"), voice("Over", expires=5))
+        for arguments in ({"orphaned": True}, {}):
+            report = task.run(sweep(dag_ids=[], **arguments))
+            assert report["kept"] == {"is not of these DAGs": 2}
+        assert labels(service) == {"Ann", "Over"}
+
+    def test_a_name_that_was_cut_is_protected_by_what_it_was_called(self, service: EmulatorHandle, task: Task) -> None:
+        dag = "nightly_news_and_weather"
+        know_runs(task.ti, {dag: RUNS})
+        called = ["German narrator of the autumn campaign", "French narrator of the autumn campaign"]
+        seed(service, *[voice(label, dag=dag) for label in called])
+        assert not labels(service) & set(called)
+        report = task.run(sweep(orphaned=True, protect=["German narrator of the autumn*"]))
+        assert report["kept"] == {"protected": 1}
+        assert "French" in report["deleted"][0]
+
     def test_the_last_of_each_name_stay(self, service: EmulatorHandle, task: Task) -> None:
         names = [voice("Ann", age=age) for age in (400, 300, 200)] + [voice("Bob", age=500)]
         seed(service, *names)
@@ -178,6 +195,10 @@ class TestRules:
             {"max_deletions": "-1"},
             {"keep_last": "some"},
             {"dag_ids": "news"},
+            {"dag_ids": "[]"},
+            {"dag_ids": ""},
+            {"dag_ids": "None"},
+            {"assets": "perhaps"},
             {"protect": "Ann"},
         ],
     )
@@ -201,7 +222,7 @@ class TestRules:
 
 class TestFiles:
     def upload(self, path: Path, run: str, *, owner: str = "news", namespace: str = "default") -> str:
-        name = AssetName(path.name, namespace, owner, run_key("news", run) + "bbbbb")
+        name = AssetName(path.name, namespace, owner, run_key("news", run) + "bbbbbbb")
         return VoiceHook.for_connection("voice_default").upload_asset(str(path), str(name)).id
 
     def test_uploads_go_with_their_run(self, emulator: EmulatorHandle, task: Task, sample: Path) -> None:
@@ -252,12 +273,66 @@ class TestTrouble:
         assert len(report["failed"]) == 1
         assert len(task.run(sweep(orphaned=True))["deleted"]) == 1  # a retry does the rest
 
-    def test_a_service_that_is_down_ends_it_soon(self, emulator: EmulatorHandle, task: Task) -> None:
-        seed(emulator, *[voice("Ann", age=age) for age in range(100, 130)])
-        emulator.fault("status", path="/v2/voices/*", method="DELETE", status=503, body="{}", times=None)
+    def stuck(self, emulator: EmulatorHandle, number: int) -> None:
+        """Put voices there that are the first to go, and that the service does not delete."""
+        for made in emulator.seed_voices([voice("Stuck", None, expires=5 + nth) for nth in range(number)]):
+            emulator.fault("status", path=f"/v2/voices/{made['id']}", method="DELETE", status=400, times=None)
+
+    def test_what_is_refused_for_good_stops_nothing(self, emulator: EmulatorHandle, task: Task) -> None:
+        self.stuck(emulator, cleanup.LOSSES + 1)
+        seed(emulator, *[voice(f"Ann {age}", age=age) for age in range(100, 104)])
+        with pytest.raises(InvalidInputError):
+            task.run(sweep(orphaned=True, max_deletions=3))
+        report = task.ti.pushed["report"]
+        assert [line.split("'")[1] for line in report["deleted"]] == ["Ann 103", "Ann 102", "Ann 101"]
+        assert len(report["failed"]) == cleanup.LOSSES + 1
+        assert report["left"] == 1
+        assert labels(emulator) == {"Stuck", "Ann 100"}
+
+    def test_with_a_limit_not_everything_is_tried(
+        self, emulator: EmulatorHandle, task: Task, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cleanup, "SPARE", 2)
+        self.stuck(emulator, 5)
+        with pytest.raises(InvalidInputError):
+            task.run(sweep(max_deletions=1))
+        report = task.ti.pushed["report"]
+        assert (len(report["failed"]), report["left"]) == (3, 2)
+        assert len([entry for entry in emulator.requests("/v2/voices") if entry["method"] == "DELETE"]) == 3
+
+    @pytest.mark.parametrize(
+        ("path", "after", "what", "slots"),
+        [
+            ("/v2/assets", 0, "The uploaded files", 1),
+            ("/v2/generations", 0, "The uploaded files", 1),
+            ("/v2/voices", 1, "The clone slots", None),
+        ],
+    )
+    def test_what_was_deleted_is_told_whatever_fails_later(
+        self, emulator: EmulatorHandle, task: Task, sample: Path, path: str, after: int, what: str, slots: int | None
+    ) -> None:
+        seed(emulator, "by hand", voice("Ann"))
+        TestFiles().upload(sample, "ended")
+        emulator.fault("status", path=path, method="GET", status=503, body="{}", times=None, after=after)
         with pytest.raises(ServiceUnavailableError):
             task.run(sweep(orphaned=True))
-        assert task.ti.pushed["report"]["failed"][-1].startswith("25 more")
+        report = task.ti.pushed["report"]
+        assert len(report["deleted"]) == 1
+        assert [line.startswith(what) for line in report["failed"]] == [True]
+        assert report["slots_in_use"] == slots
+        assert len(report["assets"]) == 1 - emulator.state()["assets"] == (1 if slots is None else 0)
+
+    @pytest.mark.parametrize(("status", "error"), [(503, ServiceUnavailableError), (401, AuthError)])
+    def test_a_service_that_is_down_or_a_lost_key_ends_it_soon(
+        self, emulator: EmulatorHandle, task: Task, status: int, error: type[Exception]
+    ) -> None:
+        seed(emulator, *[voice("Ann", age=age) for age in range(100, 130)])
+        emulator.fault("status", path="/v2/voices/*", method="DELETE", status=status, body="{}", times=None)
+        with pytest.raises(error):
+            task.run(sweep(orphaned=True))
+        report = task.ti.pushed["report"]
+        assert report["failed"][-1].startswith("25 more")
+        assert report["left"] == 25
 
     def test_a_rate_limit_is_waited_out(self, emulator: EmulatorHandle, task: Task) -> None:
         seed(emulator, *[voice("Ann", age=age) for age in range(100, 104)])

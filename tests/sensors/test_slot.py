@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, T
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.hooks.voice import VoiceHook
+from voice_provider.sensors.job import WAIT_KEY
 from voice_provider.sensors.slot import VoiceSlotSensor
 from voice_provider.triggers.turn import TurnTrigger
 
@@ -95,6 +97,18 @@ def test_a_wait_has_an_end(
         time.sleep(0.3)
         with pytest.raises(end):
             waiting.execute_complete(task.context, {"status": "deadline"})
+
+
+def test_execution_timeout_bounds_the_deferred_wait_too(emulator: EmulatorHandle, task: Task) -> None:
+    emulator.seed_voices(count=3)
+    waiting = sensor(slots=3, timeout=600, deferrable=True, execution_timeout=timedelta(seconds=60))
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(waiting)
+    assert deferred.value.trigger.deadline <= time.time() + 60
+    task.store.delete(WAIT_KEY)  # the wait begins anew where it is not known since when it lasts
+    with pytest.raises(TaskDeferred) as again:
+        waiting.execute_complete(task.context, {"status": "turn"})
+    assert again.value.trigger.deadline <= time.time() + 60
 
 
 def test_a_trigger_that_failed_is_no_end_of_the_wait(emulator: EmulatorHandle, task: Task) -> None:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 SECONDS = 120
+A_LOOK = 5  # seconds that a person takes at the least
 
 
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[EmulatorProcess]:
     with EmulatorProcess(tmp_path / "emulator", engine="tone") as process:
         made = int(time.time()) - 200_000
-        gone = ManagedName("Gone", "default", short_hash("gone"), "deleted_dag", "a" * 16, made)
+        gone = ManagedName("Gone", "default", short_hash("gone"), "deleted_dag", "a" * 18, made)
         process.seed_voices(["By hand", str(gone)])
         yield process
 
@@ -72,23 +73,30 @@ def patiently(call: Callable[[], Any]) -> Any:
 
 
 def asked(airflow: AirflowStandalone, run: str) -> dict[str, Any]:
-    """Wait until a person is asked, and return what they see.
-
-    The question is written before the task waits for its answer. One that comes in between, as no person's can, makes
-    Airflow 3.3.2 fail the try: the task waits for its retry delay and asks anew.
-    """
+    """Wait until a person is asked, and return what they see."""
     until = time.monotonic() + SECONDS
     while True:
         found = airflow.call("GET", f"dags/approved_voice/dagRuns/{run}/hitlDetails")["hitl_details"]
-        if found and states(airflow, "approved_voice", run)["ask"] in ("awaiting_input", "deferred"):
+        if found:
             return dict(found[0])
         assert time.monotonic() < until, "nobody was asked"
         time.sleep(1)
 
 
 def answer(airflow: AirflowStandalone, run: str, option: str) -> None:
+    """Answer some seconds after the question, as a person would, and again where Airflow asks again.
+
+    An answer that comes before the scheduler has heard that the task waits makes Airflow 3.3.2 fail that try ("finished
+    with state success, but the task instance's state attribute is queued"), and the next one asks anew.
+    """
     path = f"dags/approved_voice/dagRuns/{run}/taskInstances/ask/-1/hitlDetails"
-    patiently(lambda: airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}}))
+    until = time.monotonic() + SECONDS
+    while (state := states(airflow, "approved_voice", run)["ask"]) != "success":
+        assert time.monotonic() < until, f"the answer was not taken: the task is {state}"
+        if state in ("awaiting_input", "deferred"):
+            time.sleep(A_LOOK)
+            patiently(lambda: airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}}))
+        time.sleep(1)
 
 
 def states(airflow: AirflowStandalone, dag: str, run: str) -> dict[str, str]:

@@ -79,8 +79,10 @@ def test_jobs_are_waited_for_on_the_triggerer_and_collected(
         assert '"voice_default"' in arguments
         assert emulator.api_key not in arguments
         assert "Another line" not in arguments
-        links = airflow.call("GET", f"dags/{DAG}/dagRuns/{run}/taskInstances/{task}/links")["extra_links"]
-        assert links["Job at the service"].startswith(f"{emulator.url}/_emulator/jobs/"), "shown while it waits"
+        # Shown while it waits; Airflow writes it down just after the state.
+        path = f"dags/{DAG}/dagRuns/{run}/taskInstances/{task}/links"
+        link = until(lambda path=path: airflow.call("GET", path)["extra_links"]["Job at the service"])
+        assert link.startswith(f"{emulator.url}/_emulator/jobs/")
         emulator.advance(3601)
     assert airflow.wait(DAG, run) == "success"
     assert {ti["try_number"] for ti in airflow.task_instances(DAG, run).values()} == {1}

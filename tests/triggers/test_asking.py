@@ -149,6 +149,46 @@ def test_a_task_that_never_orders_keeps_its_turn_for_a_while_only(
     assert [found["status"] for found in events] == ["turn"] * 3
 
 
+def counted(emulator: EmulatorHandle) -> int:
+    return len([r for r in emulator.requests("/v2/voices") if r["method"] == "GET"])
+
+
+def test_what_was_counted_before_a_refusal_does_not_overrule_what_it_taught(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.05)
+    voices = emulator.seed_voices(count=4)
+
+    async def run() -> list[str]:
+        before = await event(turn(4, seconds=0.3, of="clones", learned=True))
+        for voice in voices[:2]:  # the plan holds two now
+            await hook.arun(hook.service.delete_voice(voice["id"]))
+        refused = await asyncio.gather(*(event(turn(2, seconds=0.5, of="clones", learned=True)) for _ in range(3)))
+        return [found["status"] for found in (before, *refused)]
+
+    assert asyncio.run(run()) == ["deadline"] * 4
+    assert counted(emulator) > 2
+
+
+@pytest.mark.parametrize(("learned", "end"), [(True, "turn"), (False, "deadline")])
+def test_what_is_counted_after_a_refusal_proves_that_there_are_more_slots(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch, end: str, *, learned: bool
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.05)
+    emulator.seed_voices(count=2)
+
+    async def run() -> dict[str, Any]:
+        wait = asyncio.create_task(event(turn(2, seconds=20 if learned else 3, of="clones", learned=learned)))
+        [voice] = await asyncio.to_thread(emulator.seed_voices, count=1)  # it was in the making when it was refused
+        enough = await asyncio.to_thread(counted, emulator) + 2
+        while await asyncio.to_thread(counted, emulator) < enough:
+            assert not wait.done()
+        await hook.arun(hook.service.delete_voice(voice["id"]))
+        return await wait
+
+    assert asyncio.run(run())["status"] == end
+
+
 def test_where_no_limit_is_known_one_goes_after_the_other(
     emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

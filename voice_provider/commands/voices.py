@@ -219,6 +219,9 @@ def _delete(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
         except NotFoundError:
             report["gone"].append(voice_id)
             continue
+        except VoiceError as error:
+            report["failed"].append({"id": voice_id, "error": str(error)})
+            continue
         why = _objection(found, account.namespace, force=options.force)
         if why is None:
             goes.append(found)

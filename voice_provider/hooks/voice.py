@@ -158,8 +158,7 @@ class VoiceHook(ServiceHook):
         if found is None:
             return None
         self.log.info("The consent '%s' holds (sha256 %s…).", found.id, found.sha256[:12])
-        lies = consent if isinstance(consent, str) else consent.get("uri") if isinstance(consent, dict) else None
-        return found.ref.model_copy(update={"uri": lies})
+        return found.ref
 
     def look_at(self, recording: str, consent: Any = None) -> dict[str, Any]:
         """Check a recording, and a person's consent to what is made of it, without sending anything.
@@ -173,7 +172,8 @@ class VoiceHook(ServiceHook):
         """
         file = StoredFile(recording, self.settings.allowed_inputs)
         agreed = self.check_consent(consent, [recording], [file])
-        return file.describe() | present(consent=agreed.dump() if agreed else None)
+        lies = {"uri": consent} if isinstance(consent, str) else {}  # for a task that reads it again; no result has it
+        return file.describe() | present(consent=agreed.dump() | lies if agreed else None)
 
     def cover(self, options: CloneOptions | Mapping[str, Any]) -> StoredFile | None:
         """Open the cover image of a voice, where there is one."""

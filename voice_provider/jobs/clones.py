@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
     from voice_provider.storage import StoredFile
 
 IfExists = Literal["reuse", "replace", "new", "fail"]
+ENDS_SOON = 86_400  # seconds: a voice that expires within a day is not handed to a task that asked for a longer life
 
 
 class BeingMadeError(ServiceUnavailableError):
     """A voice of this very name was ordered by another task or try; it is listed, or will be soon."""
+
+
+class GoneError(ServiceUnavailableError):
+    """A voice that was ordered before has been deleted meanwhile, by a person or a sweep."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,11 @@ class CloneOrder(Order):
     def sources(self) -> Sequence[Source]:
         """The samples."""
         return self.files
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it has to fail where another task has made the same."""
+        return self.if_exists == "fail" and not self.ephemeral
 
     @property
     def is_shared(self) -> bool:
@@ -109,7 +120,7 @@ class CloneOrder(Order):
         if self.is_shared:
             same = yield from self._same(service, record)
             if same:
-                return _as_job(self._usable(min(same, key=_age)))
+                return _as_job(self._usable(min(same, key=_rank)))
         elif self.ephemeral:
             yield from self._delete(service, (yield from self._predecessors(service, record)))
         elif self.if_exists == "fail":
@@ -146,19 +157,23 @@ class CloneOrder(Order):
         return _as_job(voice)
 
     def _settle(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
-        """Leave one voice where several tasks have made the same at once: the oldest.
+        """Leave one voice where several tasks have made the same at once: the one that stays longest, or the oldest.
 
         Each deletes only its own: another's may have been handed on already. Where the service does not answer now,
         there may be two, which is no reason to lose the one that was made.
+
+        :raises BeingMadeError: another task's is left
         """
-        with suppress(TransientVoiceError, NotFoundError):
+        try:
             same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
-            oldest = min(same.values(), key=_age)
-            if oldest.id != made.id:
-                yield from service.get_voice(oldest.id)  # a list may hold what was deleted a moment ago
-                yield from self._delete(service, [made])
-                return oldest
-        return made
+            first = min(same.values(), key=_rank)
+            if first.id == made.id:
+                return made
+            yield from service.get_voice(first.id)  # a list may hold what was deleted a moment ago
+            yield from self._delete(service, [made])
+        except (TransientVoiceError, NotFoundError):
+            return made
+        raise BeingMadeError(f"Voice {first.id} was made at the same time as {made.id}, which is deleted again.")
 
     def is_settled_by_name(self, service: Service) -> bool:
         """Yes, where a second voice of the name is refused, or costs nothing and is found and deleted."""
@@ -167,7 +182,7 @@ class CloneOrder(Order):
     def find(self, service: Service, record: Record) -> Flow[Job | None]:
         """Look for a voice of the same namespace and full fingerprint; a name that a person typed never matches."""
         same = yield from self._same(service, record)
-        return _as_job(min(same, key=_age)) if same else None
+        return _as_job(min(same, key=_rank)) if same else None
 
     @staticmethod
     def _same(service: Service, record: Record) -> Flow[list[Voice]]:
@@ -177,7 +192,7 @@ class CloneOrder(Order):
         same = []
         for voice in (yield from service.list_voices(VoiceFilters())):
             name = ManagedName.parse(voice.name)
-            if name is None or not wanted.accepts(name) or (name.expires is not None and name.expires <= time.time()):
+            if name is None or not wanted.accepts(name) or not _stays(name, wanted):
                 continue
             if voice.state == "failed":  # its training failed behind a try that was killed; nobody else deletes it
                 yield from CloneOrder._delete(service, [voice])
@@ -194,8 +209,7 @@ class CloneOrder(Order):
         return [
             voice
             for voice in (yield from service.list_voices(VoiceFilters()))
-            if (name := ManagedName.parse(voice.name)) is not None
-            and (name.namespace, name.owner, name.run) == (own.namespace, own.owner, own.run)
+            if own.is_of_the_same_task(ManagedName.parse(voice.name))
         ]
 
     @staticmethod
@@ -234,12 +248,20 @@ def replaced(service: Service, namespace: str, label: str, record: Record | None
         if voice.name != str(own) and not (newer and name.made is not None):
             with suppress(NotFoundError):
                 yield from service.delete_voice(voice.id)
-            gone.append(voice.name)
+                gone.append(voice.name)
     return gone
 
 
-def _age(voice: Voice) -> tuple[str, str]:
-    return voice.created_at or "", voice.id
+def _stays(name: ManagedName, wanted: ManagedName) -> bool:
+    """Whether a voice is there long enough to be used; one that was ordered to end so soon is."""
+    soon = time.time() + (0 if name.expires == wanted.expires else ENDS_SOON)
+    return name.expires is None or name.expires > soon
+
+
+def _rank(voice: Voice) -> tuple[float, str, str]:
+    name = ManagedName.parse(voice.name)
+    ends = name.expires if name is not None and name.expires is not None else math.inf
+    return -ends, voice.created_at or "", voice.id
 
 
 def _as_job(voice: Voice) -> Job:

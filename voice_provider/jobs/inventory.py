@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import pendulum
 
 from voice_provider.exceptions import InvalidInputError
-from voice_provider.jobs.names import AssetName, ManagedName
+from voice_provider.jobs.names import MAX_NAME, AssetName, ManagedName, short_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,9 +46,8 @@ class ManagedVoice:
         return self.name.expires is not None and self.name.expires <= now
 
     def matches(self, pattern: str) -> bool:
-        """Whether a pattern with ``*`` and ``?`` fits what the author called it, its whole name, or its id."""
-        texts = (self.name.label, self.voice.name, self.voice.id)
-        return self.name.is_called(pattern) or any(fits(text, pattern) for text in texts)
+        """Whether a pattern that spares may fit what the author called it, or fits its whole name or its id."""
+        return may_fit(self.name, pattern) or fits(self.voice.name, pattern) or fits(self.voice.id, pattern)
 
     def run_state(self, state_of: StateOf, now: float) -> RunState | None:
         """Return whether its run still needs it; ``None`` for one that belongs to no run."""
@@ -58,6 +57,34 @@ class ManagedVoice:
 def fits(text: str, pattern: str) -> bool:
     """Whether a pattern fits; only ``*`` and ``?`` are special, because every name of ours has brackets in it."""
     return fnmatchcase(text, pattern.replace("[", "[[]"))
+
+
+def may_fit(name: ManagedName | AssetName, pattern: str) -> bool:
+    """Whether a pattern can fit what the author called something: enough to spare it, never to delete it.
+
+    Of a label that was cut, what is kept has to be a possible beginning of a text that fits; the rest is not known. A
+    pattern without ``*`` and ``?`` is one text, and the hash of the label tells whether it is this one.
+    """
+    pattern, kept = " ".join(pattern.split()), _kept(name)
+    if kept is None:
+        return fits(name.label, pattern)
+    if re.search("[*?]", pattern) is None:
+        return name.label in (pattern, f"{kept}~{short_hash(pattern, 4)}")
+    return fits(name.label, pattern) or any(fits(kept, pattern[:end]) for end in range(len(pattern) + 1))
+
+
+def must_fit(name: ManagedName | AssetName, pattern: str) -> bool:
+    """Whether a pattern fits what the author called something, whatever was cut off; its hash is no word of theirs."""
+    kept = _kept(name)
+    if kept is None:
+        return fits(name.label, pattern)
+    return pattern == name.label or (pattern.endswith("*") and fits(kept, pattern))
+
+
+def _kept(name: ManagedName | AssetName) -> str | None:
+    """Return what is left of a label that was too long for the service; ``None`` for a whole one."""
+    cut = re.fullmatch("(.+)~[a-z2-7]{4}", name.label, re.DOTALL) if len(str(name)) >= MAX_NAME else None
+    return cut[1] if cut else None
 
 
 def managed(voices: Iterable[Voice]) -> list[ManagedVoice]:
@@ -95,10 +122,10 @@ class Rules:
     """Which voices are deleted: what fits ``pattern`` and ``owners``, is not protected, and has a reason to go.
 
     A reason is: expired; older than ``cutoff``; its run has ended. Where neither of the last two is asked for, to fit
-    is the reason, if there is anything to fit.
+    is the reason, if there is anything to fit. ``keep_last`` only spares.
 
     :param pattern: with ``*`` and ``?``, for what the author called the voice
-    :param owners: the DAGs to whose runs it belongs, from ``owner_of``
+    :param owners: the DAGs to whose runs it belongs, from ``owner_of``; ``None``: of any or none
     :param cutoff: made before this time, in seconds since 1970
     :param orphaned: its run has ended, or is not known
     :param keep_last: of each name, so many of the newest stay, not counting those that have expired
@@ -149,7 +176,7 @@ def _judge_one(found: ManagedVoice, rules: Rules, state_of: StateOf, now: float)
     """Return why it goes, if it does, else why it stays."""
     if any(map(found.matches, rules.protect)):
         return None, "protected"
-    if not (rules.pattern is None or found.name.is_called(rules.pattern) or fits(found.name.label, rules.pattern)):
+    if not (rules.pattern is None or found.name.is_called(rules.pattern) or must_fit(found.name, rules.pattern)):
         return None, "does not fit the pattern"
     if rules.owners is not None and found.name.owner not in rules.owners:
         return None, "is not of these DAGs"
@@ -168,7 +195,7 @@ def _judge_one(found: ManagedVoice, rules: Rules, state_of: StateOf, now: float)
         return None, "its age is not known"
     if rules.orphaned or rules.cutoff is not None:
         return None, "no rule applies"
-    narrowed = rules.pattern is not None or rules.owners is not None or rules.keep_last > 0
+    narrowed = rules.pattern is not None or rules.owners is not None
     return ("fits the pattern or DAG, and is not spared", "") if narrowed else (None, "no rule applies")
 
 
@@ -189,7 +216,7 @@ def judge_asset(asset: Asset, name: AssetName, rules: Rules, state_of: StateOf, 
     """Return why a file that a task of this provider has uploaded goes, if it does."""
     made = timestamp_of(asset.created_at)
     state = _run_state(name, made, state_of, now)
-    if state != "ended" or (rules.owners is not None and name.owner not in rules.owners) or spared(name.label, rules):
+    if state != "ended" or (rules.owners is not None and name.owner not in rules.owners) or spared(name, rules):
         return None
     if rules.orphaned:
         return "its run has ended"
@@ -198,10 +225,10 @@ def judge_asset(asset: Asset, name: AssetName, rules: Rules, state_of: StateOf, 
     return None
 
 
-def spared(label: str, rules: Rules) -> bool:
+def spared(name: AssetName, rules: Rules) -> bool:
     """Whether a file is protected, or of no name that was asked for."""
-    return any(fits(label, pattern) for pattern in rules.protect) or (
-        rules.pattern is not None and not fits(label, rules.pattern)
+    return any(may_fit(name, pattern) for pattern in rules.protect) or (
+        rules.pattern is not None and not must_fit(name, rules.pattern)
     )
 
 

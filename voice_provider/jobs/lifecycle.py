@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING
 import pendulum
 
 from voice_provider.exceptions import (
+    NameTakenError,
     NotFoundError,
     OutcomeUnknownError,
     PermanentVoiceError,
     RateLimitedError,
     ResultError,
     ServiceUnavailableError,
+    SlotLimitError,
     UnusableSpeechError,
     VoiceError,
 )
 from voice_provider.hooks.base import describe, succeeded
-from voice_provider.jobs.clones import BeingMadeError
+from voice_provider.jobs.clones import BeingMadeError, GoneError
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.record import (
     RECORD_KEY,
@@ -134,7 +136,12 @@ class Lifecycle:
         if decision is Decision.DELIVERED:
             return self._delivered(order, record)
         if decision is Decision.ATTACH:
-            return self._attach(record)
+            with suppress(GoneError):
+                if order.kind == "clone":
+                    self._accepted = self.refresh(record)
+                return self._attach(record)
+            self.log.info("The voice of the try before has been deleted meanwhile: this is a new order.")
+            return self._submit(order, self._new(order, fingerprint, self.load()))
         if decision is Decision.RESOLVE:
             return self._resolve(order, record)
         return self._submit(order, record)
@@ -195,7 +202,12 @@ class Lifecycle:
         if isinstance(error, ServiceUnavailableError) and error.sent:
             if service.is_keyed(order.kind):
                 raise error  # a retry sends it again under the same key
-            found = self._find(order, record, LOOK_FOR if isinstance(error, BeingMadeError) else 0)
+            others = isinstance(error, BeingMadeError) and before is None
+            if others and order.is_exclusive:
+                self.discard_uploads(self._save(record, posted_at=None, inputs=[]))
+                raise NameTakenError(str(error)) from None
+            seconds = LOOK_FOR if isinstance(error, BeingMadeError) else 0
+            found = self._find(order, record, seconds, others=others and order.is_shared)
             if found is not None:
                 return found
             if order.is_settled_by_name(service):
@@ -203,10 +215,13 @@ class Lifecycle:
             return self._unknown(order, record, f"the answer was lost ({error})", error)
         # Refused, or never sent: nothing was accepted now.
         record = self._save(record, posted_at=None if service.is_keyed(order.kind) else before, inputs=[])
-        if isinstance(error, RateLimitedError) and order.is_shared:
-            found = self._find(order, record, FEW_LOOKS)  # many at once: one of the others may have made it
-            if found is not None:
-                return found
+        found = None
+        if isinstance(error, SlotLimitError) and before is not None:
+            found = self._find(order, record, LOOK_FOR)  # what is in the last slot may be its own, of the order before
+        elif isinstance(error, RateLimitedError) and order.is_shared:
+            found = self._find(order, record, FEW_LOOKS, others=before is None)  # one of the others may have made it
+        if found is not None:
+            return found
         if isinstance(error, PermanentVoiceError):
             self.discard_uploads(record)
         raise error
@@ -288,18 +303,20 @@ class Lifecycle:
         record = self._save(record, manifest=None, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
 
-    def _find(self, order: Order, record: Record, seconds: float = 0) -> Record | None:
+    def _find(self, order: Order, record: Record, seconds: float = 0, *, others: bool = False) -> Record | None:
         """Look at the service for what became of an order whose answer was lost, or that another task has sent.
 
         :param seconds: how long it is looked for again, where it may still be in the making
+        :param others: what is found can only be another task's, because no answer to this one was lost
         """
         until = time.monotonic() + seconds
         while (found := self.hook.run(order.find(self.hook.service, record))) is None:
             if time.monotonic() + LOOK_EVERY > until:
                 return None
             time.sleep(LOOK_EVERY)
-        self.log.info("%s is there and is ours, although no answer said so; it is used.", describe(found))
-        return self._accept(self._save(record, outcome="found"), found)
+        why = "another task has made it" if others else "it is ours, although no answer said so"
+        self.log.info("%s is there: %s. It is used.", describe(found), why)
+        return self._accept(self._save(record, outcome="reused" if others else "found"), found)
 
     def _resolve(self, order: Order, record: Record) -> Record:
         """An order may have been accepted: look for it, else repeat it where that is safe, else ask the author."""
@@ -370,9 +387,9 @@ class Lifecycle:
             time.sleep(CONFIRM_AFTER)
             return self.hook.get_job(job.kind, job.id, path=job.path)
         except NotFoundError as error:
-            if record.posted_at is None:  # it was there before, and was not ordered here
+            if job.kind == "clone":  # by a person or a sweep; another under its name can be no second one
                 self._save(record, failed=True)
-                raise ServiceUnavailableError(
+                raise GoneError(
                     f"{describe(job)} was there, and has been deleted meanwhile. A retry looks again.", sent=False
                 ) from None
             raise OutcomeUnknownError(

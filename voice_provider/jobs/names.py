@@ -4,8 +4,8 @@ A voice is called what its author called it plus a suffix with the connection's 
 samples and settings; sync. labs stores nothing about a voice but its name, so the name is all there is::
 
     Brand [vp:prod:k5gq…26…:c2d4]                                       for all runs: the same samples, the same name
-    Brand [vp:prod:k5gq…26…#mhnfu1p3w3xa2mz5q+t3k9zs:c2d4]              made anew although there is one
-    Brand [vp:prod:k5gq2x@nightly_news#mhnfu1p3w3xa2mz5q+t3k9zs:c2d4]   ephemeral: belongs to one run of a DAG
+    Brand [vp:prod:k5gq…26…#mhnfu1p3w3xa2mz5qab+t3k9zs:c2d4]            made anew although there is one
+    Brand [vp:prod:k5gq@nightly_news#mhnfu1p3w3xa2mz5qab+t3k9zs:c2d4]   ephemeral: belongs to one run of a DAG
 
 ``@`` stands before the DAG that owns it, ``#`` before run and task, ``+`` before the time at which it was made and
 ``/`` before the time at which it expires (seconds since 1970, base 36). A label that is too long ends in ``~`` and a
@@ -27,9 +27,9 @@ from typing import Self
 MAX_NAME = 100  # characters; sync. labs' limit
 MAX_OWNER = 24  # characters of a DAG's id that are written out; longer ones end in a hash
 FULL = 26  # characters of a whole fingerprint: 130 bits
-SHORT = 6  # of an ephemeral voice's: run, task and time tell it apart as well
+SHORT = 4  # of an ephemeral voice's: run, task and time tell it apart as well
 RUN = 11  # characters for a run
-TASK = 5  # characters for a task of it
+TASK = 7  # characters for a task of it
 _KINDS = {"scheduled": "s", "manual": "m", "backfill": "b", "asset_triggered": "a"}  # by which Airflow names its runs
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -158,6 +158,12 @@ class ManagedName:
             return (self.owner, self.run, self.made) == (other.owner, other.run, other.made)
         ends = self.expires is None or (other.expires is not None and other.expires <= self.expires)
         return ends and not other.is_ephemeral
+
+    def is_of_the_same_task(self, other: ManagedName | None) -> bool:
+        """Whether the other names an ephemeral voice of the same task instance, also of other samples."""
+        if other is None or self.owner is None:
+            return False
+        return (self.namespace, self.owner, self.run) == (other.namespace, other.owner, other.run)
 
     def is_called(self, label: str) -> bool:
         """Whether this is what the author called it, also where it had to be cut."""

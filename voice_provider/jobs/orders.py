@@ -55,6 +55,11 @@ class Order(ABC):
         return ()
 
     @property
+    def is_exclusive(self) -> bool:
+        """Whether it has to fail where another task has made the same."""
+        return False
+
+    @property
     def is_shared(self) -> bool:
         """Whether another task may have made the same, and it serves as well."""
         return False

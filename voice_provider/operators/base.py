@@ -209,6 +209,8 @@ class JobOperator(VoiceOperator):
 
     # the one way
 
+    collects_blindly = True  # a running job, also where the request cannot be read any more: it is paid
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Order, unless it was ordered before; then wait and collect."""
         limits = [self.timeout]
@@ -227,7 +229,7 @@ class JobOperator(VoiceOperator):
             order = self.order(context)
         except InvalidInputError as error:
             record = lifecycle.load()
-            if record is None or not lifecycle.is_running(record):
+            if not self.collects_blindly or record is None or not lifecycle.is_running(record):
                 raise
             self.log.warning("%s What was ordered before is collected all the same.", error)
         else:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pendulum
 
-from voice_provider.exceptions import InvalidInputError, NotFoundError, RateLimitedError, VoiceError
+from voice_provider.exceptions import (
+    AuthError,
+    InvalidInputError,
+    NotFoundError,
+    RateLimitedError,
+    TransientVoiceError,
+    VoiceError,
+)
 from voice_provider.jobs.inventory import ManagedVoice, Rules, judge, judge_asset, managed
 from voice_provider.jobs.lifecycle import PROGRESS_KEY
 from voice_provider.jobs.names import AssetName, owner_of
-from voice_provider.models import Capability
+from voice_provider.models import Capability, Room
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, patterns_of
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.times import begin_of
@@ -24,10 +31,13 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+T = TypeVar("T")
+
 PAUSE = 30.0  # seconds to wait on a rate limit that names no time
 PATIENCE = 20  # rate limits in a row until a voice is given up
 LONGEST = 7200.0  # seconds that a sweep waits for rate limits in all; a retry goes on
 LOSSES = 5  # failures in a row until the rest is left: the service is down, or the key is gone
+SPARE = 100  # tries beyond max_deletions: what cannot be deleted is not to keep the rest from it, night after night
 TOLD_EVERY = 5.0  # seconds between two lines of progress
 
 
@@ -41,9 +51,10 @@ class CleanupVoicesOperator(VoiceOperator):
     Expired voices go first, then the oldest. Safe to run twice at once, and to be killed: a retry does the rest.
 
     Returns ``deleted`` (a line for each: id, name and why), ``would_delete`` (the same of a dry run), ``failed``,
-    ``assets`` (uploaded files, the same way), ``left`` (how many more ``max_deletions`` left over), ``kept`` (how many
-    voices of ours stay, by reason), ``others`` (how many voices are another namespace's, or none of this provider's),
-    ``slots_in_use``, ``slot_limit`` and ``dry_run``.
+    ``assets`` (uploaded files, the same way), ``left`` (how many more voices have a reason to go and were not tried),
+    ``kept`` (how many voices of ours stay, by reason), ``others`` (how many voices are another namespace's, or none of
+    this provider's), ``slots_in_use``, ``slot_limit`` (``None`` where not known) and ``dry_run``. Where something
+    failed, the task fails and the same is its XCom ``report``.
 
     :param older_than: made longer ago than this: timedelta, ``pendulum.duration`` (a month is a calendar month) or
         days; counted in UTC, where a day has 24 hours. sync. labs keeps no dates: only the age of voices that belong
@@ -51,16 +62,20 @@ class CleanupVoicesOperator(VoiceOperator):
     :param orphaned: also delete ephemeral voices and uploads whose run has ended: a killed task or ``dagrun_timeout``
         skips a teardown; default: False (templated)
     :param pattern: only voices whose author's name fits, with ``*`` and ``?`` (templated)
-    :param dag_ids: only ephemeral voices and uploads of these DAGs. DAGs whose id has more than 24 characters have to
-        be named here for their orphans to be known (templated)
-    :param keep_last: of each name, so many of the newest stay unless they have expired; default: 0 (templated)
-    :param protect: names, ids or patterns of voices that always stay (templated)
+    :param dag_ids: only ephemeral voices and uploads of these DAGs; default: of all, and voices of none. An empty list
+        is no DAG, so nothing goes; a text is refused, an empty one too, because not given would be all. DAGs whose id
+        has more than 24 characters have to be named here for their orphans to be known (templated)
+    :param keep_last: of each name, so many of the newest stay unless they have expired; no reason to delete the others;
+        default: 0 (templated)
+    :param protect: names, ids or patterns of voices that always stay; of a name that was cut for the service the rest
+        is not known, and what may fit stays (templated)
     :param assets: also delete uploaded files of runs that have ended, by the same rules; those that were given a name
         of their own are left alone; default: True (templated)
     :param dry_run: only say what would be deleted; default: False (templated)
-    :param max_deletions: so many voices at most, and so many files; default: no limit (templated)
+    :param max_deletions: delete so many voices at most, and so many files; what cannot be deleted does not count, but
+        no more than 100 are tried beyond it; default: no limit (templated)
     :raises InvalidInputError: a pattern that fits everything, without ``dry_run`` or ``max_deletions``
-    :raises VoiceError: what the service said to the first deletion that failed; the others were done
+    :raises VoiceError: the first thing that the service refused after the voices were listed; the rest was done
     """
 
     template_fields: Sequence[str] = (
@@ -106,6 +121,7 @@ class CleanupVoicesOperator(VoiceOperator):
         rules = self._rules()
         dry = flag_of(self.dry_run, "dry_run")
         most = number_of(self.max_deletions, "max_deletions")
+        with_files = flag_of(self.assets, "assets")
         if rules.fits_everything and not dry and most is None:
             raise InvalidInputError(
                 f"pattern '{rules.pattern}' fits every voice. Nothing was deleted. Leave it out, or set max_deletions "
@@ -117,22 +133,23 @@ class CleanupVoicesOperator(VoiceOperator):
         own = [found for found in ours if found.name.namespace == self.hook.settings.namespace]
         runs.ask((found.name.owner, found.name.run) for found in own if found.name.owner and found.name.run)
         verdict = judge(own, rules, runs.state_of, time.time())
-        go = verdict.goes[:most]
         self._tell_what_stays(len(voices), len(own), verdict.stays)
 
-        sweep = Sweep(self, context, dry=dry)
-        lines = sweep.all([(found.voice.id, _shown(found), why) for found, why in go], self.hook.delete_voice, "Voice")
+        sweep = Sweep(self, context, dry=dry, most=most)
+        goes = [(found.voice.id, _shown(found), why) for found, why in verdict.goes]
+        lines, left = sweep.all(goes, self.hook.delete_voice, "Voice")
         files: list[str] = []
-        if flag_of(self.assets, "assets") and Capability.HOSTS_ASSETS in self.hook.service.capabilities:
-            files = sweep.all(self._files(rules, runs)[:most], self.hook.delete_asset, "Asset")
-        room = self.hook.slots()
+        if with_files and Capability.HOSTS_ASSETS in self.hook.service.capabilities:
+            unused = sweep.ask(lambda: self._files(rules, runs), "The uploaded files could not be looked through")
+            files, _ = sweep.all(unused or [], self.hook.delete_asset, "Asset")
+        room = sweep.ask(self.hook.slots, "The clone slots could not be counted") or Room()
         report = {
             "dry_run": dry,
             "deleted": [] if dry else lines,
             "would_delete": lines if dry else [],
             "assets": files,
             "failed": sweep.failed,
-            "left": len(verdict.goes) - len(go),
+            "left": left,
             "kept": dict(verdict.stays),
             "others": {"other_namespaces": len(ours) - len(own), "not_ours": len(voices) - len(ours)},
             "slots_in_use": room.active,
@@ -144,7 +161,7 @@ class CleanupVoicesOperator(VoiceOperator):
             len(lines),
             len(files),
             len(sweep.failed),
-            report["left"],
+            left,
             room,
         )
         if sweep.error is not None:
@@ -158,7 +175,7 @@ class CleanupVoicesOperator(VoiceOperator):
         age = self.older_than if not isinstance(self.older_than, str) else as_text(self.older_than)
         return Rules(
             pattern=as_text(self.pattern),
-            owners=frozenset(map(owner_of, dag_ids)) if dag_ids else None,
+            owners=frozenset(map(owner_of, dag_ids)) if self.dag_ids is not None else None,
             cutoff=begin_of(age, "older_than", now).timestamp() if age is not None else None,
             orphaned=flag_of(self.orphaned, "orphaned"),
             keep_last=number_of(self.keep_last, "keep_last") or 0,
@@ -198,31 +215,47 @@ class Sweep:
     """Deletes one thing after the other; one that fails does not stop the rest.
 
     :param dry: only say what would be deleted
+    :param most: so many deletions of a kind
     """
 
-    def __init__(self, operator: VoiceOperator, context: Context, *, dry: bool) -> None:
+    def __init__(self, operator: VoiceOperator, context: Context, *, dry: bool, most: int | None) -> None:
         self.failed: list[str] = []
         self.error: VoiceError | None = None
         self._log, self._store, self._dry = operator.log, context["task_state_store"], dry
+        self._most = most
         self._losses, self._waited, self._told = 0, 0.0, time.monotonic()
 
-    def all(self, found: Sequence[tuple[str, str, str]], delete: Callable[[str], None], what: str) -> list[str]:
-        """Delete what was found, as (id, name, why), and return a line for each that is gone."""
+    def ask(self, ask: Callable[[], T], what: str) -> T | None:
+        """Ask the service something; where it does not answer, what was deleted has to be told all the same."""
+        try:
+            return ask()
+        except VoiceError as error:
+            self._fail(what, error)
+            return None
+
+    def all(
+        self, found: Sequence[tuple[str, str, str]], delete: Callable[[str], None], what: str
+    ) -> tuple[list[str], int]:
+        """Delete what was found, as (id, name, why); return a line for each that is gone, and how many are untried."""
         lines: list[str] = []
-        for done, (identifier, name, why) in enumerate(found):
+        left = len(found)
+        for identifier, name, why in found[: None if self._most is None else self._most + SPARE]:
+            if len(lines) == self._most:
+                break
+            left -= 1
             line = f"{identifier} {name}: {why}"
             if self._dry or self._delete(identifier, line, delete):
                 self._log.info("%s %s %s", what, "would go:" if self._dry else "deleted:", line)
                 lines.append(line)
-            if self._losses >= LOSSES and self.error is not None:
+            if self._losses >= LOSSES:
                 self._log.error("%d deletions have failed in a row; the rest is left for another time.", LOSSES)
-                self.failed.append(f"{len(found) - done - 1} more: not tried after {LOSSES} failures in a row")
+                self.failed.append(f"{left} more: not tried after {LOSSES} failures in a row")
                 break
             if time.monotonic() - self._told > TOLD_EVERY:
                 self._told = time.monotonic()
                 with suppress(Exception):  # that it cannot be shown is no reason to stop
-                    self._store.set(PROGRESS_KEY, f"{what}s: {done + 1:,} of {len(found):,} looked at.")
-        return lines
+                    self._store.set(PROGRESS_KEY, f"{what}s: {len(found) - left:,} of {len(found):,} looked at.")
+        return lines, left
 
     def _delete(self, identifier: str, line: str, delete: Callable[[str], None]) -> bool:
         for waited in range(PATIENCE + 1):
@@ -239,15 +272,20 @@ class Sweep:
                     self._log.info("Waiting %g s, as the service asks. %s", asked, error)
                     time.sleep(asked)
                     continue
-                self._log.warning("Could not be deleted: %s. %s", line, error)
-                self.failed.append(f"{line}: {error}")
-                self.error, self._losses = self.error or error, self._losses + 1
+                self._fail(line, error)
+                # What is refused for good is about this one alone, and the service is there to say so.
+                self._losses = self._losses + 1 if isinstance(error, TransientVoiceError | AuthError) else 0
                 return False
             else:
                 self._losses = 0
                 return True
         self._losses = 0
         return False
+
+    def _fail(self, what: str, error: VoiceError) -> None:
+        self._log.warning("Not done: %s. %s", what, error)
+        self.failed.append(f"{what}: {error}")
+        self.error = self.error or error
 
 
 def _shown(found: ManagedVoice) -> str:

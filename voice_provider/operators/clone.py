@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pendulum
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from voice_provider.exceptions import (
     InvalidInputError,
@@ -71,7 +71,8 @@ class CloneVoiceOperator(JobOperator):
         False
     :param if_exists: what to do where the voice is there already: ``reuse`` (default: the same name, samples and
         settings give the same voice back, and nothing is uploaded; other samples make another voice), ``replace``
-        (always another one; when it is there, what had the name before is deleted, whatever its samples), ``new``
+        (always another one; when it is there, what had the name before is deleted, whatever its samples: not with
+        ``wait_for_completion=False``), ``new``
         (always another one) or ``fail``. It is about voices of this connection's namespace that this provider made, and
         not about ephemeral ones
     :param on_slot_limit: what to do where the plan's clone slots are all in use: ``fail`` (default), ``wait`` until one
@@ -81,7 +82,7 @@ class CloneVoiceOperator(JobOperator):
     :param protect: voices that are never evicted: names, ids, or patterns with ``*`` (templated)
     :param expires: when the voice has to be deleted, by ``CleanupVoicesOperator`` or for another voice: a date (the
         voice stays that day), or a timedelta where the voice is of this task alone. It ends with its ``consent`` at the
-        latest. A voice that stays longer is not reused (templated)
+        latest. A voice that stays longer is not reused, nor is one that ends sooner and within a day (templated)
     :param consent: of the person whose voice it is: ``{"who": ..., "when": ..., "evidence": URI}``, with ``expires``,
         ``samples`` (their sha256) and ``id`` if wanted, or the storage location of a .json file with that. A connection
         can require it. Airflow shows arguments in its UI; a file keeps the person out of it (templated)
@@ -128,6 +129,8 @@ class CloneVoiceOperator(JobOperator):
             raise ValueError(f"if_exists is '{if_exists}'; use one of {', '.join(get_args(IfExists))}.")
         if ephemeral and if_exists not in (None, "new"):
             raise ValueError(f"An ephemeral voice belongs to one run: if_exists='{if_exists}' does not go with it.")
+        if if_exists == "replace" and not self.wait_for_completion:
+            raise ValueError("if_exists='replace' deletes what had the name when the new voice is there: wait for it.")
         if on_slot_limit not in get_args(OnSlotLimit):
             raise ValueError(f"on_slot_limit is '{on_slot_limit}'; use one of {', '.join(get_args(OnSlotLimit))}.")
         if isinstance(expires, timedelta) and not (ephemeral or if_exists == "new"):
@@ -148,6 +151,8 @@ class CloneVoiceOperator(JobOperator):
         self.expires = expires
         self.consent: Any = consent
 
+    collects_blindly = False  # the voice may be another person's than the one who is asked for now
+
     @property
     def _label(self) -> str:
         return " ".join((as_text(self.name) or "").split())
@@ -166,7 +171,7 @@ class CloneVoiceOperator(JobOperator):
         """See to it that a try which fails for good leaves no voice in a slot that this task alone would use."""
         try:
             yield
-        except Exception as error:
+        except (Exception, AirflowTaskTimeout) as error:
             ti = context["ti"]
             if isinstance(error, AirflowFailException) or ti.try_number > (ti.max_tries or 0):
                 self._give_back(context)
@@ -181,7 +186,8 @@ class CloneVoiceOperator(JobOperator):
             if record is None or wanted is None or wanted.run is None or (record.finished and not self.ephemeral):
                 return  # nothing was begun, or it is there for others
             for voice in self.hook.list_voices():
-                if wanted.accepts(ManagedName.parse(voice.name)):
+                name = ManagedName.parse(voice.name)
+                if wanted.accepts(name) or wanted.is_of_the_same_task(name):
                     self.hook.delete_voice(voice.id)
                     self.log.info("Deleted voice %s again; its slot is free.", voice.id)
                     lifecycle.given_back(record)
@@ -233,13 +239,15 @@ class CloneVoiceOperator(JobOperator):
         evicted: list[str] = []
         # What a clone in the making takes is seen by the service alone: of two counts the higher one is nearer.
         before = self.hook.slots().active if self.on_slot_limit == "wait" else None
+        replaces = self.if_exists == "replace"
         while True:
             try:
                 return super()._begin(lifecycle, order, deadline)
             except SlotLimitError as error:
                 self.log.info("No clone slot is free; nothing was cloned. %s", error)
-                if self.if_exists == "replace" and self._replace(lifecycle.load()):
-                    continue  # its slot is free now
+                replaces, freed = False, replaces and self._replace(lifecycle.load())
+                if freed:
+                    continue
                 if self.on_slot_limit == "wait":
                     self._wait_for_slot(lifecycle, error, deadline, before or 0)
                 elif self.on_slot_limit == "fail":
@@ -304,9 +312,10 @@ class CloneVoiceOperator(JobOperator):
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Return the voice."""
         lifecycle.finish(record)
+        ticket = self.ticket(record, job)  # may find that nobody may have this voice: then the one before stays
         if self.if_exists == "replace":
             self._replace(record, job)
-        result = {**self.ticket(record, job), "state": "trained", **self._slots(record)}
+        result = {**ticket, "state": "trained", **self._slots(record)}
         until = f", until {result['expires_at']}" if "expires_at" in result else ""
         self.log.info("Voice %s is ready: %s%s.", job.id, record.name, until)
         return result
@@ -347,7 +356,9 @@ class CloneVoiceOperator(JobOperator):
         if wanted is None:
             return result
         voice = self.hook.get_voice(job.id)
-        if record.outcome != "reused":
+        # What is found after a lost answer may be another task's: it is made less open if that is asked for, not more.
+        found = record.outcome == "found" and not self.ephemeral and not is_more_open(voice.visibility, wanted)
+        if record.outcome != "reused" and not found:
             voice = self.hook.settle_visibility(voice, wanted)
         elif voice.visibility != wanted:
             self._check_shared(voice, wanted)

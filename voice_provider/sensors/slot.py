@@ -87,7 +87,7 @@ class VoiceSlotSensor(BaseSensorOperator):
         """Wait here, or on the triggerer."""
         if not self.deferrable:
             return super().execute(context)
-        return self._count_or_defer(context, time.time() + self.timeout)
+        return self._count_or_defer(context, self._deadline())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Count again after the trigger, and wait on where another task was faster."""
@@ -105,10 +105,17 @@ class VoiceSlotSensor(BaseSensorOperator):
             waited = self._waited(context)
             return self._count_or_defer(context, waited["deadline"], waited["redefers"] + 1)
 
+    def _deadline(self) -> float:
+        """Return when a wait that begins now ends; Airflow does not time a task while it is deferred."""
+        limits = [self.timeout]
+        if self.execution_timeout is not None:
+            limits.append(self.execution_timeout.total_seconds())
+        return time.time() + min(limits)
+
     def _waited(self, context: Context) -> dict[str, Any]:
         """Read how long this try waits; Airflow drops a deferred task's own arguments when its trigger fails."""
         stored = context["task_state_store"].get(WAIT_KEY)
-        return stored if isinstance(stored, dict) else {"deadline": time.time() + self.timeout, "redefers": 0}
+        return stored if isinstance(stored, dict) else {"deadline": self._deadline(), "redefers": 0}
 
     def _count_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
         try:

@@ -42,7 +42,7 @@ class Asking:
         self._round: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._room: Room | None = None
-        self._most = 0  # seen at a time: the limit is no lower, whatever was counted a moment after a refusal
+        self._seen: dict[int, float] = {}  # when so many were last counted
         self._counted_at = -FRESH
         self._let_go: list[float] = []
 
@@ -99,11 +99,12 @@ class Asking:
                     if not question.done():
                         question.set_result(jobs.get(job_id))
 
-    async def may_go(self, hook: VoiceHook, limit: int | None, *, learned: bool = False) -> bool:
+    async def may_go(self, hook: VoiceHook, limit: int | None, *, learned_at: float | None = None) -> bool:
         """Whether one more task may order now; those that were let go a moment ago count as if they had.
 
         :param limit: how many the account may have at a time, if that is known
-        :param learned: the limit was counted when the service refused: with more than that seen, it is higher
+        :param learned_at: monotonic time, where the limit is what was counted when the service refused: more seen
+            since then prove that it is higher; more seen before do not, as the plan may hold less now
         """
         async with self._lock:
             now = time.monotonic()
@@ -112,12 +113,12 @@ class Asking:
                 flow = hook.service.slots() if self._of == "clones" else hook.service.room()
                 counted = self._room = await hook.arun(flow)
                 self._counted_at = now
-                self._most = max(self._most, counted.active or 0)
+                self._seen[counted.active or 0] = now
                 self._let_go = [at for at in self._let_go[_arrived(before, counted) :] if now - at < SETTLE[self._of]]
             room = self._room
             most = room.limit if room is not None and room.limit is not None else limit
-            if learned and most is not None:
-                most = max(most, self._most)
+            if learned_at is not None and most is not None:
+                most = max([most, *(count for count, at in self._seen.items() if at >= learned_at)])
             if room is None or room.active is None or most is None:
                 free = 1 - len(self._let_go)  # nothing is known: one after the other
             else:

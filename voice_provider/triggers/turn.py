@@ -32,7 +32,7 @@ class TurnTrigger(BaseTrigger):
     :param deadline: wall-clock time (seconds since 1970) at which the wait ends
     :param not_before: wall-clock time before which nothing is asked
     :param of: what there is to be room for: ``jobs`` or ``clones``
-    :param learned: the limit is what was counted when the service refused: it is no lower, but may be higher
+    :param learned: the limit is what was counted when the service refused: it is higher if more are counted from now on
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class TurnTrigger(BaseTrigger):
         yield TriggerEvent(await self._wait())
 
     async def _wait(self) -> dict[str, Any]:
+        learned_at = time.monotonic() if self.learned else None  # the refusal was just before
         await asyncio.sleep(max(0.0, min(self.not_before, self.deadline) - time.time()))
         hook: VoiceHook | None = None
         refusals = 0
@@ -81,7 +82,7 @@ class TurnTrigger(BaseTrigger):
             pause = self.poll_interval
             try:
                 hook = hook or await VoiceHook.afor_connection(self.voice_conn_id)
-                if await asking(hook, self.of).may_go(hook, self.limit, learned=self.learned):
+                if await asking(hook, self.of).may_go(hook, self.limit, learned_at=learned_at):
                     return {"status": "turn", "message": f"there is room in the account's {self.of}"}
                 refusals = 0
             except PermanentVoiceError as error:

@@ -1,0 +1,278 @@
+"""Cloning where things cross: another task is faster, the request changes between two tries, a sweep was there."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG
+
+from tests.conftest import know_runs, write_wav
+from tests.dags.test_groups import run, speak
+from tests.operators.test_clone import SERVICES, clone, names, new_task, posts
+from voice_provider.exceptions import (
+    ConsentError,
+    JobTimeoutError,
+    NameTakenError,
+    PermanentVoiceError,
+    SlotLimitError,
+    TransientVoiceError,
+)
+from voice_provider.groups import ephemeral_voice
+from voice_provider.hooks.voice import VoiceHook
+from voice_provider.jobs.clones import CloneOrder
+from voice_provider.jobs.lifecycle import Lifecycle
+from voice_provider.jobs.names import ManagedName, short_hash, task_key
+from voice_provider.operators.cleanup import CleanupVoicesOperator
+from voice_provider.operators.speech import TTSOperator
+from voice_provider.services.fish_audio import FishAudio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from voice_provider.emulator.process import EmulatorHandle
+    from voice_provider.jobs.record import Record
+    from voice_provider.models import Job
+    from voice_provider.services.base import Service
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list[Any]]:
+    """Let another task clone after the first has looked, and before it orders."""
+
+    def arrange(other: Callable[[], Any]) -> list[Any]:
+        look, done = CloneOrder.look, []
+
+        def look_and_wait(self: CloneOrder, service: Service, record: Record) -> Iterator[Any]:
+            found: Job | None = yield from look(self, service, record)
+            if not done:
+                done.append(None)
+                done[0] = other()
+            return found
+
+        monkeypatch.setattr(CloneOrder, "look", look_and_wait)
+        return done
+
+    return arrange
+
+
+def cut_down(emulator: EmulatorHandle, operator: Any, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a task whose worker dies after the voice was accepted."""
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lifecycle, "finish", die)
+        with pytest.raises(KeyboardInterrupt):
+            task.run(operator)
+    assert names(emulator)
+
+
+class TestAnotherTask:
+    def test_what_another_made_at_the_same_time_stays_as_private_as_it_is(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        meanwhile: Callable[[Callable[[], Any]], list[Any]],
+    ) -> None:
+        set_connection(service="fish_audio")
+        first = meanwhile(lambda: new_task("1").run(clone(sample, visibility="private")))
+        second = new_task("2").run(clone(sample, visibility="public"))
+        assert second["voice_id"] == first[0]["voice_id"]
+        assert second["outcome"] == "reused"
+        assert [model["visibility"] for model in emulator.models()] == ["private"]
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_of_two_that_must_be_the_first_one_fails(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        service: str,
+        meanwhile: Callable[[Callable[[], Any]], list[Any]],
+    ) -> None:
+        set_connection(service=service)
+        first = meanwhile(lambda: new_task("1").run(clone(sample, if_exists="fail")))
+        with pytest.raises(NameTakenError):
+            new_task("2").run(clone(sample, if_exists="fail"))
+        assert names(emulator) == [first[0]["name"]]
+        assert emulator.state()["assets"] == 0
+
+    def test_mapped_tasks_of_one_run_never_take_each_other_for_their_own_past(self) -> None:
+        keys = {task_key("dag", "run", "clone", index) for index in range(20_000)}
+        assert len(keys) == 20_000
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_a_voice_that_stays_is_taken_before_one_that_ends(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, service: str
+    ) -> None:
+        set_connection(service=service)
+        stays = new_task("1").run(clone(sample))
+        name = ManagedName.parse(stays["name"])
+        assert name is not None
+        ends = [str(replace(name, expires=int(time.time()) + days * 86_400)) for days in (2, 5)]
+        emulator.seed_voices(ends) if service == "sync_labs" else emulator.seed_models(ends, age_seconds=1000)
+        assert new_task("2").run(clone(sample))["voice_id"] == stays["voice_id"]
+        VoiceHook.for_connection("voice_default").delete_voice(stays["voice_id"])
+        assert new_task("3").run(clone(sample))["name"] == ends[1]
+
+    def test_a_voice_that_ends_within_a_day_is_for_those_who_asked_for_that(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        soon = int(time.time()) + 3600
+        first = new_task("1").run(clone(sample, expires=str(_iso(soon))))
+        assert new_task("2").run(clone(sample, expires=str(_iso(soon))))["voice_id"] == first["voice_id"]
+        assert new_task("3").run(clone(sample))["voice_id"] != first["voice_id"]
+        assert len(names(emulator)) == 2
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+class TestAnotherTry:
+    def test_the_voice_of_one_person_is_not_handed_on_as_anothers(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
+    ) -> None:
+        set_connection(service="fish_audio", require_consent=True)
+        emulator.settings(fish_training_polls=4)
+        agreed = {"who": "Ann", "when": "2026-03-31", "evidence": "s3://releases/7.pdf"}
+        task = new_task("1")
+        task.ti.max_tries = 3
+        with pytest.raises(JobTimeoutError):
+            task.run(clone(sample, consent=agreed, timeout=0.1))
+        with pytest.raises(ConsentError):
+            task.run(clone(write_wav(tmp_path / "bob.wav", 4.0), name="Bob", poll_interval=0.1))
+        with pytest.raises(ConsentError, match="has expired"):
+            task.run(clone(sample, consent={**agreed, "expires": "2026-04-01"}, poll_interval=0.1))
+
+    @pytest.mark.parametrize("how", [{"ephemeral": True}, {"if_exists": "new"}, {}])
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_a_voice_that_was_swept_is_cloned_again(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        how: dict[str, Any],
+        service: str,
+    ) -> None:
+        set_connection(service=service)
+        task, sweeper = new_task("r"), new_task("s", "sweep")
+        cut_down(emulator, clone(sample, **how), task, monkeypatch)
+        know_runs(sweeper.ti, {"dag": {"r": "failed"}, "sweep": {"s": "running"}})
+        if "ephemeral" in how:
+            CleanupVoicesOperator(task_id="c", orphaned=True).execute(sweeper.context)
+        else:
+            hook = VoiceHook.for_connection("voice_default")
+            for voice in hook.list_voices():
+                if ManagedName.parse(voice.name):
+                    hook.delete_voice(voice.id)
+        assert names(emulator) == []
+        task.clear()
+        assert [task.run(clone(sample, **how))["name"]] == names(emulator)
+
+    def test_its_own_voice_in_the_last_slot_is_no_reason_to_evict(
+        self, emulator: EmulatorHandle, sample: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = int(time.time()) - 1000
+        other = str(ManagedName("Old", "default", short_hash("x"), "dag", task_key("dag", "ended", "t", -1), made))
+        [old] = emulator.seed_voices([other])
+        task = new_task("1")
+        task.ti.max_tries = 5
+        know_runs(task.ti, {"dag": {"ended": "success", "1": "running"}})
+        operator = clone(sample, ephemeral=True, on_slot_limit="evict")
+        emulator.fault("drop_after", path="/v2/voices", method="POST")
+        emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5, after=1)
+        with pytest.raises(TransientVoiceError):
+            task.run(operator)
+        emulator.clear_faults()
+        monkeypatch.setattr("voice_provider.jobs.lifecycle.LOOK_EVERY", 0.1)
+        listed = json.dumps([{"id": old["id"], "name": other}])  # its own is not listed for a while
+        emulator.fault("status", path="/v2/voices", method="GET", status=200, body=listed, times=3)
+        emulator.fault("status", path="/v2/voices", method="POST", status=403, code="voice_clone_limit_reached")
+        result = task.run(operator)
+        assert result["outcome"] == "found"
+        assert result["evicted"] == []
+        assert sorted(names(emulator)) == sorted([other, result["name"]])
+
+    def test_a_clear_that_fails_at_its_first_look_gives_back_what_was_there_before(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        task = new_task("1")
+        task.run(clone(sample, ephemeral=True))
+        task.clear()
+        task.ti.try_number = 2
+        time.sleep(1.1)  # a name made now is another
+        emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5)
+        with pytest.raises(TransientVoiceError):
+            task.run(clone(sample, ephemeral=True))
+        assert names(emulator) == []
+
+    @pytest.mark.usefixtures("airflow_db")
+    def test_a_last_try_that_runs_into_its_execution_timeout_gives_the_slot_back(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
+    ) -> None:
+        set_connection(service="fish_audio")
+        emulator.settings(fish_training_seconds=600)
+        with (
+            DAG("timeouts", schedule=None) as dag,
+            ephemeral_voice("Ann", str(sample), execution_timeout=timedelta(seconds=4), retries=0) as voice,
+        ):
+            speak(voice, tmp_path)
+        run(dag)
+        assert emulator.requests("/model")
+        assert names(emulator) == []
+
+
+class TestReplace:
+    def test_the_one_before_stays_where_nobody_may_have_the_new_one(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        set_connection(service="fish_audio")
+        old = new_task("1").run(clone(sample))
+        read = FishAudio._voice
+        monkeypatch.setattr(FishAudio, "_voice", lambda self, body: read(self, {**body, "visibility": "public"}))
+        with pytest.raises(PermanentVoiceError, match="'public' and not 'private'"):
+            new_task("2").run(clone(sample, if_exists="replace"))
+        assert names(emulator) == [old["name"]]
+
+    def test_it_has_to_wait_for_the_new_one(self, sample: Path) -> None:
+        with pytest.raises(ValueError, match="wait for it"):
+            clone(sample, if_exists="replace", wait_for_completion=False)
+
+    def test_a_list_that_is_behind_is_no_reason_to_order_again_and_again(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        emulator.settings(clone_slots=1)
+        emulator.seed_voices(["by hand"])
+        gone = str(ManagedName("Ann", "default", short_hash("x")))
+        listed = json.dumps([{"id": "1e08e7af-a59f-4e68-a311-e8bb16fbda7e", "name": gone}])
+        emulator.fault("status", path="/v2/voices", method="GET", status=200, body=listed, times=12)
+        with pytest.raises(SlotLimitError):
+            new_task("2").run(clone(sample, if_exists="replace"))
+        assert posts(emulator, "/v2/voices") == 1
+
+
+def test_results_do_not_say_where_the_consent_lies(
+    emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
+) -> None:
+    set_connection(service="fish_audio")
+    consent = tmp_path / "somebody.json"
+    consent.write_text(json.dumps({"who": "Ann", "when": "2026-03-31", "evidence": "s3://releases/7.pdf"}))
+    voice = new_task("1").run(clone(sample, consent=str(consent)))
+    speech = new_task("2").run(TTSOperator(task_id="s", text="A line.", voice_id=voice, output=f"{tmp_path}/out/"))
+    assert speech["consent"]["id"] == voice["consent"]["id"]
+    assert "somebody" not in json.dumps([voice, speech])
+    assert emulator.ledger("speech")
