@@ -19,6 +19,7 @@ from voice_provider.exceptions import (
     JobTimeoutError,
     NameTakenError,
     PermanentVoiceError,
+    ServiceUnavailableError,
     SlotLimitError,
     TransientVoiceError,
 )
@@ -88,6 +89,27 @@ class TestAnotherTask:
         assert second["voice_id"] == first[0]["voice_id"]
         assert second["outcome"] == "reused"
         assert [model["visibility"] for model in emulator.models()] == ["private"]
+
+    def test_a_voice_whose_deletion_was_asked_for_is_not_handed_on(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        meanwhile: Callable[[Callable[[], Any]], list[Any]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        set_connection(service="fish_audio")
+        first = meanwhile(lambda: new_task("1").run(clone(sample)))
+        delete = FishAudio.delete_voice
+
+        def delete_and_lose_the_answer(self: FishAudio, voice_id: str) -> Iterator[Any]:
+            yield from delete(self, voice_id)
+            raise ServiceUnavailableError("The answer was lost, again and again.")
+
+        monkeypatch.setattr(FishAudio, "delete_voice", delete_and_lose_the_answer)
+        second = new_task("2").run(clone(sample))
+        assert second["voice_id"] == first[0]["voice_id"]
+        assert names(emulator) == [second["name"]]
 
     @pytest.mark.parametrize("service", SERVICES)
     def test_of_two_that_must_be_the_first_one_fails(

@@ -160,7 +160,7 @@ class CloneOrder(Order):
         """Leave one voice where several tasks have made the same at once: the one that stays longest, or the oldest.
 
         Each deletes only its own: another's may have been handed on already. Where the service does not answer now,
-        there may be two, which is no reason to lose the one that was made.
+        there may be two, which is no reason to lose the one that was made; but not one whose deletion was asked for.
 
         :raises BeingMadeError: another task's is left
         """
@@ -170,9 +170,10 @@ class CloneOrder(Order):
             if first.id == made.id:
                 return made
             yield from service.get_voice(first.id)  # a list may hold what was deleted a moment ago
-            yield from self._delete(service, [made])
         except (TransientVoiceError, NotFoundError):
             return made
+        with suppress(TransientVoiceError):
+            yield from self._delete(service, [made])
         raise BeingMadeError(f"Voice {first.id} was made at the same time as {made.id}, which is deleted again.")
 
     def is_settled_by_name(self, service: Service) -> bool:
