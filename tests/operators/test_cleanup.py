@@ -273,15 +273,18 @@ class TestTrouble:
         assert len(report["failed"]) == 1
         assert len(task.run(sweep(orphaned=True))["deleted"]) == 1  # a retry does the rest
 
-    def stuck(self, emulator: EmulatorHandle, number: int) -> None:
+    def stuck(self, emulator: EmulatorHandle, number: int, status: int = 400) -> None:
         """Put voices there that are the first to go, and that the service does not delete."""
         for made in emulator.seed_voices([voice("Stuck", None, expires=5 + nth) for nth in range(number)]):
-            emulator.fault("status", path=f"/v2/voices/{made['id']}", method="DELETE", status=400, times=None)
+            emulator.fault("status", path=f"/v2/voices/{made['id']}", method="DELETE", status=status, times=None)
 
-    def test_what_is_refused_for_good_stops_nothing(self, emulator: EmulatorHandle, task: Task) -> None:
-        self.stuck(emulator, cleanup.LOSSES + 1)
+    @pytest.mark.parametrize(("status", "error"), [(400, InvalidInputError), (403, AuthError)])
+    def test_what_is_refused_for_good_stops_nothing(
+        self, emulator: EmulatorHandle, task: Task, status: int, error: type[Exception]
+    ) -> None:
+        self.stuck(emulator, cleanup.LOSSES + 1, status)
         seed(emulator, *[voice(f"Ann {age}", age=age) for age in range(100, 104)])
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(error):
             task.run(sweep(orphaned=True, max_deletions=3))
         report = task.ti.pushed["report"]
         assert [line.split("'")[1] for line in report["deleted"]] == ["Ann 103", "Ann 102", "Ann 101"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferred
 
 from tests.conftest import know_runs, write_wav
 from tests.dags.test_groups import run, speak
@@ -31,6 +32,7 @@ from voice_provider.jobs.names import ManagedName, short_hash, task_key
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.services.fish_audio import FishAudio
+from voice_provider.services.sync_labs import SyncLabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,6 +147,14 @@ class TestAnotherTask:
         VoiceHook.for_connection("voice_default").delete_voice(stays["voice_id"])
         assert new_task("3").run(clone(sample))["name"] == ends[1]
 
+    def test_voices_that_are_to_live_for_hours_are_reused_too(self, emulator: EmulatorHandle, sample: Path) -> None:
+        for hour in range(6):  # an hourly DAG: each run asks for six hours from then
+            ends = _iso(time.time() + (6 + hour) * 3600)
+            new_task(str(hour)).run(clone(sample, expires=ends))
+        assert len(names(emulator)) == 1
+        new_task("long").run(clone(sample, expires=_iso(time.time() + 13 * 3600)))
+        assert len(names(emulator)) == 2
+
     def test_a_voice_that_ends_within_a_day_is_for_those_who_asked_for_that(
         self, emulator: EmulatorHandle, sample: Path
     ) -> None:
@@ -174,6 +184,44 @@ class TestAnotherTry:
             task.run(clone(write_wav(tmp_path / "bob.wav", 4.0), name="Bob", poll_interval=0.1))
         with pytest.raises(ConsentError, match="has expired"):
             task.run(clone(sample, consent={**agreed, "expires": "2026-04-01"}, poll_interval=0.1))
+
+    @pytest.mark.parametrize("how", [{}, {"if_exists": "replace"}])
+    def test_nor_after_a_wait_on_the_triggerer(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        tmp_path: Path,
+        how: dict[str, Any],
+    ) -> None:
+        set_connection(service="fish_audio", require_consent=True)
+        agreed = {"who": "Ann", "when": "2026-03-31", "evidence": "s3://releases/7.pdf"}
+        other = write_wav(tmp_path / "bob.wav", 4.0)
+        bob = new_task("0").run(clone(other, name="Bob", consent=agreed))
+        emulator.settings(fish_training_seconds=600)
+        task = new_task("1")
+        with pytest.raises(TaskDeferred):
+            task.run(clone(sample, consent=agreed, deferrable=True, **how))
+        emulator.advance(601)
+        changed = clone(other, name="Bob", deferrable=True, **how)
+        with pytest.raises(ConsentError):
+            changed.execute_complete(task.context, {"status": "success"})
+        assert bob["name"] in names(emulator)
+
+    def test_its_own_voice_is_made_as_open_as_asked_for_also_where_the_answer_was_lost(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path
+    ) -> None:
+        set_connection(service="fish_audio")
+        emulator.settings(fish_downgrade_public=True)
+        task = new_task("1")
+        task.ti.max_tries = 3
+        emulator.fault("drop_after", path="/model", method="POST")
+        emulator.fault("status", path="/model", method="GET", status=503, times=5)
+        with pytest.raises(TransientVoiceError):
+            task.run(clone(sample, if_exists="new", visibility="public"))
+        emulator.clear_faults()
+        emulator.settings(fish_downgrade_public=False)
+        assert task.run(clone(sample, if_exists="new", visibility="public"))["visibility"] == "public"
 
     @pytest.mark.parametrize("how", [{"ephemeral": True}, {"if_exists": "new"}, {}])
     @pytest.mark.parametrize("service", SERVICES)
@@ -238,6 +286,25 @@ class TestAnotherTry:
             task.run(clone(sample, ephemeral=True))
         assert names(emulator) == []
 
+    @pytest.mark.parametrize("gone", [0, 1])
+    def test_one_that_is_gone_already_does_not_keep_the_others_in_their_slots(
+        self, emulator: EmulatorHandle, sample: Path, gone: int
+    ) -> None:
+        task = new_task("1")
+        first = task.run(clone(sample, ephemeral=True))
+        name = ManagedName.parse(first["name"])
+        assert name is not None
+        assert name.made is not None
+        [second] = emulator.seed_voices([str(replace(name, made=name.made - 100))])
+        stale = [first["voice_id"], second["id"]][gone]
+        emulator.fault("status", path=f"/v2/voices/{stale}", method="DELETE", status=404, times=None)
+        task.clear()
+        task.ti.try_number = 2
+        emulator.fault("status", path="/v2/voices", method="GET", status=503, times=5)
+        with pytest.raises(TransientVoiceError):
+            task.run(clone(sample, ephemeral=True))
+        assert [voice["id"] for voice in emulator.voices()] == [stale]
+
     @pytest.mark.usefixtures("airflow_db")
     def test_a_last_try_that_runs_into_its_execution_timeout_gives_the_slot_back(
         self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
@@ -274,6 +341,29 @@ class TestReplace:
         with pytest.raises(ValueError, match="wait for it"):
             clone(sample, if_exists="replace", wait_for_completion=False)
 
+    @pytest.mark.parametrize("limit", ["fail", "evict"])
+    def test_a_voice_that_another_task_deletes_frees_its_slot_all_the_same(
+        self, emulator: EmulatorHandle, sample: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+    ) -> None:
+        made = int(time.time()) - 1000
+        other = str(ManagedName("Old", "default", short_hash("x"), "dag", task_key("dag", "ended", "t", -1), made))
+        emulator.seed_voices([other])
+        emulator.settings(clone_slots=2)
+        first = new_task("1").run(clone(sample))
+        delete = SyncLabs.delete_voice
+
+        def find_it_gone(self: SyncLabs, voice_id: str) -> Iterator[Any]:
+            yield from delete(self, voice_id)
+            if voice_id == first["voice_id"]:
+                yield from delete(self, voice_id)
+
+        monkeypatch.setattr(SyncLabs, "delete_voice", find_it_gone)
+        task = new_task("2")
+        know_runs(task.ti, {"dag": {"ended": "success", "2": "running"}})
+        result = task.run(clone(sample, if_exists="replace", on_slot_limit=limit))
+        assert result["evicted"] == []
+        assert sorted(names(emulator)) == sorted([other, result["name"]])
+
     def test_a_list_that_is_behind_is_no_reason_to_order_again_and_again(
         self, emulator: EmulatorHandle, sample: Path
     ) -> None:
@@ -284,7 +374,18 @@ class TestReplace:
         emulator.fault("status", path="/v2/voices", method="GET", status=200, body=listed, times=12)
         with pytest.raises(SlotLimitError):
             new_task("2").run(clone(sample, if_exists="replace"))
-        assert posts(emulator, "/v2/voices") == 1
+        assert posts(emulator, "/v2/voices") == 2
+
+
+def test_what_was_looked_at_twice_can_be_read_again(
+    emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
+) -> None:
+    set_connection(service="fish_audio")
+    consent = tmp_path / "release-7.json"
+    consent.write_text(json.dumps({"who": "Ann", "when": "2026-03-31", "evidence": "s3://releases/7.pdf"}))
+    hook = VoiceHook.for_connection("voice_default")
+    looked = hook.look_at(str(sample), hook.look_at(str(sample), str(consent))["consent"])
+    assert new_task("1").run(clone(sample, consent=looked["consent"]))["name"] in names(emulator)
 
 
 def test_results_do_not_say_where_the_consent_lies(

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.hooks.voice import VoiceHook
@@ -109,6 +109,16 @@ def test_execution_timeout_bounds_the_deferred_wait_too(emulator: EmulatorHandle
     with pytest.raises(TaskDeferred) as again:
         waiting.execute_complete(task.context, {"status": "turn"})
     assert again.value.trigger.deadline <= time.time() + 60
+
+
+def test_execution_timeout_ends_a_try_and_not_the_sensor(emulator: EmulatorHandle, task: Task) -> None:
+    emulator.seed_voices(count=3)
+    waiting = sensor(slots=3, timeout=600, deferrable=True, execution_timeout=timedelta(seconds=0.2))
+    with pytest.raises(TaskDeferred):
+        task.run(waiting)
+    time.sleep(0.2)
+    with pytest.raises(AirflowTaskTimeout, match=r"within 0\.2 s"):
+        waiting.execute_complete(task.context, {"status": "deadline"})
 
 
 def test_a_trigger_that_failed_is_no_end_of_the_wait(emulator: EmulatorHandle, task: Task) -> None:

@@ -172,8 +172,9 @@ class VoiceHook(ServiceHook):
         """
         file = StoredFile(recording, self.settings.allowed_inputs)
         agreed = self.check_consent(consent, [recording], [file])
-        lies = {"uri": consent} if isinstance(consent, str) else {}  # for a task that reads it again; no result has it
-        return file.describe() | present(consent=agreed.dump() | lies if agreed else None)
+        uri = consent if isinstance(consent, str) else consent.get("uri") if isinstance(consent, dict) else None
+        # For a task that reads it again; no result has it.
+        return file.describe() | present(consent=agreed.dump() | present(uri=uri) if agreed else None)
 
     def cover(self, options: CloneOptions | Mapping[str, Any]) -> StoredFile | None:
         """Open the cover image of a voice, where there is one."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from voice_provider.storage import StoredFile
 
 IfExists = Literal["reuse", "replace", "new", "fail"]
-ENDS_SOON = 86_400  # seconds: a voice that expires within a day is not handed to a task that asked for a longer life
+ENDS_SOON = 86_400  # seconds: what expires within a day, or half the life that was asked for, is not handed on
 
 
 class BeingMadeError(ServiceUnavailableError):
@@ -249,14 +249,16 @@ def replaced(service: Service, namespace: str, label: str, record: Record | None
         if voice.name != str(own) and not (newer and name.made is not None):
             with suppress(NotFoundError):
                 yield from service.delete_voice(voice.id)
-                gone.append(voice.name)
+            gone.append(voice.name)  # also where somebody else was faster: its slot is free
     return gone
 
 
 def _stays(name: ManagedName, wanted: ManagedName) -> bool:
     """Whether a voice is there long enough to be used; one that was ordered to end so soon is."""
-    soon = time.time() + (0 if name.expires == wanted.expires else ENDS_SOON)
-    return name.expires is None or name.expires > soon
+    now, margin = time.time(), float(ENDS_SOON)
+    if wanted.expires is not None:
+        margin = 0 if name.expires == wanted.expires else min(margin, (wanted.expires - now) / 2)
+    return name.expires is None or name.expires > now + margin
 
 
 def _rank(voice: Voice) -> tuple[float, str, str]:

@@ -77,6 +77,7 @@ class Lifecycle:
     on_clear: OnClear = "reattach"
     _accepted: Job | None = field(default=None, init=False)
     _ordered_again: bool = field(default=False, init=False)
+    _looked: bool = field(default=False, init=False)
 
     def load(self) -> Record | None:
         """Read what is remembered."""
@@ -217,7 +218,8 @@ class Lifecycle:
         record = self._save(record, posted_at=None if service.is_keyed(order.kind) else before, inputs=[])
         found = None
         if isinstance(error, SlotLimitError) and before is not None:
-            found = self._find(order, record, LOOK_FOR)  # what is in the last slot may be its own, of the order before
+            # What is in the last slot may be its own, of the order before.
+            found, self._looked = self._find(order, record, 0 if self._looked else FEW_LOOKS), True
         elif isinstance(error, RateLimitedError) and order.is_shared:
             found = self._find(order, record, FEW_LOOKS, others=before is None)  # one of the others may have made it
         if found is not None:

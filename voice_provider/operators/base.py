@@ -234,7 +234,7 @@ class JobOperator(VoiceOperator):
             self.log.warning("%s What was ordered before is collected all the same.", error)
         else:
             record = self._begin(lifecycle, order, deadline)
-        return self._follow(context, lifecycle, lifecycle.wait_until(record, deadline))
+        return self._follow(context, lifecycle, lifecycle.wait_until(record, deadline, record.redefers))
 
     def _begin(self, lifecycle: Lifecycle, order: Order, deadline: float) -> Record:
         """Order; an order that is refused because too many are at work is no failure, but has to wait its turn."""
@@ -281,15 +281,18 @@ class JobOperator(VoiceOperator):
             return self._resume(context, failed=True)
 
     def _resume(self, context: Context, *, failed: bool = False) -> dict[str, Any]:
-        """Go on with what is remembered; the arguments were checked and the files hashed before."""
+        """Go on with what is remembered; the arguments were checked and the files hashed before.
+
+        Where it waited for its turn to order, or may not collect what is not asked for now, they are once more.
+        """
         lifecycle = self._lifecycle(context)
         record = lifecycle.load()
         if record is None or not record.deadline:
             return self.execute(context)
         if failed:
             record = lifecycle.wait_until(record, record.deadline, record.redefers + 1)
-        if record.job is None:  # it waited for its turn to order
-            if record.redefers > MAX_REDEFERS:
+        if record.job is None or not self.collects_blindly:
+            if record.job is None and record.redefers > MAX_REDEFERS:
                 raise JobTimeoutError("Waiting on the triggerer failed again and again; nothing was ordered or paid.")
             return self._order_and_follow(context, record.deadline)
         return self._follow(context, lifecycle, record)

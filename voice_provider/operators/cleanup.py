@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pendulum
 
 from voice_provider.exceptions import (
-    AuthError,
     InvalidInputError,
     NotFoundError,
     RateLimitedError,
@@ -274,7 +273,8 @@ class Sweep:
                     continue
                 self._fail(line, error)
                 # What is refused for good is about this one alone, and the service is there to say so.
-                self._losses = self._losses + 1 if isinstance(error, TransientVoiceError | AuthError) else 0
+                lost = isinstance(error, TransientVoiceError) or error.status == 401
+                self._losses = self._losses + 1 if lost else 0
                 return False
             else:
                 self._losses = 0

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from voice_provider.exceptions import (
     InvalidInputError,
+    NotFoundError,
     PermanentVoiceError,
     SlotLimitError,
     TransientVoiceError,
@@ -82,7 +83,8 @@ class CloneVoiceOperator(JobOperator):
     :param protect: voices that are never evicted: names, ids, or patterns with ``*`` (templated)
     :param expires: when the voice has to be deleted, by ``CleanupVoicesOperator`` or for another voice: a date (the
         voice stays that day), or a timedelta where the voice is of this task alone. It ends with its ``consent`` at the
-        latest. A voice that stays longer is not reused, nor is one that ends sooner and within a day (templated)
+        latest. A voice that stays longer is not reused, nor is one that ends within a day, or before half of that time
+        (templated)
     :param consent: of the person whose voice it is: ``{"who": ..., "when": ..., "evidence": URI}``, with ``expires``,
         ``samples`` (their sha256) and ``id`` if wanted, or the storage location of a .json file with that. A connection
         can require it. Airflow shows arguments in its UI; a file keeps the person out of it (templated)
@@ -188,7 +190,8 @@ class CloneVoiceOperator(JobOperator):
             for voice in self.hook.list_voices():
                 name = ManagedName.parse(voice.name)
                 if wanted.accepts(name) or wanted.is_of_the_same_task(name):
-                    self.hook.delete_voice(voice.id)
+                    with suppress(NotFoundError):
+                        self.hook.delete_voice(voice.id)
                     self.log.info("Deleted voice %s again; its slot is free.", voice.id)
                     lifecycle.given_back(record)
         except Exception as error:  # noqa: BLE001  # the first error is the one to tell
@@ -357,7 +360,8 @@ class CloneVoiceOperator(JobOperator):
             return result
         voice = self.hook.get_voice(job.id)
         # What is found after a lost answer may be another task's: it is made less open if that is asked for, not more.
-        found = record.outcome == "found" and not self.ephemeral and not is_more_open(voice.visibility, wanted)
+        shared = name is not None and name.run is None
+        found = record.outcome == "found" and shared and not is_more_open(voice.visibility, wanted)
         if record.outcome != "reused" and not found:
             voice = self.hook.settle_visibility(voice, wanted)
         elif voice.visibility != wanted:

@@ -10,7 +10,12 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralError
+from airflow.sdk.exceptions import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferralError,
+)
 
 from voice_provider.exceptions import (
     InvalidInputError,
@@ -39,6 +44,15 @@ if TYPE_CHECKING:
 
 WAIT_KEY = "voice_wait"  # until when a deferred try waits, and how often its trigger has failed
 KEPT_KEY = "voice_kept"  # manifest of what a try of this task has kept already
+
+
+def limit_of(sensor: BaseSensorOperator) -> tuple[float, type[BaseException]]:
+    """Return how many seconds a sensor may wait in one try, and what it raises then.
+
+    Airflow does not time a task while it is deferred. ``timeout`` ends a sensor for good, ``execution_timeout`` a try.
+    """
+    limit = sensor.execution_timeout.total_seconds() if sensor.execution_timeout is not None else sensor.timeout
+    return (limit, AirflowTaskTimeout) if limit < sensor.timeout else (sensor.timeout, AirflowSensorTimeout)
 
 
 class JobSensor(BaseSensorOperator):
@@ -100,10 +114,7 @@ class JobSensor(BaseSensorOperator):
         """Wait here, or on the triggerer."""
         if not self.deferrable:
             return super().execute(context)
-        limits = [self.timeout]
-        if self.execution_timeout is not None:
-            limits.append(self.execution_timeout.total_seconds())
-        return self._ask_or_defer(context, deadline=time.time() + min(limits))
+        return self._ask_or_defer(context, deadline=time.time() + limit_of(self)[0])
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Ask again after the trigger, and collect or wait on."""
@@ -125,7 +136,7 @@ class JobSensor(BaseSensorOperator):
     def _waited(self, context: Context) -> dict[str, Any]:
         """Read how long this try waits; Airflow drops a deferred task's own arguments when its trigger fails."""
         stored = context["task_state_store"].get(WAIT_KEY)
-        return stored if isinstance(stored, dict) else {"deadline": time.time() + self.timeout, "redefers": 0}
+        return stored if isinstance(stored, dict) else {"deadline": time.time() + limit_of(self)[0], "redefers": 0}
 
     def _ask_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
         try:
@@ -137,8 +148,9 @@ class JobSensor(BaseSensorOperator):
         if answer.is_done:
             return answer.xcom_value
         if time.time() >= deadline or redefers > base.MAX_REDEFERS:
-            message = f"The {self.kind.replace('_', ' ')} was not there within {self.timeout:g} s; its job goes on."
-            raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
+            seconds, over = limit_of(self)
+            message = f"The {self.kind.replace('_', ' ')} was not there within {seconds:g} s; its job goes on."
+            raise AirflowSkipException(message) if self.soft_fail else over(message)
         context["task_state_store"].set(WAIT_KEY, {"deadline": deadline, "redefers": redefers})
         return self.defer(trigger=self._trigger(answer.xcom_value, deadline), method_name="execute_complete")
 

@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralError
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError
 
 from voice_provider.exceptions import InvalidInputError, TransientVoiceError, VoiceError
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators import base
-from voice_provider.sensors.job import WAIT_KEY
+from voice_provider.sensors.job import WAIT_KEY, limit_of
 from voice_provider.triggers.turn import TurnTrigger
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class VoiceSlotSensor(BaseSensorOperator):
         """Wait here, or on the triggerer."""
         if not self.deferrable:
             return super().execute(context)
-        return self._count_or_defer(context, self._deadline())
+        return self._count_or_defer(context, time.time() + limit_of(self)[0])
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Count again after the trigger, and wait on where another task was faster."""
@@ -105,17 +105,10 @@ class VoiceSlotSensor(BaseSensorOperator):
             waited = self._waited(context)
             return self._count_or_defer(context, waited["deadline"], waited["redefers"] + 1)
 
-    def _deadline(self) -> float:
-        """Return when a wait that begins now ends; Airflow does not time a task while it is deferred."""
-        limits = [self.timeout]
-        if self.execution_timeout is not None:
-            limits.append(self.execution_timeout.total_seconds())
-        return time.time() + min(limits)
-
     def _waited(self, context: Context) -> dict[str, Any]:
         """Read how long this try waits; Airflow drops a deferred task's own arguments when its trigger fails."""
         stored = context["task_state_store"].get(WAIT_KEY)
-        return stored if isinstance(stored, dict) else {"deadline": self._deadline(), "redefers": 0}
+        return stored if isinstance(stored, dict) else {"deadline": time.time() + limit_of(self)[0], "redefers": 0}
 
     def _count_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
         try:
@@ -127,8 +120,9 @@ class VoiceSlotSensor(BaseSensorOperator):
         if counted.is_done:
             return counted.xcom_value
         if time.time() >= deadline or redefers > base.MAX_REDEFERS:
-            message = f"No clone slot became free within {self.timeout:g} s."
-            raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
+            seconds, over = limit_of(self)
+            message = f"No clone slot became free within {seconds:g} s."
+            raise AirflowSkipException(message) if self.soft_fail else over(message)
         trigger = TurnTrigger(
             voice_conn_id=self.voice_conn_id,
             limit=self._limit(VoiceHook.for_connection(self.voice_conn_id)),
