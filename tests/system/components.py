@@ -10,11 +10,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
+import tenacity
 
 from voice_provider.demo.airflow_home import START_SECONDS, STOP_SECONDS, AirflowStandalone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 
@@ -107,3 +108,14 @@ def _kill(processes: list[psutil.Process]) -> int:
             process.kill()
     psutil.wait_procs(processes, timeout=STOP_SECONDS)
     return len(processes)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: getattr(error, "code", 0) == 500),
+    wait=tenacity.wait_fixed(2),
+    stop=tenacity.stop_after_attempt(10),
+    reraise=True,
+)
+def patiently(call: Callable[[], Any]) -> Any:
+    """Ask Airflow again where its SQLite was locked."""
+    return call()

@@ -8,15 +8,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import tenacity
 
 from tests.conftest import write_wav
+from tests.system.components import patiently
 from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone, example_dag
 from voice_provider.emulator.process import EmulatorProcess
 from voice_provider.jobs.names import ManagedName, short_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.system
@@ -59,17 +59,6 @@ def airflow(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[AirflowStanda
         for dag in ("approved_voice", "nightly_slot_cleanup"):
             running.wait_for_dag(dag)
         yield running
-
-
-@tenacity.retry(
-    retry=tenacity.retry_if_exception(lambda error: getattr(error, "code", 0) == 500),
-    wait=tenacity.wait_fixed(2),
-    stop=tenacity.stop_after_attempt(10),
-    reraise=True,
-)
-def patiently(call: Callable[[], Any]) -> Any:
-    """Ask Airflow again where its SQLite was locked."""
-    return call()
 
 
 def asked(airflow: AirflowStandalone, run: str) -> dict[str, Any]:

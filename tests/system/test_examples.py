@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import without_records, write_mp4, write_wav
+from tests.system.components import patiently
 from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone, example_dag
 from voice_provider.emulator.process import EmulatorProcess
 
@@ -54,7 +55,7 @@ def test_they_run_side_by_side_and_leave_nothing_behind(
 ) -> None:
     emulator.settings(fish_training_seconds=12)  # longer than a task waits before it defers
     for dag in DAGS:
-        airflow.trigger(dag, {})
+        patiently(lambda dag=dag: airflow.trigger(dag, {}))
     # The nightly one also starts the run that was due last: two runs want the same voice at the same time.
     runs = [(dag, run["dag_run_id"]) for dag in DAGS for run in airflow.call("GET", f"dags/{dag}/dagRuns")["dag_runs"]]
     assert len(runs) == 4
