@@ -30,8 +30,8 @@ from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
 from voice_provider.jobs import lifecycle  # noqa: E402
 from voice_provider.operators import base as operators_base  # noqa: E402
-from voice_provider.provenance import ENDING  # noqa: E402
 from voice_provider.triggers import job as triggers_job  # noqa: E402
+from voice_provider.trust.provenance import ENDING  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -86,7 +86,7 @@ def test_every_integration_is_described() -> None:
 
 def test_there_is_a_connection_type_for_every_service() -> None:
     assert CONNECTIONS.keys() == HOOKS.keys() == OWN.keys()
-    assert {hook.service_class.name for hook in HOOKS.values()} == HOOKS.keys()
+    assert {hook.service_class.form.connection_type for hook in HOOKS.values()} == HOOKS.keys()
 
 
 @pytest.mark.parametrize("name", HOOKS)
@@ -94,8 +94,8 @@ def test_the_hook_is_that_of_the_connection_type(name: str) -> None:
     hook, described = HOOKS[name], CONNECTIONS[name]
     assert load(described["hook-class-name"]) is hook
     assert (hook.conn_type, hook.hook_name) == (name, described["hook-name"])
-    assert hook.hook_name == hook.service_class.label
-    assert described["ui-field-behaviour"]["placeholders"]["host"] == hook.service_class.default_url
+    assert hook.hook_name == hook.service_class.form.label
+    assert described["ui-field-behaviour"]["placeholders"]["host"] == hook.service_class.form.url
 
 
 def test_every_link_of_an_operator_is_registered() -> None:
@@ -123,7 +123,7 @@ def test_airflow_serves_the_form_with_the_key_hidden(name: str) -> None:
     assert standard.password is not None
     assert standard.host is not None
     assert (standard.password.title, standard.host.title) == ("API key", "Base URL")
-    assert standard.host.placeholder == HOOKS[name].service_class.default_url
+    assert standard.host.placeholder == HOOKS[name].service_class.form.url
     assert not standard.password.hidden
     assert set(form.extra_fields or {}) == COMMON | OWN[name]
 

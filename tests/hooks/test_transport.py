@@ -30,10 +30,11 @@ from voice_provider.hooks import transport
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.services.base import Request, download
-from voice_provider.services.fish_audio import FishAudio
-from voice_provider.services.fish_audio_options import FishClone, FishSpeech
-from voice_provider.services.options import SyncLabsSpeech, VoiceFilters, parse
-from voice_provider.services.sync_labs import SyncLabs
+from voice_provider.services.fish_audio.dialect import FishAudio
+from voice_provider.services.fish_audio.options import FishClone, FishSpeech
+from voice_provider.services.options import VoiceFilters, parse
+from voice_provider.services.sync_labs.dialect import SyncLabs
+from voice_provider.services.sync_labs.options import SyncLabsSpeech
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

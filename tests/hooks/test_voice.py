@@ -21,9 +21,9 @@ from voice_provider.exceptions import (
     SlotLimitError,
     VoiceError,
 )
+from voice_provider.files.storage import StoredFile
 from voice_provider.models import Job, JobState
 from voice_provider.services.base import Input
-from voice_provider.storage import StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -377,7 +377,8 @@ def test_what_it_costs_and_which_models_there_are(hook: VoiceHook, emulator: Emu
 
 
 def running(hook: VoiceHook, emulator: EmulatorHandle, text: str = "Hello.") -> Job:
-    from voice_provider.services.options import SyncLabsSpeech, parse
+    from voice_provider.services.options import parse
+    from voice_provider.services.sync_labs.options import SyncLabsSpeech
 
     emulator.settings(tts_mode="seed-async", job_seconds=3600)
     return hook.run(hook.service.start_speech(parse(SyncLabsSpeech, {"text": text, "voice_id": BUILT_IN}), None))
@@ -405,7 +406,7 @@ def test_a_job_that_has_ended_is_not_asked_after(hook: VoiceHook, emulator: Emul
 
 
 def test_a_job_without_a_result_says_so(hook: VoiceHook, tmp_path: Path) -> None:
-    from voice_provider.storage import Output
+    from voice_provider.files.storage import Output
 
     job = Job(service="sync_labs", kind="speech", id="J", state=JobState.SUCCEEDED)
     with pytest.raises(ServiceUnavailableError, match="The speech job J succeeded, but the service names no result"):
@@ -415,7 +416,7 @@ def test_a_job_without_a_result_says_so(hook: VoiceHook, tmp_path: Path) -> None
 def test_a_result_whose_length_is_not_what_was_announced_is_not_kept(
     hook: VoiceHook, emulator: EmulatorHandle, tmp_path: Path
 ) -> None:
-    from voice_provider.storage import Output
+    from voice_provider.files.storage import Output
 
     asset = hook.upload_asset(str(write_wav(tmp_path / "short.wav", seconds=1)))
     job = Job(

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 import tenacity.nap
 
 from tests.conftest import MemoryStore, Task, without_records, write_mp4, write_wav
-from voice_provider import provenance
 from voice_provider.exceptions import (
     JobFailedError,
     OutcomeUnknownError,
@@ -31,6 +30,7 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
+from voice_provider.files.storage import Download, Output
 from voice_provider.hooks import base as hooks_base
 from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.transport import Transport
@@ -45,7 +45,7 @@ from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.sensors import job as sensors_job
 from voice_provider.sensors.job import KEPT_KEY, JobSensor, LipSyncCompleteSensor, TTSCompleteSensor
-from voice_provider.storage import Download, Output
+from voice_provider.trust import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -541,7 +541,7 @@ class TestWhatWasFound:
     def test_a_restricted_voice_is_not_handed_on(
         self, emulator: EmulatorHandle, sample: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from voice_provider.services.sync_labs import SyncLabs
+        from voice_provider.services.sync_labs.dialect import SyncLabs
 
         new_task("1").run(clone(sample))
         real = SyncLabs._voice

@@ -31,8 +31,8 @@ from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.names import ManagedName, short_hash, task_key
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.speech import TTSOperator
-from voice_provider.services.fish_audio import FishAudio
-from voice_provider.services.sync_labs import SyncLabs
+from voice_provider.services.fish_audio.dialect import FishAudio
+from voice_provider.services.sync_labs.dialect import SyncLabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,12 +19,12 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     UnusableSpeechError,
 )
+from voice_provider.files.storage import Download
 from voice_provider.jobs.names import ManagedName
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.operators.voice import UpdateVoiceOperator
 from voice_provider.sensors.job import VoiceTrainedSensor
-from voice_provider.storage import Download
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +164,7 @@ def test_public_that_the_service_makes_private_is_told(task: Task, emulator: Emu
 def test_a_voice_that_is_more_open_than_asked_for_does_not_stay(
     task: Task, emulator: EmulatorHandle, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from voice_provider.services.fish_audio import FishAudio
+    from voice_provider.services.fish_audio.dialect import FishAudio
 
     read = FishAudio._voice  # no emulator does such a thing; the service's two references contradict each other, though
     monkeypatch.setattr(FishAudio, "_voice", lambda self, body: read(self, {**body, "visibility": "public"}))
@@ -174,7 +174,7 @@ def test_a_voice_that_is_more_open_than_asked_for_does_not_stay(
 
 
 def test_an_update_never_deletes_a_voice(task: Task, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from voice_provider.services.fish_audio import FishAudio
+    from voice_provider.services.fish_audio.dialect import FishAudio
 
     [voice] = emulator.seed_models(["Made by hand"])
     read = FishAudio._voice

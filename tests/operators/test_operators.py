@@ -20,7 +20,7 @@ from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOpera
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
-from voice_provider.services.sync_labs import SyncLabs
+from voice_provider.services.sync_labs.dialect import SyncLabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,7 +185,7 @@ def test_dubbing_and_a_picture(
     out = str(tmp_path / "out") + "/"
     order = LipSyncOperator(task_id="t", video=str(video), dub_language="de", output=out).order(task.context)
     from voice_provider.services.base import Input
-    from voice_provider.services.sync_labs_requests import generation
+    from voice_provider.services.sync_labs.requests import generation
 
     body = generation(order.options, [Input(asset_id="a")])
     assert body["dubParams"] == {"providerName": "elevenlabs", "targetLang": "de", "sourceLang": "auto"}

@@ -14,7 +14,8 @@ from airflow.sdk.serde import deserialize, serialize
 from voice_provider.hooks import transport
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.services.base import Input
-from voice_provider.services.options import LipSyncOptions, SyncLabsSpeech, parse
+from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.sync_labs.options import SyncLabsSpeech
 from voice_provider.triggers import job as trigger_module
 from voice_provider.triggers.job import CONFIRMATIONS, JobTrigger
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from voice_provider.provenance import Sidecar
+    from voice_provider.trust.provenance import Sidecar
 
 _HELP = "check a result against the record that is kept beside it"
 _MORE = (
@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check the file, print what is known of it, and return the exit code."""
     from voice_provider.exceptions import VoiceError  # noqa: PLC0415 - loads Airflow
-    from voice_provider.provenance import ENDING, verify  # noqa: PLC0415
+    from voice_provider.trust.provenance import ENDING, verify  # noqa: PLC0415
 
     given = str(options.file).removesuffix(ENDING)
     location = given if "://" in given else str(Path(given).absolute())

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from voice_provider.emulator.engine import LOCAL_PACKAGES
-from voice_provider.media import NotWholeError, inspect
+from voice_provider.files.media import NotWholeError, inspect
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_provider.media import MediaInfo
+    from voice_provider.files.media import MediaInfo
 
 MAX_SCRIPT = 5000  # characters, as the DAG's form has it
 SCRIPT = "Good morning. Nobody ever recorded me saying this, and the voice is borrowed, too."

@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from voice_provider.media import inspect
+from voice_provider.files.media import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

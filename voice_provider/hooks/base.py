@@ -19,13 +19,14 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
+from voice_provider.files.locations import is_location
+from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
-from voice_provider.locations import is_location
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input, download
+from voice_provider.services.forms import FORMS
 from voice_provider.services.options import SampleFacts, parse
-from voice_provider.storage import Download, Kept, Output, StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,14 +90,14 @@ class ServiceHook(BaseHook):
         kind = f"of type '{hook.conn_type}'" if hasattr(hook, "conn_type") else "of a type without a hook"
         raise CapabilityError(
             f"Connection '{conn_id}' is {kind}, which is no voice service. Use a connection of type "
-            "sync_labs or fish_audio."
+            f"{' or '.join(form.connection_type for form in FORMS)}."
         )
 
     # the connection
 
     def connect(self, connection: Connection, extra: dict[str, Any]) -> Transport:
         """Take the connection that was read, check it, and make the transport."""
-        settings = read_settings(connection, extra, self.service_class.default_url)
+        settings = read_settings(connection, extra, self.service_class.form.url)
         self._service = self.service_class(extra)
         self._transport = Transport(settings, self._service, self.log)
         return self._transport

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.services.sync_labs import SyncLabs
+from voice_provider.services.sync_labs.dialect import SyncLabs
+from voice_provider.services.sync_labs.form import FORM
 
 if TYPE_CHECKING:
     from voice_provider.services.base import Service
@@ -14,6 +15,6 @@ if TYPE_CHECKING:
 class SyncLabsHook(VoiceHook):
     """A connection to sync. labs: clone from an uploaded audio or video, speak, lip sync."""
 
-    conn_type = "sync_labs"
-    hook_name = "sync. labs"
+    conn_type = FORM.connection_type
+    hook_name = FORM.label
     service_class: ClassVar[type[Service]] = SyncLabs

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from voice_provider.consent import check, read_consent
 from voice_provider.exceptions import (
     InvalidInputError,
     JobTimeoutError,
@@ -23,8 +22,9 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
+from voice_provider.files.locations import read_text
+from voice_provider.files.storage import Output, StoredFile
 from voice_provider.hooks.base import ServiceHook, facts_of
-from voice_provider.locations import read_text
 from voice_provider.models import (
     Asset,
     Capability,
@@ -38,19 +38,19 @@ from voice_provider.models import (
     Voice,
     Wallet,
 )
-from voice_provider.origin import digest_of, lip_sync_origin, recordings, speech_origin
-from voice_provider.provenance import carry, check_name, current_run, keep
 from voice_provider.services.base import Input, present
 from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse
-from voice_provider.storage import Output, StoredFile
+from voice_provider.trust.consent import check, read_consent
+from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, speech_origin
+from voice_provider.trust.provenance import carry, check_name, current_run, keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from voice_provider.models import JobKind
-    from voice_provider.origin import Origin
     from voice_provider.services.base import Body
     from voice_provider.services.options import CloneOptions, Media
+    from voice_provider.trust.origin import Origin
 
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
 

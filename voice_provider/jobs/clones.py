@@ -25,11 +25,11 @@ from voice_provider.services.options import VoiceFilters
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from voice_provider.files.storage import StoredFile
     from voice_provider.jobs.record import Record, Scope
     from voice_provider.models import ConsentRef, Voice
     from voice_provider.services.base import Body, Flow, Input, Service
     from voice_provider.services.options import CloneOptions, Media
-    from voice_provider.storage import StoredFile
 
 IfExists = Literal["reuse", "replace", "new", "fail"]
 ENDS_SOON = 86_400  # seconds: what expires within a day, or half the life that was asked for, is not handed on

@@ -26,6 +26,7 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
+from voice_provider.files.storage import Output, StoredFile, is_kept
 from voice_provider.hooks.base import describe, succeeded
 from voice_provider.jobs.clones import BeingMadeError, GoneError
 from voice_provider.jobs.orders import SpeechOrder
@@ -42,7 +43,6 @@ from voice_provider.jobs.record import (
 )
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input
-from voice_provider.storage import Output, StoredFile, is_kept
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger

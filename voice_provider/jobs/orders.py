@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.files.storage import StoredFile
 from voice_provider.jobs.record import Scope, fingerprint_of
 from voice_provider.models import Capability, Job
 from voice_provider.services.base import Input
-from voice_provider.storage import StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from voice_provider.files.storage import Output
     from voice_provider.jobs.record import Record
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body, Flow, Service
     from voice_provider.services.options import LipSyncOptions, Media, SpeechOptions
-    from voice_provider.storage import Output
 
 Source = Input | StoredFile
 

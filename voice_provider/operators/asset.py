@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
+from voice_provider.files.storage import StoredFile
 from voice_provider.models import Capability
 from voice_provider.operators.base import VoiceOperator, as_text, scope_of
-from voice_provider.storage import StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

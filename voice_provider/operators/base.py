@@ -15,12 +15,12 @@ from airflow.sdk.exceptions import TaskDeferralError
 from airflow.sdk.serde import serialize
 
 from voice_provider.exceptions import ConcurrencyLimitError, InvalidInputError, JobTimeoutError, RateLimitedError
+from voice_provider.files.locations import read_text
 from voice_provider.hooks.base import describe
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.record import Scope
 from voice_provider.links import JobLink, ResultLink
-from voice_provider.locations import read_text
 from voice_provider.models import JobState
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.triggers.turn import TurnTrigger

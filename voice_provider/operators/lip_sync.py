@@ -8,8 +8,8 @@ from voice_provider.jobs.orders import LipSyncOrder
 from voice_provider.models import Capability
 from voice_provider.operators.result import ResultOperator
 from voice_provider.operators.speech import speakers_of
-from voice_provider.origin import consents_in, lip_sync_origin
 from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.trust.origin import consents_in, lip_sync_origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voice_provider.exceptions import InvalidInputError
-from voice_provider.locations import is_location
+from voice_provider.files.locations import is_location
+from voice_provider.files.storage import Output
 from voice_provider.operators.base import JobOperator, VoiceOperator
-from voice_provider.origin import Origin
-from voice_provider.provenance import Run, check_name, keep
-from voice_provider.storage import Output
+from voice_provider.trust.origin import Origin
+from voice_provider.trust.provenance import Run, check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

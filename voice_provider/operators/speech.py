@@ -11,7 +11,7 @@ from voice_provider.models import Capability
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import as_text
 from voice_provider.operators.result import ResultOperator
-from voice_provider.origin import Speaker, consents_in, recordings, speech_origin
+from voice_provider.trust.origin import Speaker, consents_in, recordings, speech_origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

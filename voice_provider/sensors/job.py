@@ -25,16 +25,16 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
+from voice_provider.files.storage import Output, is_kept
 from voice_provider.hooks.base import FIRST_PAUSE, Progress, succeeded
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Job, JobKind, JobState, Manifest
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
-from voice_provider.origin import Origin
-from voice_provider.provenance import Run, check_name, keep
-from voice_provider.storage import Output, is_kept
 from voice_provider.triggers.job import JobTrigger
+from voice_provider.trust.origin import Origin
+from voice_provider.trust.provenance import Run, check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -23,6 +23,7 @@ from voice_provider.models import Capability, Room
 if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import Asset, Estimate, Job, JobKind, LipSyncModel, Transcript, Voice, Wallet
+    from voice_provider.services.form import Form
     from voice_provider.services.options import (
         CloneOptions,
         LipSyncOptions,
@@ -163,9 +164,7 @@ class Service(ABC):
     :param extra: the connection's extra fields; each service reads its own
     """
 
-    name: ClassVar[str]
-    label: ClassVar[str]
-    default_url: ClassVar[str]
+    form: ClassVar[Form]
     capabilities: ClassVar[frozenset[Capability]]
     instead: ClassVar[Mapping[Capability, str]] = {}
     speech_options: ClassVar[type[SpeechOptions]]
@@ -176,6 +175,16 @@ class Service(ABC):
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self.extra = extra
+
+    @property
+    def name(self) -> str:
+        """The connection type."""
+        return self.form.connection_type
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.form.label
 
     def require(self, capability: Capability) -> None:
         """Raise ``CapabilityError`` unless this service can do it."""

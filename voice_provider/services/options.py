@@ -112,14 +112,6 @@ class SampleFacts(NamedTuple):
     seconds: float | None
 
 
-class SyncLabsSpeech(SpeechOptions):
-    """Speech at sync. labs."""
-
-    voice_id: str = Field(min_length=1)
-    stability: Unit | None = None
-    similarity_boost: Unit | None = None
-
-
 class TextInput(Options):
     """A script that the service speaks itself before it moves the lips."""
 
@@ -155,7 +147,7 @@ class Segment(Options):
 
 
 class ActiveSpeaker(BaseModel):
-    """Who speaks, when several faces are in the picture (sync. labs: ``active_speaker_detection``)."""
+    """Who speaks, when several faces are in the picture (the wire's ``active_speaker_detection``)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

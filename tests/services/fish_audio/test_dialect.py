@@ -23,8 +23,8 @@ from voice_provider.exceptions import (
 )
 from voice_provider.models import Capability, JobState
 from voice_provider.services.base import Input, Request
-from voice_provider.services.fish_audio import FishAudio
-from voice_provider.services.fish_audio_options import FishClone, FishSpeech
+from voice_provider.services.fish_audio.dialect import FishAudio
+from voice_provider.services.fish_audio.options import FishClone, FishSpeech
 from voice_provider.services.options import VoiceFilters, parse
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from voice_provider.cli import main
-from voice_provider.consent import Consent
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.trust.consent import Consent
 
 if TYPE_CHECKING:
     from tests.conftest import Task

@@ -22,7 +22,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.services.base import Request, Response
-from voice_provider.services.sync_labs import SyncLabs
+from voice_provider.services.sync_labs.dialect import SyncLabs
 
 CLONE, SPEAK = Request(method="POST", url="/v2/voices"), Request(method="POST", url="/v2/tts")
 SPEAK_JOB, GENERATE = Request(method="POST", url="/v2/tts/jobs"), Request(method="POST", url="/v2/generate")

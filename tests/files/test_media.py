@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from voice_provider.media import NotWholeError, inspect, read_wav, repair_wav, sniff
+from voice_provider.files.media import NotWholeError, inspect, read_wav, repair_wav, sniff
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_provider import media
+    from voice_provider.files import media
 
 FTYP = b"\0\0\0\x18ftyp"
 

@@ -34,12 +34,13 @@ from voice_provider.services.options import (
     CloneOptions,
     LipSyncOptions,
     SpeechOptions,
-    SyncLabsSpeech,
     VoiceFilters,
     check_lip_sync_shape,
 )
-from voice_provider.services.sync_labs_errors import read_error
-from voice_provider.services.sync_labs_requests import PROVIDER, check_script, generation, hosted, ignored_options
+from voice_provider.services.sync_labs.errors import read_error
+from voice_provider.services.sync_labs.form import FORM
+from voice_provider.services.sync_labs.options import SyncLabsSpeech
+from voice_provider.services.sync_labs.requests import PROVIDER, check_script, generation, hosted, ignored_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,9 +70,7 @@ class SyncLabs(Service):
         (``POST /v2/tts/jobs``, keyed)
     """
 
-    name: ClassVar[str] = "sync_labs"
-    label: ClassVar[str] = "sync. labs"
-    default_url: ClassVar[str] = "https://api.sync.so"
+    form = FORM
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.HOSTS_ASSETS,

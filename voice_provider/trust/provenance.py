@@ -21,9 +21,9 @@ from pydantic import Field, ValidationError
 
 from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
-from voice_provider.locations import LASTING, explained, local_path, open_path
-from voice_provider.origin import Origin, Part, Speaker
-from voice_provider.storage import UPLOADS, is_kept
+from voice_provider.files.locations import LASTING, explained, local_path, open_path
+from voice_provider.files.storage import UPLOADS, is_kept
+from voice_provider.trust.origin import Origin, Part, Speaker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,11 +21,12 @@ from voice_provider.exceptions import (
     VoiceNotReadyError,
 )
 from voice_provider.models import Capability, Job, JobState, Room, Segment, Transcript, Voice, Wallet
-from voice_provider.services import fish_audio_options
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, path_segment, present
-from voice_provider.services.fish_audio_errors import read_error
-from voice_provider.services.fish_audio_options import DEFAULT_MODEL, ENGINE, FREE_MODELS, FishClone, FishSpeech
-from voice_provider.services.packed import PackedBody
+from voice_provider.services.fish_audio import options as of_fish_audio
+from voice_provider.services.fish_audio.errors import read_error
+from voice_provider.services.fish_audio.form import FORM
+from voice_provider.services.fish_audio.options import DEFAULT_MODEL, ENGINE, FREE_MODELS, FishClone, FishSpeech
+from voice_provider.services.fish_audio.packed import PackedBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,9 +53,7 @@ class FishAudio(Service):
     :param extra: connection extras; ``speech_model`` speaks where a task names no model (default ``s2.1-pro``)
     """
 
-    name: ClassVar[str] = "fish_audio"
-    label: ClassVar[str] = "Fish Audio"
-    default_url: ClassVar[str] = "https://api.fish.audio"
+    form = FORM
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.UPDATE_VOICE,
@@ -165,7 +164,7 @@ class FishAudio(Service):
 
     def check_clone(self, options: CloneOptions, samples: Sequence[SampleFacts | None]) -> list[str]:
         """Number, kind and length of the samples, and their transcripts."""
-        return fish_audio_options.check_clone(_clone(options), list(samples))
+        return of_fish_audio.check_clone(_clone(options), list(samples))
 
     def clone_voice(
         self, name: str, samples: Sequence[Input | Body], options: CloneOptions, cover: Body | None = None
@@ -214,7 +213,7 @@ class FishAudio(Service):
     def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:
         """Voices, references, format and rate against each other."""
         chosen = _speech(options)
-        return fish_audio_options.check_speech(chosen, list(references), self._engine(chosen))
+        return of_fish_audio.check_speech(chosen, list(references), self._engine(chosen))
 
     def is_free(self, options: SpeechOptions) -> bool:
         """Whether the model costs nothing."""

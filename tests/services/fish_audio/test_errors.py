@@ -21,7 +21,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.services.base import Request, Response
-from voice_provider.services.fish_audio import FishAudio
+from voice_provider.services.fish_audio.dialect import FishAudio
 
 SPEAK, HEAR = Request(method="POST", url="/v1/tts"), Request(method="POST", url="/v1/asr")
 CLONE, VOICE = Request(method="POST", url="/model"), Request(method="GET", url="/model/V")

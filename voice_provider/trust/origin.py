@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.files.storage import StoredFile
 from voice_provider.models import ConsentRef
 from voice_provider.services.base import Input
-from voice_provider.storage import StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

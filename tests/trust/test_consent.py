@@ -11,11 +11,11 @@ import pytest
 import time_machine
 
 from tests.conftest import write_wav
-from voice_provider.consent import Consent, check, read_consent
 from voice_provider.exceptions import ConsentError, InvalidInputError, NotAllowedError
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.asset import UploadAssetOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.trust.consent import Consent, check, read_consent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,9 @@ from voice_provider.exceptions import (
 )
 from voice_provider.models import Capability, JobState
 from voice_provider.services.base import Input, Request
-from voice_provider.services.options import CloneOptions, LipSyncOptions, SyncLabsSpeech, VoiceFilters, parse
-from voice_provider.services.sync_labs import SyncLabs
+from voice_provider.services.options import CloneOptions, LipSyncOptions, VoiceFilters, parse
+from voice_provider.services.sync_labs.dialect import SyncLabs
+from voice_provider.services.sync_labs.options import SyncLabsSpeech
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import tenacity
 
 from voice_provider.exceptions import InvalidInputError, ResultError, UnusableSpeechError
-from voice_provider.locations import LASTING, check_allowed, explained, local_path, open_path, reading
-from voice_provider.media import HEAD, WAV, Format, MediaInfo, NotWholeError, inspect, repair_wav, sniff
+from voice_provider.files.locations import LASTING, check_allowed, explained, local_path, open_path, reading
+from voice_provider.files.media import HEAD, WAV, Format, MediaInfo, NotWholeError, inspect, repair_wav, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

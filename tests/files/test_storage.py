@@ -22,8 +22,8 @@ from voice_provider.exceptions import (
     StorageError,
     UnusableSpeechError,
 )
-from voice_provider.locations import check_allowed, is_location, read_text
-from voice_provider.storage import UPLOADS, Download, Output, StoredFile, is_kept
+from voice_provider.files.locations import check_allowed, is_location, read_text
+from voice_provider.files.storage import UPLOADS, Download, Output, StoredFile, is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable

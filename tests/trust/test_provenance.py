@@ -14,16 +14,17 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.context import set_current_context
 
 from tests.conftest import without_records, write_wav
-from voice_provider import __version__, provenance
-from voice_provider.consent import Consent
+from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.names import ManagedName
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
-from voice_provider.origin import consents_in
 from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor, VoiceTrainedSensor
+from voice_provider.trust import provenance
+from voice_provider.trust.consent import Consent
+from voice_provider.trust.origin import consents_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

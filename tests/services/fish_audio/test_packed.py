@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voice_provider.exceptions import InvalidInputError
-from voice_provider.services.packed import PackedBody
-from voice_provider.storage import StoredFile
+from voice_provider.files.storage import StoredFile
+from voice_provider.services.fish_audio.packed import PackedBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

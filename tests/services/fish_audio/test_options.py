@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from voice_provider.exceptions import InvalidInputError
-from voice_provider.services import fish_audio_options
-from voice_provider.services.fish_audio import FishAudio
-from voice_provider.services.fish_audio_options import (
+from voice_provider.services.fish_audio import options as fish_audio_options
+from voice_provider.services.fish_audio.dialect import FishAudio
+from voice_provider.services.fish_audio.options import (
     DEFAULT_MODEL,
     MODELS,
     RATES,

@@ -1,0 +1,1 @@
+"""What is read and kept: locations, media, storage; checked and atomic."""

@@ -1,0 +1,15 @@
+"""What can be asked of sync. labs only."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from voice_provider.services.options import SpeechOptions, Unit
+
+
+class SyncLabsSpeech(SpeechOptions):
+    """Speech at sync. labs."""
+
+    voice_id: str = Field(min_length=1)
+    stability: Unit | None = None
+    similarity_boost: Unit | None = None

@@ -1,0 +1,1 @@
+"""Whose voice it is, and where a result comes from: consent, origin, provenance."""
