@@ -1,1 +1,44 @@
 """Operators: upload, clone, speak, lip sync, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from voice_provider import front_door
+
+if TYPE_CHECKING:
+    from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
+    from voice_provider.operators.cleanup import CleanupVoicesOperator
+    from voice_provider.operators.clone import CloneVoiceOperator
+    from voice_provider.operators.lip_sync import LipSyncOperator
+    from voice_provider.operators.speech import TTSOperator
+    from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
+
+__all__ = [
+    "CleanupVoicesOperator",
+    "CloneVoiceOperator",
+    "DeleteAssetOperator",
+    "DeleteVoiceOperator",
+    "LipSyncOperator",
+    "TTSOperator",
+    "UpdateVoiceOperator",
+    "UploadAssetOperator",
+]
+
+__getattr__ = front_door(
+    __name__,
+    {
+        "CleanupVoicesOperator": "cleanup",
+        "CloneVoiceOperator": "clone",
+        "DeleteAssetOperator": "asset",
+        "DeleteVoiceOperator": "voice",
+        "LipSyncOperator": "lip_sync",
+        "TTSOperator": "speech",
+        "UpdateVoiceOperator": "voice",
+        "UploadAssetOperator": "asset",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return __all__
