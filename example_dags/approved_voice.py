@@ -19,10 +19,8 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param, task
 
-from voice_provider.hooks.voice import VoiceHook
-from voice_provider.operators.clone import CloneVoiceOperator
-from voice_provider.operators.speech import TTSOperator
-from voice_provider.retries import voice_retry_policy
+from voice_provider import VoiceHook
+from voice_provider.operators import CloneVoiceOperator, TTSOperator
 
 ROOT = "{{ var.value.get('voice_root', '/opt/airflow/voice') }}"
 SAMPLE = f"{ROOT}/inbox/{{{{ params.sample }}}}"
@@ -35,7 +33,7 @@ with DAG(
     catchup=False,
     doc_md=__doc__,
     tags=["voice", "example"],
-    default_args={"retries": 3, "retry_policy": voice_retry_policy()},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     params={
         "name": Param("Narrator", type="string", minLength=1, maxLength=40, title="Name of the voice"),
         "sample": Param(

@@ -10,15 +10,14 @@ bucket (default ``/opt/airflow/voice``) with the samples in ``inbox/``; results 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Param, task
 
-from voice_provider.operators.clone import CloneVoiceOperator
-from voice_provider.operators.speech import TTSOperator
-from voice_provider.retries import voice_retry_policy
-from voice_provider.sensors.job import VoiceTrainedSensor
+from voice_provider.operators import CloneVoiceOperator, TTSOperator
+from voice_provider.sensors import VoiceTrainedSensor
 
 ROOT = "{{ var.value.get('voice_root', '/opt/airflow/voice') }}"
 RESULTS = f"{ROOT}/results/{{{{ dag.dag_id }}}}-{{{{ run_id }}}}"
@@ -30,7 +29,7 @@ with DAG(
     catchup=False,
     doc_md=__doc__,
     tags=["voice", "example"],
-    default_args={"retries": 3, "retry_policy": voice_retry_policy()},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     params={
         "samples": Param(
             ["brand-1.wav", "brand-2.wav"],

@@ -9,15 +9,19 @@ is kept. What is typed into the form names files in there and cannot reach outsi
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, Param
 
-from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
-from voice_provider.operators.clone import CloneVoiceOperator
-from voice_provider.operators.lip_sync import LipSyncOperator
-from voice_provider.operators.speech import TTSOperator
-from voice_provider.operators.voice import DeleteVoiceOperator
-from voice_provider.retries import voice_retry_policy
-from voice_provider.sensors.job import TTSCompleteSensor, VoiceTrainedSensor
+from voice_provider.operators import (
+    CloneVoiceOperator,
+    DeleteAssetOperator,
+    DeleteVoiceOperator,
+    LipSyncOperator,
+    TTSOperator,
+    UploadAssetOperator,
+)
+from voice_provider.sensors import TTSCompleteSensor, VoiceTrainedSensor
 
 ROOT = "{{ var.value.get('voice_root', '/opt/airflow/voice') }}"
 RESULTS = f"{ROOT}/results/{{{{ dag.dag_id }}}}-{{{{ run_id }}}}"
@@ -29,7 +33,8 @@ with DAG(
     catchup=False,
     doc_md=__doc__,
     tags=["voice", "example"],
-    default_args={"retries": 3, "retry_policy": voice_retry_policy()},
+    # From Airflow 3.3 on, "retry_policy": voice_retry_policy() waits as the errors say.
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     params={
         "sample": Param(
             "sample.mp4",

@@ -6,14 +6,12 @@ one folder or bucket (default ``/opt/airflow/voice``) with the files in ``inbox/
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, Param
 
-from voice_provider.operators.clone import CloneVoiceOperator
-from voice_provider.operators.lip_sync import LipSyncOperator
-from voice_provider.operators.speech import TTSOperator
-from voice_provider.operators.voice import DeleteVoiceOperator
-from voice_provider.retries import voice_retry_policy
-from voice_provider.sensors.job import VoiceTrainedSensor
+from voice_provider.operators import CloneVoiceOperator, DeleteVoiceOperator, LipSyncOperator, TTSOperator
+from voice_provider.sensors import VoiceTrainedSensor
 
 FISH_AUDIO = "fish_audio_default"
 SYNC_LABS = "sync_labs_default"
@@ -27,7 +25,7 @@ with DAG(
     catchup=False,
     doc_md=__doc__,
     tags=["voice", "example"],
-    default_args={"retries": 3, "retry_policy": voice_retry_policy()},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     params={
         "sample": Param("speaker.wav", type="string", pattern=FILE_NAME, title="Recording of the voice"),
         "video": Param("target.mp4", type="string", pattern=FILE_NAME, title="Video to re-voice"),

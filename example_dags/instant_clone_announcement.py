@@ -7,11 +7,11 @@ announcement is kept. What is typed into the form names a file in there and cann
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, Param
 
-from voice_provider.operators.asset import UploadAssetOperator
-from voice_provider.operators.speech import TTSOperator
-from voice_provider.retries import voice_retry_policy
+from voice_provider.operators import TTSOperator, UploadAssetOperator
 
 ROOT = "{{ var.value.get('voice_root', '/opt/airflow/voice') }}"
 
@@ -21,7 +21,7 @@ with DAG(
     catchup=False,
     doc_md=__doc__,
     tags=["voice", "example"],
-    default_args={"retries": 2, "retry_policy": voice_retry_policy()},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     params={
         "recording": Param(
             "speaker.wav",

@@ -11,13 +11,13 @@ Needs a connection ``voice_default`` of type ``sync_labs`` or ``fish_audio``.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Param, task
 
-from voice_provider.operators.cleanup import CleanupVoicesOperator
-from voice_provider.retries import voice_retry_policy
+from voice_provider.operators import CleanupVoicesOperator
 
 with DAG(
     dag_id="nightly_slot_cleanup",
@@ -27,7 +27,7 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["voice", "example"],
-    default_args={"retries": 3, "retry_policy": voice_retry_policy()},
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     params={
         "dry_run": Param(
             default=True,

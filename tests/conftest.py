@@ -25,6 +25,7 @@ os.environ.update(
 
 import pytest  # noqa: E402
 
+from voice_provider.compat import SINCE_3_3  # noqa: E402
 from voice_provider.emulator import API_KEY  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
@@ -138,10 +139,19 @@ def task() -> Task:
     return Task()
 
 
+def remembering(folder: Path | None) -> dict[str, str]:
+    """Return the field of a connection without which Airflow 3.2 orders nothing; later ones remember by themselves."""
+    return {} if SINCE_3_3 or folder is None else {"state_location": str(folder)}
+
+
 @pytest.fixture
-def set_connection(voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def set_connection(
+    voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., None]:
     """Return a function that (re)writes the connection ``voice_default``: to the emulator, unless it is told "
     "otherwise."""
+
+    state = tmp_path / "state" if "airflow_db" in request.fixturenames else None  # where real DAGs run
 
     def write(
         conn_id: str = "voice_default",
@@ -150,7 +160,7 @@ def set_connection(voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPat
         service: str = "sync_labs",
         **extra: Any,
     ) -> None:
-        value = voice_emulator.connection(service, **extra)
+        value = voice_emulator.connection(service, **remembering(state), **extra)
         value["host"] = value["host"] if host is None else host
         value["password"] = value["password"] if password is None else password
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))

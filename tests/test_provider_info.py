@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 INFO = get_provider_info()
 CONNECTIONS = {item["connection-type"]: item for item in INFO["connection-types"]}
 HOOKS: dict[str, type[VoiceHook]] = {"sync_labs": SyncLabsHook, "fish_audio": FishAudioHook}
-COMMON = {"namespace", "timeout", "allowed_inputs", "allowed_outputs", "require_consent", "clone_slots"}
+COMMON = {
+    "namespace",
+    "timeout",
+    "allowed_inputs",
+    "allowed_outputs",
+    "require_consent",
+    "clone_slots",
+    "state_location",
+}
 OWN = {"sync_labs": {"tts_mode"}, "fish_audio": {"speech_model"}}
 
 
@@ -171,6 +179,8 @@ def test_every_field_but_those_of_the_service_is_asked_for_everywhere(name: str)
         *((service, "clone_slots", 0, True) for service in HOOKS),
         *((service, "clone_slots", 100001, False) for service in HOOKS),
         *((service, "clone_slots", -1, False) for service in HOOKS),
+        *((service, "state_location", "s3://bucket/voice-state/", True) for service in HOOKS),
+        *((service, "state_location", "voice-state", False) for service in HOOKS),
     ],
 )
 def test_the_form_takes_what_the_hook_takes(service: str, name: str, value: Any, fits: bool) -> None:

@@ -6,8 +6,7 @@ import random
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow.sdk import RetryDecision, RetryPolicy
-
+from voice_provider.compat import SINCE_3_3, RetryDecision, RetryPolicy
 from voice_provider.exceptions import JobTimeoutError, PermanentVoiceError, RateLimitedError, TransientVoiceError
 
 if TYPE_CHECKING:
@@ -58,5 +57,11 @@ def voice_retry_policy(
 
     :param first: wait before the second try after an outage; default: 30 s
     :param longest: longest wait after an outage; default: 15 minutes
+    :raises RuntimeError: this Airflow has no retry policies (they came with 3.3)
     """
+    if not SINCE_3_3:
+        raise RuntimeError(
+            "voice_retry_policy() needs Airflow 3.3. Before, use retries=3, retry_delay=timedelta(seconds=30) and "
+            "retry_exponential_backoff=True; what cannot get better fails at once all the same."
+        )
     return VoiceRetryPolicy(first, longest)

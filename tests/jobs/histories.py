@@ -43,6 +43,7 @@ from voice_provider.operators.base import VoiceOperator
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.sensors import base as sensors_base
 from voice_provider.sensors import job as sensors_job
 from voice_provider.sensors.job import KEPT_KEY, JobSensor, LipSyncCompleteSensor, TTSCompleteSensor
 from voice_provider.trust import provenance
@@ -255,7 +256,7 @@ class World:
         self.video = write_mp4(folder / "in" / "video.mp4", seconds=0.3)
         self.life, self.clock = Life(), Clock()
         self.voice = BUILT_IN
-        for module in (hooks_base, lifecycle, operators_base, sensors_job, tenacity.nap):
+        for module in (hooks_base, lifecycle, operators_base, sensors_base, sensors_job, tenacity.nap):
             monkeypatch.setattr(module, "time", self.clock)
         quiet = logging.getLogger("histories")
         quiet.disabled = True  # thousands of tries would log for seconds

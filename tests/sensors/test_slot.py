@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, A
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.sensors.job import WAIT_KEY
+from voice_provider.sensors.base import WAIT_KEY
 from voice_provider.sensors.slot import VoiceSlotSensor
 from voice_provider.triggers.turn import TurnTrigger
 

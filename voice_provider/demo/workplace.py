@@ -130,7 +130,9 @@ class Workplace:
     def environment(self) -> dict[str, str]:
         """Return the connection and the variable that the DAG needs."""
         root = str(self.root)
-        connection = self.emulator.connection(allowed_inputs=[root], allowed_outputs=[root], **CONNECTION)
+        limits: dict[str, Any] = {"allowed_inputs": [root], "allowed_outputs": [root]}
+        state = {"state_location": str(self.folder / "state")}  # so that it runs on Airflow 3.2, too
+        connection = self.emulator.connection(**limits, **state, **CONNECTION)
         return {"AIRFLOW_CONN_VOICE_DEFAULT": json.dumps(connection), "AIRFLOW_VAR_VOICE_ROOT": root}
 
     def save_logs(self) -> list[Path]:

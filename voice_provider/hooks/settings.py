@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from voice_provider.exceptions import AuthError, InvalidInputError
+from voice_provider.files.locations import is_location
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -66,6 +67,7 @@ class Settings:
     allowed_outputs: tuple[str, ...]
     require_consent: bool = False
     clone_slots: int | None = None
+    state_location: str | None = None
 
     @property
     def account(self) -> str:
@@ -110,6 +112,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
         allowed_outputs=_lines(extra.get("allowed_outputs")),
         require_consent=_switch(extra, "require_consent", name),
         clone_slots=_count(extra, "clone_slots", name),
+        state_location=_location(extra, "state_location", name),
     )
 
 
@@ -154,6 +157,15 @@ def _count(extra: Mapping[str, Any], field: str, name: str) -> int | None:
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) > MAX_SLOTS:
         raise InvalidInputError(f"{name}: {field} '{text}' has to be a whole number from 0 to {MAX_SLOTS}.")
     return int(text)
+
+
+def _location(extra: Mapping[str, Any], field: str, name: str) -> str | None:
+    text = str("" if extra.get(field) is None else extra[field]).strip()
+    if text and (not is_location(text) or not text.isprintable() or ".." in text.split("/")):
+        raise InvalidInputError(
+            f"{name}: {field} '{text[:200]}' has to be an absolute path or a URI such as s3://bucket/voice-state/."
+        )
+    return text or None
 
 
 def _lines(value: Any) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.sdk.types import Logger
 
     from voice_provider.hooks.voice import VoiceHook
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
     from voice_provider.services.base import Body
 
 
-PROGRESS_KEY = "voice_progress"
 LOOK_EVERY = 1.0  # seconds between two looks for a voice that another task is making
 FEW_LOOKS = 10.0  # seconds, where it is not known that another task is making it
 LOOK_FOR = 60.0  # seconds until a retry has to look again
@@ -63,6 +64,8 @@ CONFIRM_AFTER = 2.0  # seconds until a "no such job" is believed: edges and depl
 class Lifecycle:
     """One job of one task instance.
 
+    :param store: where it is kept what was ordered
+    :param show: gets a line for people who look how far the job is
     :param on_unknown_outcome: what to do when an unkeyed order may have been accepted and cannot be found: ``fail`` (a
         person decides) or ``resubmit`` (it may be paid twice)
     :param on_clear: what clearing a task means whose job still runs: ``reattach`` or ``resubmit``; clearing a
@@ -73,6 +76,7 @@ class Lifecycle:
     store: Store
     scope: Scope
     log: Logger
+    show: Callable[[str], None] = lambda _: None
     on_unknown_outcome: OnUnknownOutcome = "fail"
     on_clear: OnClear = "reattach"
     _accepted: Job | None = field(default=None, init=False)
@@ -98,9 +102,8 @@ class Lifecycle:
         self._save(record, failed=True)
 
     def tell(self, line: str) -> None:
-        """Show how far the job is in the task's state panel; that it cannot be shown is no reason to fail."""
-        with suppress(Exception):
-            self.store.set(PROGRESS_KEY, f"{_now()} {line}")
+        """Show how far the job is."""
+        self.show(f"{_now()} {line}")
 
     def _save(self, record: Record, **changes: object) -> Record:
         record = record.model_copy(update=changes)

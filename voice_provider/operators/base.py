@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 from abc import abstractmethod
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,27 +15,30 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError
 from airflow.sdk.serde import serialize
 
+from voice_provider.compat import task_state_store
 from voice_provider.exceptions import ConcurrencyLimitError, InvalidInputError, JobTimeoutError, RateLimitedError
 from voice_provider.files.locations import read_text
 from voice_provider.hooks.base import describe
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.record import Scope
+from voice_provider.jobs.store import ObjectStore, attempt_of
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import JobState
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from airflow.sdk import Context
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
     from voice_provider.jobs.orders import Order
-    from voice_provider.jobs.record import OnClear, OnUnknownOutcome, Record
+    from voice_provider.jobs.record import OnClear, OnUnknownOutcome, Record, Store
     from voice_provider.models import Job, Manifest
 
+PROGRESS_KEY = "voice_progress"
 INLINE_WAIT = 5.0  # seconds on the worker before a task defers: short jobs need no round trip
 # Airflow 3.3 fails a task whose trigger fires before the worker's end was reported, up to 5 s after the task deferred.
 DEFER_GRACE = 8.0  # seconds from deferring to the first question
@@ -92,6 +96,18 @@ def scope_of(context: Context) -> Scope:
         map_index=ti.map_index if ti.map_index is not None else -1,
         max_tries=ti.max_tries,
     )
+
+
+def panel(context: Context) -> Callable[[str], None]:
+    """Return what shows a line in the task's state panel, where there is one; that it cannot is no reason to fail."""
+    store = task_state_store(context)
+
+    def show(line: str) -> None:
+        if store is not None:
+            with suppress(Exception):
+                store.set(PROGRESS_KEY, line)
+
+    return show
 
 
 def seconds_of(value: float | timedelta, name: str, *, allow_zero: bool = False) -> float:
@@ -185,6 +201,7 @@ class JobOperator(VoiceOperator):
         self.result_location: str | None = None  # for the links
         self.job_page: str | None = None
         self._job: Job | None = None
+        self._state: ObjectStore | None = None
 
     # what a leaf says
 
@@ -340,12 +357,34 @@ class JobOperator(VoiceOperator):
         serialize({"voice_conn_id": self.voice_conn_id, "poll_interval": self.poll_interval, "timeout": self.timeout})
         return Lifecycle(
             hook=self.hook,
-            store=context["task_state_store"],
+            store=self.state(context),
+            show=panel(context),
             scope=scope_of(context),
             log=self.log,
             on_unknown_outcome=self.on_unknown_outcome,
             on_clear=self.on_clear,
         )
+
+    def state(self, context: Context) -> Store:
+        """Return where it is kept what was ordered: the connection's ``state_location``, else Airflow's own store.
+
+        :raises InvalidInputError: neither is there, or the location cannot be used
+        :raises StaleTryError: a later try has begun
+        """
+        airflow, settings = task_state_store(context), self.hook.settings
+        if settings.state_location is not None:
+            attempt = attempt_of(context["ti"])
+            if self._state is None or self._state.attempt != attempt:
+                self._state = ObjectStore(
+                    settings.state_location, settings.namespace, scope_of(context), attempt, before=airflow
+                )
+            return self._state
+        if airflow is None:
+            raise InvalidInputError(
+                f"Connection '{settings.conn_id}' needs a state_location, because this Airflow does not remember what "
+                "a task has ordered: a folder that all workers share, or s3://bucket/path/. Nothing was sent."
+            )
+        return airflow
 
     def on_kill(self) -> None:
         """Say what happens to the job; a service that can cancel is not among the two there are."""

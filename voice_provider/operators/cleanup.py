@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pendulum
@@ -16,10 +15,9 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.jobs.inventory import ManagedVoice, Rules, judge, judge_asset, managed
-from voice_provider.jobs.lifecycle import PROGRESS_KEY
 from voice_provider.jobs.names import AssetName, owner_of
 from voice_provider.models import Capability, Room
-from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, patterns_of
+from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel, patterns_of
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.times import begin_of
 
@@ -220,7 +218,7 @@ class Sweep:
     def __init__(self, operator: VoiceOperator, context: Context, *, dry: bool, most: int | None) -> None:
         self.failed: list[str] = []
         self.error: VoiceError | None = None
-        self._log, self._store, self._dry = operator.log, context["task_state_store"], dry
+        self._log, self._show, self._dry = operator.log, panel(context), dry
         self._most = most
         self._losses, self._waited, self._told = 0, 0.0, time.monotonic()
 
@@ -252,8 +250,7 @@ class Sweep:
                 break
             if time.monotonic() - self._told > TOLD_EVERY:
                 self._told = time.monotonic()
-                with suppress(Exception):  # that it cannot be shown is no reason to stop
-                    self._store.set(PROGRESS_KEY, f"{what}s: {len(found) - left:,} of {len(found):,} looked at.")
+                self._show(f"{what}s: {len(found) - left:,} of {len(found):,} looked at.")
         return lines, left
 
     def _delete(self, identifier: str, line: str, delete: Callable[[str], None]) -> bool:

@@ -22,6 +22,7 @@ from voice_provider.exceptions import (
 from voice_provider.hooks.voice import is_more_open
 from voice_provider.jobs.clones import CloneOrder, IfExists, replaced
 from voice_provider.jobs.names import ManagedName
+from voice_provider.jobs.store import StaleTryError
 from voice_provider.models import Room
 from voice_provider.operators.base import JobOperator, as_text, patterns_of
 from voice_provider.operators.runs import Runs
@@ -173,6 +174,8 @@ class CloneVoiceOperator(JobOperator):
         """See to it that a try which fails for good leaves no voice in a slot that this task alone would use."""
         try:
             yield
+        except StaleTryError:
+            raise  # what there is belongs to the try that has begun since
         except (Exception, AirflowTaskTimeout) as error:
             ti = context["ti"]
             if isinstance(error, AirflowFailException) or ti.try_number > (ti.max_tries or 0):
@@ -187,13 +190,14 @@ class CloneVoiceOperator(JobOperator):
             wanted = ManagedName.parse(record.name or "") if record is not None else None
             if record is None or wanted is None or wanted.run is None or (record.finished and not self.ephemeral):
                 return  # nothing was begun, or it is there for others
-            for voice in self.hook.list_voices():
-                name = ManagedName.parse(voice.name)
-                if wanted.accepts(name) or wanted.is_of_the_same_task(name):
-                    with suppress(NotFoundError):
-                        self.hook.delete_voice(voice.id)
-                    self.log.info("Deleted voice %s again; its slot is free.", voice.id)
-                    lifecycle.given_back(record)
+            names = [(voice, ManagedName.parse(voice.name)) for voice in self.hook.list_voices()]
+            made = [voice for voice, name in names if wanted.accepts(name) or wanted.is_of_the_same_task(name)]
+            if made:
+                lifecycle.given_back(record)  # first: where a later try has begun, this raises, and they are its own
+            for voice in made:
+                with suppress(NotFoundError):
+                    self.hook.delete_voice(voice.id)
+                self.log.info("Deleted voice %s again; its slot is free.", voice.id)
         except Exception as error:  # noqa: BLE001  # the first error is the one to tell
             self.log.warning("A voice of this task may have been left at the service: %s", error)
 

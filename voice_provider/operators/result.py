@@ -85,11 +85,11 @@ class ResultOperator(JobOperator):
     def remember(self, context: Context, order: OrderT, origin: Origin) -> OrderT:
         """Keep what the record beside the result will say: the try that keeps the result may be another one."""
         known: dict[str, Any] = {"fingerprint": order.fingerprint(), "origin": origin.dump()}
-        context["task_state_store"].set(ORIGIN_KEY, known)
+        self.state(context).set(ORIGIN_KEY, known)
         return order
 
     def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
-        known: Any = context["task_state_store"].get(ORIGIN_KEY) or {}
+        known: Any = self.state(context).get(ORIGIN_KEY) or {}
         is_of_it = known.get("fingerprint") == record.fingerprint  # else a request that was refused came after it
         self._origin = Origin.load(known.get("origin") if is_of_it else None)
         self._run = Run.of(context["ti"])

@@ -9,14 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import (
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    TaskDeferralError,
-)
+from airflow.sdk import PokeReturnValue
 
+from voice_provider.compat import task_state_store
 from voice_provider.exceptions import (
     InvalidInputError,
     NotFoundError,
@@ -27,11 +22,11 @@ from voice_provider.exceptions import (
 )
 from voice_provider.files.storage import Output, is_kept
 from voice_provider.hooks.base import FIRST_PAUSE, Progress, succeeded
-from voice_provider.hooks.voice import VoiceHook
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Job, JobKind, JobState, Manifest
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
+from voice_provider.sensors.base import VoiceSensor
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.trust.origin import Origin
 from voice_provider.trust.provenance import Run, check_name, keep
@@ -42,54 +37,23 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
-WAIT_KEY = "voice_wait"  # until when a deferred try waits, and how often its trigger has failed
 KEPT_KEY = "voice_kept"  # manifest of what a try of this task has kept already
 
 
-def limit_of(sensor: BaseSensorOperator) -> tuple[float, type[BaseException]]:
-    """Return how many seconds a sensor may wait in one try, and what it raises then.
+class JobSensor(VoiceSensor):
+    """Base of the sensors for a job.
 
-    Airflow does not time a task while it is deferred. ``timeout`` ends a sensor for good, ``execution_timeout`` a try.
-    """
-    limit = sensor.execution_timeout.total_seconds() if sensor.execution_timeout is not None else sensor.timeout
-    return (limit, AirflowTaskTimeout) if limit < sensor.timeout else (sensor.timeout, AirflowSensorTimeout)
-
-
-class JobSensor(BaseSensorOperator):
-    """Base of the sensors.
-
-    :param voice_conn_id: id of the connection (templated)
-    :param deferrable: wait on the triggerer; default: Airflow's ``[operators] default_deferrable``
+    :param poke_interval: seconds between two questions; default: 5
     """
 
-    template_fields: Sequence[str] = ("voice_conn_id",)
-    ui_color: str = "#e8e4f3"
     operator_extra_links: Collection[BaseOperatorLink] = (ResultLink(), JobLink())
     kind: ClassVar[JobKind]
 
-    def __init__(
-        self,
-        *,
-        voice_conn_id: str = VoiceHook.default_conn_name,
-        deferrable: bool | None = None,
-        poke_interval: float = 5,
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("multiple_outputs", True)
+    def __init__(self, *, poke_interval: float = 5, **kwargs: Any) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
-        self.voice_conn_id = voice_conn_id
-        self.deferrable = base.default_deferrable() if deferrable is None else deferrable
         self.result_location: str | None = None
         self.job_page: str | None = None
         self._progress = Progress()
-        self._hook: VoiceHook | None = None
-
-    @property
-    def hook(self) -> VoiceHook:
-        """The hook of the connection; made when the task runs."""
-        if self._hook is None:
-            self._hook = VoiceHook.for_connection(self.voice_conn_id)
-        return self._hook
 
     def ask(self, context: Context) -> dict[str, Any] | Job:
         """Return the result if it is there, else the job as it is now."""
@@ -110,51 +74,11 @@ class JobSensor(BaseSensorOperator):
             self.log.info("%s", line)
         return PokeReturnValue(is_done=False, xcom_value=found)
 
-    def execute(self, context: Context) -> Any:
-        """Wait here, or on the triggerer."""
-        if not self.deferrable:
-            return super().execute(context)
-        return self._ask_or_defer(context, deadline=time.time() + limit_of(self)[0])
+    def over(self, seconds: float) -> str:
+        """Say that the job goes on."""
+        return f"The {self.kind.replace('_', ' ')} was not there within {seconds:g} s; its job goes on."
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Ask again after the trigger, and collect or wait on."""
-        if event and event.get("message"):
-            self.log.info("Back from waiting: %s.", event["message"])
-        waited = self._waited(context)
-        return self._ask_or_defer(context, **waited)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the trigger, also when the trigger itself failed: the job may have ended well all the same."""
-        try:
-            # Not the sensor's own method: it would skip a soft_fail sensor before the job was asked after.
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
-        except TaskDeferralError as error:
-            self.log.warning("Waiting on the triggerer failed (%s); asking after the job from here.", error)
-            waited = self._waited(context)
-            return self._ask_or_defer(context, waited["deadline"], waited["redefers"] + 1)
-
-    def _waited(self, context: Context) -> dict[str, Any]:
-        """Read how long this try waits; Airflow drops a deferred task's own arguments when its trigger fails."""
-        stored = context["task_state_store"].get(WAIT_KEY)
-        return stored if isinstance(stored, dict) else {"deadline": time.time() + limit_of(self)[0], "redefers": 0}
-
-    def _ask_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
-        try:
-            answer = self._ask_for_a_while(context, deadline)
-        except VoiceError as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed: {error}") from None
-            raise
-        if answer.is_done:
-            return answer.xcom_value
-        if time.time() >= deadline or redefers > base.MAX_REDEFERS:
-            seconds, over = limit_of(self)
-            message = f"The {self.kind.replace('_', ' ')} was not there within {seconds:g} s; its job goes on."
-            raise AirflowSkipException(message) if self.soft_fail else over(message)
-        context["task_state_store"].set(WAIT_KEY, {"deadline": deadline, "redefers": redefers})
-        return self.defer(trigger=self._trigger(answer.xcom_value, deadline), method_name="execute_complete")
-
-    def _ask_for_a_while(self, context: Context, deadline: float) -> PokeReturnValue:
+    def look(self, context: Context, deadline: float) -> PokeReturnValue:
         """Ask until the result is there, for a few seconds: a short job is not worth the way to the triggerer."""
         inline, pause = min(deadline, time.time() + base.INLINE_WAIT), FIRST_PAUSE
         while True:
@@ -166,7 +90,9 @@ class JobSensor(BaseSensorOperator):
                 return answer
             time.sleep(pause)
 
-    def _trigger(self, job: Job | None, deadline: float) -> JobTrigger:
+    def trigger(self, answer: PokeReturnValue, deadline: float) -> JobTrigger:
+        """Return the wait for the job."""
+        job: Job | None = answer.xcom_value
         job_id, path = (job.id, job.path) if job is not None else self.job_reference()
         return JobTrigger(
             voice_conn_id=self.voice_conn_id,
@@ -273,7 +199,8 @@ class CompletionSensor(JobSensor):
         place = Output(location, name, self.hook.settings.allowed_outputs, base.scope_of(context).run)
         details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
         manifest = self.hook.keep(job, place, **details)
-        context["task_state_store"].set(KEPT_KEY, manifest.dump())
+        if (store := task_state_store(context)) is not None:
+            store.set(KEPT_KEY, manifest.dump())
         manifest = self._described(context, manifest)
         self._discard(ticket.get("assets") or [])
         self.result_location = manifest.uri
@@ -282,7 +209,8 @@ class CompletionSensor(JobSensor):
 
     def _kept_before(self, context: Context, job_id: str, location: str, name: str) -> dict[str, Any] | None:
         """Return what an earlier try has kept, if it is still there whole, and where it is wanted now."""
-        stored = context["task_state_store"].get(KEPT_KEY)
+        store = task_state_store(context)
+        stored = store.get(KEPT_KEY) if store is not None else None
         if not isinstance(stored, dict) or stored.get("job_id") != job_id:
             return None
         manifest = Manifest.model_validate(stored)

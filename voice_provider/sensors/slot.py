@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError
+from airflow.sdk import PokeReturnValue
 
-from voice_provider.exceptions import InvalidInputError, TransientVoiceError, VoiceError
-from voice_provider.hooks.voice import VoiceHook
+from voice_provider.exceptions import InvalidInputError, TransientVoiceError
 from voice_provider.operators import base
-from voice_provider.sensors.job import WAIT_KEY, limit_of
+from voice_provider.sensors.base import VoiceSensor
 from voice_provider.triggers.turn import TurnTrigger
 
 if TYPE_CHECKING:
@@ -19,8 +17,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from voice_provider.hooks.voice import VoiceHook
 
-class VoiceSlotSensor(BaseSensorOperator):
+
+class VoiceSlotSensor(VoiceSensor):
     """Wait until the plan has room for another clone, by counting and never by cloning.
 
     A slot that is free now may be taken by another task before the next one uses it: where that matters, let the clone
@@ -36,25 +36,19 @@ class VoiceSlotSensor(BaseSensorOperator):
     :raises InvalidInputError: it is not known how many clones the plan holds, or more are needed than that
     """
 
-    template_fields: Sequence[str] = ("voice_conn_id", "slots", "needed")
-    ui_color: str = "#e8e4f3"
+    template_fields: Sequence[str] = (*VoiceSensor.template_fields, "slots", "needed")
 
     def __init__(
         self,
         *,
         slots: int | str | None = None,
         needed: int | str = 1,
-        voice_conn_id: str = VoiceHook.default_conn_name,
-        deferrable: bool | None = None,
         poke_interval: float = 30,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("multiple_outputs", True)
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.slots = slots
         self.needed = needed
-        self.voice_conn_id = voice_conn_id
-        self.deferrable = base.default_deferrable() if deferrable is None else deferrable
 
     def _limit(self, hook: VoiceHook) -> int:
         limit = base.number_of(self.slots, "slots") or hook.settings.clone_slots
@@ -70,7 +64,7 @@ class VoiceSlotSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
         """Count once; a blip is "not yet"."""
-        hook = VoiceHook.for_connection(self.voice_conn_id)
+        hook = self.hook
         below = self._limit(hook)
         try:
             room = hook.slots()
@@ -83,53 +77,21 @@ class VoiceSlotSensor(BaseSensorOperator):
         found = {"slots_in_use": in_use, "slot_limit": limit, "free": max(limit - in_use, 0)}
         return PokeReturnValue(is_done=in_use < below, xcom_value=found)
 
-    def execute(self, context: Context) -> Any:
-        """Wait here, or on the triggerer."""
-        if not self.deferrable:
-            return super().execute(context)
-        return self._count_or_defer(context, time.time() + limit_of(self)[0])
+    def look(self, context: Context, deadline: float) -> PokeReturnValue:  # noqa: ARG002
+        """Count once: a slot is rarely free within seconds."""
+        return self.poke(context)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Count again after the trigger, and wait on where another task was faster."""
-        if event and event.get("message"):
-            self.log.info("Back from waiting: %s.", event["message"])
-        return self._count_or_defer(context, **self._waited(context))
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Count again after the trigger, also when the trigger itself failed."""
-        try:
-            # Not the sensor's own method: it would skip a soft_fail sensor before the slots were counted.
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
-        except TaskDeferralError as error:
-            self.log.warning("Waiting on the triggerer failed (%s); counting from here.", error)
-            waited = self._waited(context)
-            return self._count_or_defer(context, waited["deadline"], waited["redefers"] + 1)
-
-    def _waited(self, context: Context) -> dict[str, Any]:
-        """Read how long this try waits; Airflow drops a deferred task's own arguments when its trigger fails."""
-        stored = context["task_state_store"].get(WAIT_KEY)
-        return stored if isinstance(stored, dict) else {"deadline": time.time() + limit_of(self)[0], "redefers": 0}
-
-    def _count_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
-        try:
-            counted = self.poke(context)
-        except VoiceError as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed: {error}") from None
-            raise
-        if counted.is_done:
-            return counted.xcom_value
-        if time.time() >= deadline or redefers > base.MAX_REDEFERS:
-            seconds, over = limit_of(self)
-            message = f"No clone slot became free within {seconds:g} s."
-            raise AirflowSkipException(message) if self.soft_fail else over(message)
-        trigger = TurnTrigger(
+    def trigger(self, answer: PokeReturnValue, deadline: float) -> TurnTrigger:  # noqa: ARG002
+        """Return the wait for a slot."""
+        return TurnTrigger(
             voice_conn_id=self.voice_conn_id,
-            limit=self._limit(VoiceHook.for_connection(self.voice_conn_id)),
+            limit=self._limit(self.hook),
             poll_interval=self.poke_interval,
             deadline=deadline,
             not_before=time.time() + base.DEFER_GRACE,
             of="clones",
         )
-        context["task_state_store"].set(WAIT_KEY, {"deadline": deadline, "redefers": redefers})
-        return self.defer(trigger=trigger, method_name="execute_complete")
+
+    def over(self, seconds: float) -> str:
+        """Say what was waited for."""
+        return f"No clone slot became free within {seconds:g} s."

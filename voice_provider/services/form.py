@@ -74,6 +74,12 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "description": "How many cloned voices the plan holds, where the service does not tell. Empty: not known.",
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 100000},
     },
+    "state_location": text(
+        "State location",
+        "Where it is remembered what was ordered: a folder that all workers share, or s3://bucket/path/. Airflow 3.2 "
+        "needs it for what is paid or cloned; from 3.3 on Airflow has a store of its own. Empty: Airflow's.",
+        pattern="^(/|[a-z][a-z0-9+.-]*://)|^$",
+    ),
     "allowed_inputs": text(
         "Allowed input locations",
         "Storage prefixes that files may be read from, one a line, such as s3://campaigns/in/ or file:///data/voice/. "
