@@ -77,8 +77,12 @@ class AirflowComponents(AirflowStandalone):
 
     def kill_process(self, pid: int) -> None:
         """Kill (SIGKILL) one process, which has to be of this Airflow."""
-        assert os.getsid(pid) in self._sessions, f"process {pid} is not of this Airflow"
+        self.own(pid)
         os.kill(pid, signal.SIGKILL)
+
+    def own(self, pid: int) -> None:
+        """Make sure that a process is of this Airflow, before anything is done to it."""
+        assert os.getsid(pid) in self._sessions, f"process {pid} is not of this Airflow"
 
     @staticmethod
     def _in_sessions(sessions: Iterable[int]) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import write_mp4, write_wav
+from tests.conftest import remembering, write_mp4, write_wav
 from tests.system.components import AirflowComponents
 from voice_provider.demo.airflow_home import AirflowHome
 from voice_provider.emulator.process import EmulatorProcess
@@ -128,6 +128,7 @@ class Studio:
     airflow: AirflowComponents
     emulator: EmulatorProcess
     root: Path
+    state_location: str | None = None
 
     @property
     def results(self) -> Path:
@@ -136,7 +137,10 @@ class Studio:
     def connect(self, api_key: str) -> None:
         """Write the connection into Airflow's metadata database, or another key into the one that is there."""
         value = self.emulator.connection(
-            api_key=api_key, allowed_inputs=[str(self.root)], allowed_outputs=[str(self.root)]
+            api_key=api_key,
+            allowed_inputs=[str(self.root)],
+            allowed_outputs=[str(self.root)],
+            **({"state_location": self.state_location} if self.state_location else {}),
         )
         body = {"connection_id": CONNECTION, **value, "extra": json.dumps(value["extra"])}
         there = [found["connection_id"] for found in self.airflow.call("GET", "connections")["connections"]]
@@ -212,7 +216,8 @@ def failing_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]
     ):
         for dag in ("on_worker", "deferred", "clone", "deadlines", "crowd"):
             airflow.wait_for_dag(dag)
-        yield Studio(airflow, emulator, root)
+        state = remembering(folder / "state").get("state_location")
+        yield Studio(airflow, emulator, root, state)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import write_mp4, write_wav
+from tests.conftest import remembering, write_mp4, write_wav
 from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone, example_dag
 from voice_provider.emulator.process import EmulatorProcess
 
@@ -34,7 +34,8 @@ def airflow(tmp_path: Path, emulator: EmulatorProcess) -> Iterator[AirflowStanda
     root = tmp_path / "voice"
     write_wav(root / "inbox" / "anna.wav")
     write_mp4(root / "inbox" / "talk.mp4")
-    connection = emulator.connection(tts_mode="jobs", allowed_inputs=[str(root)], allowed_outputs=[str(root)])
+    limits = {"allowed_inputs": [str(root)], "allowed_outputs": [str(root)]}
+    connection = emulator.connection(tts_mode="jobs", **limits, **remembering(tmp_path / "state"))
     environment = {
         "AIRFLOW_CONN_VOICE_DEFAULT": json.dumps(connection),
         "AIRFLOW_VAR_VOICE_ROOT": str(root),
