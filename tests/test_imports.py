@@ -25,8 +25,11 @@ import json, sys
 from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator
 from airflow.triggers.base import BaseTrigger
 before = set(sys.modules)
-import voice_provider.operators.asset, voice_provider.operators.clone, voice_provider.operators.lip_sync
-import voice_provider.operators.speech, voice_provider.sensors.job, voice_provider.links
+import voice_provider, voice_provider.operators, voice_provider.sensors
+from voice_provider import VoiceHook, ephemeral_voice
+for door in (voice_provider.operators, voice_provider.sensors):
+    for name in door.__all__:
+        getattr(door, name)
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
