@@ -19,9 +19,9 @@ import uvicorn
 
 from voice_provider.emulator import API_KEY, engine
 from voice_provider.emulator.app import Gate
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.settings import Settings
-from voice_provider.emulator.webhooks import Webhooks
+from voice_provider.emulator.sync_labs.webhooks import Webhooks
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,18 +10,20 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from voice_provider.emulator import control, fish_audio, sync_labs
-from voice_provider.emulator.errors import ApiError
-from voice_provider.emulator.faults import inflict, inflict_live, transport_of
-from voice_provider.emulator.files import StorageError
-from voice_provider.emulator.fish_audio_requests import FishError, Invalid422, Marked, PlainError, is_fish, refusal
+from voice_provider.emulator import control
+from voice_provider.emulator.fish_audio import routes as fish_audio
+from voice_provider.emulator.fish_audio.requests import FishError, Invalid422, Marked, PlainError, is_fish, refusal
+from voice_provider.emulator.sync_labs import routes as sync_labs
+from voice_provider.emulator.sync_labs.errors import ApiError
+from voice_provider.emulator.world.faults import inflict, inflict_live, transport_of
+from voice_provider.emulator.world.files import StorageError
 
 if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
     from starlette.types import Message, Receive, Scope, Send
 
-    from voice_provider.emulator.parts import Emulator
+    from voice_provider.emulator.world.emulator import Emulator
 
 log = logging.getLogger(__name__)
 

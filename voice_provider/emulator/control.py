@@ -9,14 +9,14 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from voice_provider.emulator import jobs, pages
-from voice_provider.emulator.clock import iso
-from voice_provider.emulator.faults import FaultRule
-from voice_provider.emulator.fish_audio_library import entity_data, training
-from voice_provider.emulator.fish_audio_models import Visibility, entity
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Asset, Charge, FishModel, Job, Voice, new_id
-from voice_provider.emulator.sync_labs_requests import SERVICE, read
+from voice_provider.emulator.fish_audio.library import entity_data, training
+from voice_provider.emulator.fish_audio.models import Visibility, entity
+from voice_provider.emulator.sync_labs.requests import SERVICE, read
+from voice_provider.emulator.world import jobs, pages
+from voice_provider.emulator.world.clock import iso
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.faults import FaultRule
+from voice_provider.emulator.world.state import Asset, Charge, FishModel, Job, Voice, new_id
 
 router = APIRouter(prefix="/_emulator")
 

@@ -12,12 +12,11 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from voice_provider.emulator import catalog, jobs, urls
-from voice_provider.emulator.errors import ApiError, invalid
-from voice_provider.emulator.state import Job, Upload, new_id
-from voice_provider.emulator.sync_labs_assets import find_asset
-from voice_provider.emulator.sync_labs_generations import generation_json
-from voice_provider.emulator.sync_labs_requests import (
+from voice_provider.emulator.sync_labs import catalog
+from voice_provider.emulator.sync_labs.assets import find_asset
+from voice_provider.emulator.sync_labs.errors import ApiError, invalid
+from voice_provider.emulator.sync_labs.generations import generation_json
+from voice_provider.emulator.sync_labs.requests import (
     SERVICE,
     Authenticated,
     Caller,
@@ -27,7 +26,9 @@ from voice_provider.emulator.sync_labs_requests import (
     outcome,
     read,
 )
-from voice_provider.emulator.sync_labs_voices import speaking
+from voice_provider.emulator.sync_labs.voices import speaking
+from voice_provider.emulator.world import jobs, urls
+from voice_provider.emulator.world.state import Job, Upload, new_id
 
 router = APIRouter()
 

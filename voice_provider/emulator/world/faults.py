@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from voice_provider.emulator.state import State
+    from voice_provider.emulator.world.state import State
 
 Kind = Literal[
     "status",
@@ -246,8 +246,8 @@ async def _reply(rule: FaultRule, path: str, send: Send) -> None:
 def vendor_answer(path: str, status: int, code: str | None) -> Response:
     """An error in the shape of the service that the path belongs to."""
     # Both know the wire, which rules need not.
-    from voice_provider.emulator.errors import ApiError, unauthorized  # noqa: PLC0415
-    from voice_provider.emulator.fish_audio_requests import is_fish, ordered  # noqa: PLC0415
+    from voice_provider.emulator.fish_audio.requests import is_fish, ordered  # noqa: PLC0415
+    from voice_provider.emulator.sync_labs.errors import ApiError, unauthorized  # noqa: PLC0415
 
     if is_fish(path):
         return ordered(path, status, code).response()

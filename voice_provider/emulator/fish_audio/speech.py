@@ -16,8 +16,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from voice_provider.emulator.engine import EngineError, Spoken
-from voice_provider.emulator.fish_audio_heard import Alignment, Listener
-from voice_provider.emulator.fish_audio_lines import (
+from voice_provider.emulator.fish_audio.heard import Alignment, Listener
+from voice_provider.emulator.fish_audio.lines import (
     MEDIA_TYPES,
     SpeechOrder,
     bill,
@@ -28,8 +28,8 @@ from voice_provider.emulator.fish_audio_lines import (
     understand,
     voices_of,
 )
-from voice_provider.emulator.fish_audio_requests import FishCaller, FishError, InferenceCaller, PlainError, slot
-from voice_provider.emulator.parts import Emulator
+from voice_provider.emulator.fish_audio.requests import FishCaller, FishError, InferenceCaller, PlainError, slot
+from voice_provider.emulator.world.emulator import Emulator
 
 router = APIRouter()
 

@@ -11,10 +11,10 @@ from uuid import UUID
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
-from voice_provider.emulator import catalog
-from voice_provider.emulator.errors import ApiError, invalid, unauthorized
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Charge, Job, Project, new_id
+from voice_provider.emulator.sync_labs import catalog
+from voice_provider.emulator.sync_labs.errors import ApiError, invalid, unauthorized
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.state import Charge, Job, Project, new_id
 
 SERVICE = "sync_labs"
 MINUTE, HOUR, MONTH = 60.0, 3600.0, 30 * 86400.0

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from voice_provider.emulator import work
-from voice_provider.emulator.state import ACTIVE, Charge, Job, Upload
+from voice_provider.emulator.world import work
+from voice_provider.emulator.world.state import ACTIVE, Charge, Job, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from voice_provider.emulator.parts import Emulator
+    from voice_provider.emulator.world.emulator import Emulator
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -27,10 +27,10 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Scope, Send
 
-from voice_provider.emulator.files import WRITE_SIZE
-from voice_provider.emulator.fish_audio_library import library
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Charge, FishModel
+from voice_provider.emulator.fish_audio.library import library
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.files import WRITE_SIZE
+from voice_provider.emulator.world.state import Charge, FishModel
 
 SERVICE = "fish_audio"
 PATHS = ("/model", "/wallet/", "/v1/")

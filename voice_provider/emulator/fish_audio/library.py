@@ -9,10 +9,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.emulator.state import FishModel
+from voice_provider.emulator.world.state import FishModel
 
 if TYPE_CHECKING:
-    from voice_provider.emulator.parts import Emulator
+    from voice_provider.emulator.world.emulator import Emulator
 
 ORG = "fish-audio-library"
 PUBLISHED_AT = 1_735_689_600.0  # 2025-01-01

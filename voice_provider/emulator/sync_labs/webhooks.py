@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from voice_provider.emulator.sync_labs_generations import error_code, generation_json
-from voice_provider.emulator.sync_labs_requests import SERVICE
-from voice_provider.emulator.urls import is_loopback
+from voice_provider.emulator.sync_labs.generations import error_code, generation_json
+from voice_provider.emulator.sync_labs.requests import SERVICE
+from voice_provider.emulator.world.urls import is_loopback
 
 if TYPE_CHECKING:
-    from voice_provider.emulator.parts import Emulator
-    from voice_provider.emulator.state import Job, State
+    from voice_provider.emulator.world.emulator import Emulator
+    from voice_provider.emulator.world.state import Job, State
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from voice_provider.emulator.engine import EngineError, Spoken
 from voice_provider.emulator.engine.sentences import sentences
-from voice_provider.emulator.fish_audio_heard import Alignment, Listener
-from voice_provider.emulator.fish_audio_lines import (
+from voice_provider.emulator.fish_audio.heard import Alignment, Listener
+from voice_provider.emulator.fish_audio.lines import (
     SPEAKER,
     SpeechOrder,
     bill,
@@ -28,8 +28,8 @@ from voice_provider.emulator.fish_audio_lines import (
     understand,
     voices_of,
 )
-from voice_provider.emulator.fish_audio_requests import FishCaller, FishError, inference_caller, slot
-from voice_provider.emulator.fish_audio_speech import CHUNK_LENGTH, following, wav_header
+from voice_provider.emulator.fish_audio.requests import FishCaller, FishError, inference_caller, slot
+from voice_provider.emulator.fish_audio.speech import CHUNK_LENGTH, following, wav_header
 
 log = logging.getLogger(__name__)
 router = APIRouter()

@@ -8,14 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from voice_provider.emulator import catalog
-from voice_provider.emulator.clock import iso
 from voice_provider.emulator.engine import EngineError, MediaInfo
-from voice_provider.emulator.errors import ApiError, invalid
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Job
-from voice_provider.emulator.sync_labs_assets import find_asset
-from voice_provider.emulator.sync_labs_requests import (
+from voice_provider.emulator.sync_labs import catalog
+from voice_provider.emulator.sync_labs.assets import find_asset
+from voice_provider.emulator.sync_labs.errors import ApiError, invalid
+from voice_provider.emulator.sync_labs.requests import (
     SERVICE,
     Authenticated,
     Caller,
@@ -25,6 +22,9 @@ from voice_provider.emulator.sync_labs_requests import (
     query_values,
     read,
 )
+from voice_provider.emulator.world.clock import iso
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.state import Job
 
 router = APIRouter()
 

@@ -10,14 +10,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
-from voice_provider.emulator import urls
-from voice_provider.emulator.clock import iso
 from voice_provider.emulator.engine import EngineError, MediaInfo
-from voice_provider.emulator.errors import ApiError, invalid
-from voice_provider.emulator.files import MAX_PUT
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Asset, Project, Upload, new_id
-from voice_provider.emulator.sync_labs_requests import (
+from voice_provider.emulator.sync_labs.errors import ApiError, invalid
+from voice_provider.emulator.sync_labs.requests import (
     Authenticated,
     Caller,
     is_uuid,
@@ -26,6 +21,11 @@ from voice_provider.emulator.sync_labs_requests import (
     read,
     whole,
 )
+from voice_provider.emulator.world import urls
+from voice_provider.emulator.world.clock import iso
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.files import MAX_PUT
+from voice_provider.emulator.world.state import Asset, Project, Upload, new_id
 
 router = APIRouter()
 

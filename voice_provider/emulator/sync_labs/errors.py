@@ -6,7 +6,7 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
-from voice_provider.emulator.catalog import ERRORS
+from voice_provider.emulator.sync_labs.catalog import ERRORS
 
 SERVER_ERROR = 500
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.emulator.engine import EngineError, Spoken
-from voice_provider.emulator.fish_audio_requests import FishCaller, FishError
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Charge
+from voice_provider.emulator.fish_audio.requests import FishCaller, FishError
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.state import Charge
 
 log = logging.getLogger(__name__)
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from voice_provider.emulator import catalog
 from voice_provider.emulator.engine import EngineError, Segment
-from voice_provider.emulator.urls import is_loopback
+from voice_provider.emulator.sync_labs import catalog
+from voice_provider.emulator.world.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from voice_provider.emulator.parts import Emulator
-    from voice_provider.emulator.state import Job
+    from voice_provider.emulator.world.emulator import Emulator
+    from voice_provider.emulator.world.state import Job
 
 FETCH_SECONDS = 60.0
 

@@ -5,24 +5,17 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from voice_provider.emulator import (
-    catalog,
-    sync_labs_assets,
-    sync_labs_generate,
-    sync_labs_generations,
-    sync_labs_speech,
-    sync_labs_voices,
-)
-from voice_provider.emulator.errors import ApiError
-from voice_provider.emulator.sync_labs_requests import Authenticated
-from voice_provider.emulator.webhooks import secret_of
+from voice_provider.emulator.sync_labs import assets, catalog, generate, generations, speech, voices
+from voice_provider.emulator.sync_labs.errors import ApiError
+from voice_provider.emulator.sync_labs.requests import Authenticated
+from voice_provider.emulator.sync_labs.webhooks import secret_of
 
 router = APIRouter()
-router.include_router(sync_labs_voices.router)
-router.include_router(sync_labs_speech.router)
-router.include_router(sync_labs_assets.router)
-router.include_router(sync_labs_generate.router)
-router.include_router(sync_labs_generations.router)
+router.include_router(voices.router)
+router.include_router(speech.router)
+router.include_router(assets.router)
+router.include_router(generate.router)
+router.include_router(generations.router)
 
 
 @router.get("/v2/errors")

@@ -9,8 +9,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voice_provider.emulator.parts import Emulator
-    from voice_provider.emulator.state import Job
+    from voice_provider.emulator.world.emulator import Emulator
+    from voice_provider.emulator.world.state import Job
 
 KINDS = {"speech": "Speech", "lip_sync": "Lip sync"}
 REFRESH = '<meta http-equiv="refresh" content="2">'

@@ -11,9 +11,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.emulator.engine import EngineError
-from voice_provider.emulator.fish_audio_requests import FishError, InferenceCaller, signature, slot
-from voice_provider.emulator.fish_audio_speech import read_speech, wav_header
-from voice_provider.emulator.parts import Emulator
+from voice_provider.emulator.fish_audio.requests import FishError, InferenceCaller, signature, slot
+from voice_provider.emulator.fish_audio.speech import read_speech, wav_header
+from voice_provider.emulator.world.emulator import Emulator
 
 router = APIRouter()
 

@@ -6,18 +6,18 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.emulator.clock import Clock
-from voice_provider.emulator.faults import Faults
-from voice_provider.emulator.files import Files, Storage
-from voice_provider.emulator.jobs import Jobs
-from voice_provider.emulator.limits import InFlight, RateBuckets
-from voice_provider.emulator.state import State
+from voice_provider.emulator.world.clock import Clock
+from voice_provider.emulator.world.faults import Faults
+from voice_provider.emulator.world.files import Files, Storage
+from voice_provider.emulator.world.jobs import Jobs
+from voice_provider.emulator.world.limits import InFlight, RateBuckets
+from voice_provider.emulator.world.state import State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_provider.emulator.engine import Engine
-    from voice_provider.emulator.settings import Settings
+    from voice_provider.emulator.world.settings import Settings
 
 REQUESTS_KEPT = 5000
 

@@ -11,9 +11,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, InstanceOf
 
 from voice_provider.emulator.engine import MIN_SAMPLE_SECONDS, EngineError
-from voice_provider.emulator.fish_audio_heard import remember_file
-from voice_provider.emulator.fish_audio_library import entity_data, library, person_id, stamp, training
-from voice_provider.emulator.fish_audio_requests import (
+from voice_provider.emulator.fish_audio.heard import remember_file
+from voice_provider.emulator.fish_audio.library import entity_data, library, person_id, stamp, training
+from voice_provider.emulator.fish_audio.requests import (
     FishCaller,
     FishError,
     Form,
@@ -25,8 +25,8 @@ from voice_provider.emulator.fish_audio_requests import (
     signature,
     unauthorized,
 )
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import FishModel
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.state import FishModel
 
 log = logging.getLogger(__name__)
 router = APIRouter()

@@ -6,14 +6,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from voice_provider.emulator import catalog
 from voice_provider.emulator.engine import EngineError
-from voice_provider.emulator.errors import ApiError, invalid
-from voice_provider.emulator.files import StoredFile
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Upload, Voice, new_id
-from voice_provider.emulator.sync_labs_assets import find_asset
-from voice_provider.emulator.sync_labs_requests import (
+from voice_provider.emulator.sync_labs import catalog
+from voice_provider.emulator.sync_labs.assets import find_asset
+from voice_provider.emulator.sync_labs.errors import ApiError, invalid
+from voice_provider.emulator.sync_labs.requests import (
     SERVICE,
     Authenticated,
     Caller,
@@ -22,6 +19,9 @@ from voice_provider.emulator.sync_labs_requests import (
     read,
     require_provider,
 )
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.files import StoredFile
+from voice_provider.emulator.world.state import Upload, Voice, new_id
 
 router = APIRouter()
 

@@ -23,16 +23,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 
-from voice_provider.emulator import urls
-from voice_provider.emulator.settings import GIB
-from voice_provider.emulator.state import Job, Upload
+from voice_provider.emulator.world import urls
+from voice_provider.emulator.world.settings import GIB
+from voice_provider.emulator.world.state import Job, Upload
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
 
-    from voice_provider.emulator.parts import Emulator
+    from voice_provider.emulator.world.emulator import Emulator
 
 log = logging.getLogger(__name__)
 

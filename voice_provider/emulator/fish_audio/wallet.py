@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from voice_provider.emulator.fish_audio_library import PUBLISHED_AT, person_id, stamp
-from voice_provider.emulator.fish_audio_requests import FishError, InferenceCaller, check
+from voice_provider.emulator.fish_audio.library import PUBLISHED_AT, person_id, stamp
+from voice_provider.emulator.fish_audio.requests import FishError, InferenceCaller, check
 
 router = APIRouter()
 

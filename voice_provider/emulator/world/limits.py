@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from voice_provider.emulator.clock import Clock
+    from voice_provider.emulator.world.clock import Clock
 
 
 class RateBuckets:

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from voice_provider.emulator.engine import EngineError
-from voice_provider.emulator.fish_audio_heard import Transcript, recall
-from voice_provider.emulator.fish_audio_requests import (
+from voice_provider.emulator.fish_audio.heard import Transcript, recall
+from voice_provider.emulator.fish_audio.requests import (
     FishCaller,
     FishError,
     Form,
@@ -20,8 +20,8 @@ from voice_provider.emulator.fish_audio_requests import (
     read_form_or_packed,
     slot,
 )
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.settings import MIB
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.settings import MIB
 
 router = APIRouter()
 

@@ -7,13 +7,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from voice_provider.emulator import jobs, work
-from voice_provider.emulator.clock import iso
 from voice_provider.emulator.engine import EngineError
-from voice_provider.emulator.errors import ApiError, invalid
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Charge, Job
-from voice_provider.emulator.sync_labs_requests import (
+from voice_provider.emulator.sync_labs.errors import ApiError, invalid
+from voice_provider.emulator.sync_labs.requests import (
     SERVICE,
     Authenticated,
     Caller,
@@ -25,7 +21,11 @@ from voice_provider.emulator.sync_labs_requests import (
     speech_price,
     tts_key,
 )
-from voice_provider.emulator.sync_labs_voices import speaking
+from voice_provider.emulator.sync_labs.voices import speaking
+from voice_provider.emulator.world import jobs, work
+from voice_provider.emulator.world.clock import iso
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.state import Charge, Job
 
 log = logging.getLogger(__name__)
 router = APIRouter()

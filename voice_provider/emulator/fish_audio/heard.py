@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from voice_provider.emulator.engine import Phrase, Spoken
-from voice_provider.emulator.parts import Emulator
+from voice_provider.emulator.world.emulator import Emulator
 
 READ_SIZE = 1 << 20
 DATA_START = 44  # of the samples in a plain WAV file
