@@ -19,6 +19,8 @@ import uvicorn
 
 from voice_provider.emulator import API_KEY, engine
 from voice_provider.emulator.app import Gate
+from voice_provider.emulator.sync_labs.catalog import price
+from voice_provider.emulator.sync_labs.requests import SERVICE
 from voice_provider.emulator.sync_labs.webhooks import Webhooks
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.settings import Settings
@@ -134,12 +136,12 @@ def watch_parent() -> None:
 
 async def serve(options: argparse.Namespace, settings: Settings) -> None:
     try:
-        emulator = Emulator(options.data_dir, engine.load(options.engine), settings)
+        emulator = Emulator(options.data_dir, engine.load(options.engine), settings, {SERVICE: price})
     except (ValueError, ImportError) as error:
         raise SystemExit(str(error)) from error
     api = listen(options.host, options.port, emulator.state.meta("api_port", 0))
     storage = listen(options.host, options.storage_port, emulator.state.meta("storage_port", 0))
-    emulator.api_url, emulator.storage_url = origin(options.host, api), origin(options.host, storage)
+    emulator.api_url, emulator.storage.url = origin(options.host, api), origin(options.host, storage)
     emulator.state.set_meta("api_port", api.getsockname()[1])
     emulator.state.set_meta("storage_port", storage.getsockname()[1])
     emulator.jobs.on_end(Webhooks(emulator).notify)
@@ -148,7 +150,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
     def ready() -> None:
         facts = {
             "url": emulator.api_url,
-            "storage_url": emulator.storage_url,
+            "storage_url": emulator.storage.url,
             "api_key": API_KEY,
             "pid": os.getpid(),
             "engine": emulator.engine.name,

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from voice_provider.emulator.fish_audio.library import entity_data, training
 from voice_provider.emulator.fish_audio.models import Visibility, entity
 from voice_provider.emulator.sync_labs.requests import SERVICE, read
-from voice_provider.emulator.world import jobs, pages
+from voice_provider.emulator.world import pages
 from voice_provider.emulator.world.clock import iso
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.faults import FaultRule
@@ -253,13 +253,14 @@ def _job(emulator: Emulator, job_id: str) -> Job:
 
 @router.get("/jobs/{job_id}")
 async def job_page(job_id: str, emulator: Parts) -> HTMLResponse:
-    return HTMLResponse(pages.page(emulator, _job(emulator, job_id)))
+    job = _job(emulator, job_id)
+    return HTMLResponse(pages.page(job, percent=emulator.jobs.percent(job), engine=emulator.engine.name))
 
 
 @router.get("/jobs/{job_id}/media")
 async def job_media(job_id: str, emulator: Parts) -> FileResponse:
     job = _job(emulator, job_id)
-    path = jobs.file_of(emulator, job, "results") or jobs.file_of(emulator, job, "speech")
+    path = emulator.jobs.file(job, "results") or emulator.jobs.file(job, "speech")
     if path is None or not path.exists():
         raise HTTPException(404, "There is nothing to play yet.")
     return FileResponse(path)

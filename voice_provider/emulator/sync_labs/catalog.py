@@ -6,6 +6,10 @@ The codes are the vendor's (contract section 2); every sentence here is the emul
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voice_provider.emulator.world.state import Job
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,15 @@ MODELS: dict[str, Model] = {
 # Not published per character and per clone: illustrative figures of the emulator.
 USD_PER_CHARACTER = 0.0002
 USD_PER_CLONE = 0.0
+
+
+def price(job: Job, units: float) -> float:
+    """What a finished job costs: speech by the character, lip sync by the frame and by what was spoken for it."""
+    if job.kind == "speech":
+        return units * USD_PER_CHARACTER
+    characters = sum(len(driver.get("text", "")) for driver in job.work["drivers"])
+    return units * MODELS[job.work["model"]].usd_per_frame + characters * USD_PER_CHARACTER
+
 
 DEFAULT_FPS = 25.0
 

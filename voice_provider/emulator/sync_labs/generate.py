@@ -27,7 +27,7 @@ from voice_provider.emulator.sync_labs.requests import (
     read,
 )
 from voice_provider.emulator.sync_labs.voices import speaking
-from voice_provider.emulator.world import jobs, urls
+from voice_provider.emulator.world import urls
 from voice_provider.emulator.world.state import Job, Upload, new_id
 
 router = APIRouter()
@@ -147,7 +147,7 @@ def _order(
     _check_concurrency(caller)
     job = caller.job("lip_sync", raw, order | outcome(request))
     job.source, job.project_id = request.headers.get("x-sync-source", "api"), body.projectId
-    jobs.order(emulator, job, caller.charge("lip_sync", job.id, 0, "frames", 0.0, sha256, key=key), scope="generate")
+    emulator.jobs.order(job, caller.charge("lip_sync", job.id, 0, "frames", 0.0, sha256, key=key), scope="generate")
     return job, False
 
 

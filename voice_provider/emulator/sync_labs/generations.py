@@ -58,7 +58,7 @@ def generation_json(emulator: Emulator, job: Job, *, progress: bool = False) -> 
         "createdAt": iso(job.created_at),
         "model": request.get("model"),
         "input": request.get("input", []),
-        "outputUrl": emulator.storage.result_url(job) if done else None,
+        "outputUrl": emulator.storage.result_url(job, request.get("outputFileName")) if done else None,
         "outputDuration": job.result.get("output_seconds"),
         "error": job.error,
         # The SDKs of 2026 read `error_code`, the documentation writes `errorCode` (section 6).

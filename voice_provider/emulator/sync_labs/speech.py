@@ -22,7 +22,7 @@ from voice_provider.emulator.sync_labs.requests import (
     tts_key,
 )
 from voice_provider.emulator.sync_labs.voices import speaking
-from voice_provider.emulator.world import jobs, work
+from voice_provider.emulator.world import work
 from voice_provider.emulator.world.clock import iso
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.state import Charge, Job
@@ -65,10 +65,10 @@ async def speak(request: Request, caller: Authenticated) -> JSONResponse:
     log.info("Speech of %d characters, request %s", len(body.script), fingerprint(raw)[:12])
     if mode == "seed-async":
         job.work |= outcome(request)
-        jobs.order(emulator, job, _speech_charge(caller, job, body.script, raw), scope="tts")
+        emulator.jobs.order(job, _speech_charge(caller, job, body.script, raw), scope="tts")
         return JSONResponse(_seed_json(emulator, job), 201)
     try:
-        made = await emulator.jobs.in_thread(lambda: work.speak(emulator, driver, job.id))
+        made = await emulator.jobs.in_thread(lambda: work.speak(emulator.engine, emulator.files, driver, job.id))
     except EngineError as error:
         raise invalid(error.message, field="script") from error
     temporary, name = made.files["speech"]
@@ -131,7 +131,7 @@ async def order_speech(request: Request, caller: Authenticated) -> JSONResponse:
         driver = speaking(caller, body.voiceId, body.script, body.stability, body.similarityBoost)
         _pay_speech(caller, body.script)
         job = caller.job("speech", raw, {"driver": driver, "mode": "jobs"} | outcome(request))
-        jobs.order(emulator, job, _speech_charge(caller, job, body.script, raw, key), scope="tts_jobs")
+        emulator.jobs.order(job, _speech_charge(caller, job, body.script, raw, key), scope="tts_jobs")
     return JSONResponse(_job_json(emulator, job), 202, {"Location": f"/v2/tts/jobs/{job.id}"} | _wait(job))
 
 

@@ -1,4 +1,7 @@
-"""The emulator's parts, put together once and handed to whoever answers a request."""
+"""The world's parts, put together once and handed to whoever answers a request.
+
+Each part is handed what lies below it; none is handed the whole.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from voice_provider.emulator.world.limits import InFlight, RateBuckets
 from voice_provider.emulator.world.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from voice_provider.emulator.engine import Engine
     from voice_provider.emulator.world.settings import Settings
+    from voice_provider.emulator.world.state import Job
 
 REQUESTS_KEPT = 5000
 
@@ -25,7 +30,13 @@ REQUESTS_KEPT = 5000
 class Emulator:
     """State, files, clock, limits, faults and the engine behind one pair of origins."""
 
-    def __init__(self, data_dir: Path, engine: Engine, start_settings: Settings) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        engine: Engine,
+        start_settings: Settings,
+        prices: Mapping[str, Callable[[Job, float], float]],
+    ) -> None:
         self.data_dir = data_dir
         self.engine = engine
         self.state = State(data_dir / "state.sqlite")
@@ -35,13 +46,13 @@ class Emulator:
         self.settings = self._restored(start_settings)
         self.clock = Clock(self.state.meta("clock_offset", 0.0))
         self.files = Files(data_dir / "files")
-        self.storage = Storage(self)
+        self.storage = Storage(self.state, self.files, self.clock, lambda: self.settings)
         self.faults = Faults(self.state)
         self.rates = RateBuckets(self.clock)
         self.in_flight = InFlight()
-        self.jobs = Jobs(self)
+        self.jobs = Jobs(self.state, self.files, self.clock, engine, lambda: self.settings, prices)
         self.requests: deque[dict[str, Any]] = deque(maxlen=REQUESTS_KEPT)
-        self.api_url = self.storage_url = ""
+        self.api_url = ""
 
     def _restored(self, start_settings: Settings) -> Settings:
         try:

@@ -1,6 +1,6 @@
-"""The storage host: presigned PUTs, stable asset URLs and result URLs that expire (contract sections 5 and 11).
+"""The storage host: presigned PUTs, stable asset URLs and result URLs that expire.
 
-It answers on an origin of its own, as at the real service, so a client that carries its key along is found out.
+It answers on an origin of its own, as at real services, so a client that carries its key along is found out.
 Errors are S3's XML. A file becomes visible by a rename, never half-written.
 """
 
@@ -28,11 +28,14 @@ from voice_provider.emulator.world.settings import GIB
 from voice_provider.emulator.world.state import Job, Upload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
 
-    from voice_provider.emulator.world.emulator import Emulator
+    from voice_provider.emulator.world.clock import Clock
+    from voice_provider.emulator.world.settings import Settings
+    from voice_provider.emulator.world.state import State
 
 log = logging.getLogger(__name__)
 
@@ -101,33 +104,35 @@ class Files:
 
 
 class Storage:
-    """The HTTP side of the files."""
+    """The HTTP side of the files; `url` is its origin, known once its socket is bound."""
 
-    def __init__(self, emulator: Emulator) -> None:
-        self.emulator = emulator
-        self._key = bytes.fromhex(emulator.state.meta("signing_key"))
+    def __init__(self, state: State, files: Files, clock: Clock, settings: Callable[[], Settings]) -> None:
+        self.url = ""
+        self._state, self._files, self._clock, self._settings = state, files, clock, settings
+        self._key = bytes.fromhex(state.meta("signing_key"))
 
     # URLs
 
     def upload_url(self, upload: Upload) -> str:
-        seconds = self.emulator.settings.upload_url_seconds
+        seconds = self._settings().upload_url_seconds
         return self._signed("PUT", _upload_path(upload), seconds, content_type=upload.content_type)
 
     def asset_url(self, upload: Upload) -> str:
-        return self.emulator.storage_url + _upload_path(upload)
+        return self.url + _upload_path(upload)
 
     def speech_url(self, job: Job) -> str:
         path = f"/speech/{job.id}/speech.{job.result['format']}"
-        if self.emulator.settings.speech_urls == "signed":
-            return self._signed("GET", path, self.emulator.settings.result_url_seconds)
-        return self.emulator.storage_url + path
+        if self._settings().speech_urls == "signed":
+            return self._signed("GET", path, self._settings().result_url_seconds)
+        return self.url + path
 
-    def result_url(self, job: Job) -> str:
-        name = job.request.get("outputFileName") or job.id
-        return self._signed("GET", f"/results/{job.id}/{quote(name)}.mp4", self.emulator.settings.result_url_seconds)
+    def result_url(self, job: Job, name: str | None = None) -> str:
+        return self._signed(
+            "GET", f"/results/{job.id}/{quote(name or job.id)}.mp4", self._settings().result_url_seconds
+        )
 
     def _signed(self, method: str, path: str, seconds: int, *, content_type: str = "") -> str:
-        date = datetime.fromtimestamp(self.emulator.clock.now(), UTC).strftime(DATE_FORM)
+        date = datetime.fromtimestamp(self._clock.now(), UTC).strftime(DATE_FORM)
         query = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Date": date,
@@ -135,7 +140,7 @@ class Storage:
             "X-Amz-SignedHeaders": "content-type;host" if content_type else "host",
             "X-Amz-Signature": self._signature(method, path, date, str(seconds), content_type),
         }
-        return f"{self.emulator.storage_url}{path}?{urlencode(query)}"
+        return f"{self.url}{path}?{urlencode(query)}"
 
     def _signature(self, *parts: str) -> str:
         return hmac.new(self._key, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
@@ -152,32 +157,32 @@ class Storage:
                 403, "SignatureDoesNotMatch", "The signature does not match the method, path, dates or Content-Type."
             )
         signed_at = datetime.strptime(date, DATE_FORM).replace(tzinfo=UTC).timestamp()
-        if self.emulator.clock.now() > signed_at + int(seconds):
+        if self._clock.now() > signed_at + int(seconds):
             raise StorageError(403, "AccessDenied", "Request has expired")
 
     def locate(self, url: str) -> StoredFile | None:
         """The stored file behind a URL of this storage host; None if the URL is elsewhere or leads nowhere."""
         parts = urls.split(url)
-        if parts is None or f"{parts.scheme}://{parts.netloc}" != self.emulator.storage_url:
+        if parts is None or f"{parts.scheme}://{parts.netloc}" != self.url:
             return None
         return self._file(unquote(parts.path))
 
     def is_ours(self, url: str) -> bool:
-        return url.startswith(self.emulator.storage_url + "/")
+        return url.startswith(self.url + "/")
 
     def _file(self, path: str) -> StoredFile | None:
         match path.strip("/").split("/"):
             case ["uploads", upload_id, name]:
-                upload = self.emulator.state.first(Upload, "id = ?", upload_id)
+                upload = self._state.first(Upload, "id = ?", upload_id)
                 if upload is None or upload.size is None or upload.file_name != name:
                     return None
-                return StoredFile(self.emulator.files.path("uploads", upload.id), upload.org, name, upload)
+                return StoredFile(self._files.path("uploads", upload.id), upload.org, name, upload)
             case ["speech" | "results" as folder, job_id, name]:
-                job = self.emulator.state.first(Job, "id = ?", job_id)
+                job = self._state.first(Job, "id = ?", job_id)
                 file = job and job.result.get(folder)
                 if not job or not file:
                     return None
-                return StoredFile(self.emulator.files.path(folder, file), job.org, name)
+                return StoredFile(self._files.path(folder, file), job.org, name)
         return None
 
     # HTTP
@@ -186,9 +191,7 @@ class Storage:
         request = Request(scope, receive)
         for header in ("x-api-key", "authorization"):
             if header in request.headers:
-                self.emulator.state.record_leak(
-                    self.emulator.clock.now(), request.method, request.scope["path"], header
-                )
+                self._state.record_leak(self._clock.now(), request.method, request.scope["path"], header)
         try:
             if request.method == "PUT":
                 response = await self._put(request)
@@ -209,7 +212,7 @@ class Storage:
         path = request.scope["path"]
         if path.startswith("/results/") or "X-Amz-Signature" in request.query_params:
             self._check(request)
-        elif path.startswith("/speech/") and self.emulator.settings.speech_urls == "signed":
+        elif path.startswith("/speech/") and self._settings().speech_urls == "signed":
             raise StorageError(403, "AccessDenied", "Access Denied")
         file = self._file(path)
         if file is None or not file.path.exists():
@@ -219,7 +222,7 @@ class Storage:
     async def _put(self, request: Request) -> Response:
         match request.scope["path"].strip("/").split("/"):
             case ["uploads", upload_id, _]:
-                upload = self.emulator.state.first(Upload, "id = ?", upload_id)
+                upload = self._state.first(Upload, "id = ?", upload_id)
             case _:
                 upload = None
         if upload is None:
@@ -232,14 +235,14 @@ class Storage:
         length = int(request.headers["content-length"])
         if length > MAX_PUT:
             raise StorageError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
-        temporary = self.emulator.files.temporary()
+        temporary = self._files.temporary()
         try:
             await receive_file(request, temporary)
-            temporary.rename(self.emulator.files.path("uploads", upload.id))
+            temporary.rename(self._files.path("uploads", upload.id))
         finally:
             temporary.unlink(missing_ok=True)
         upload.size = length
-        self.emulator.state.update(upload)
+        self._state.update(upload)
         return Response(status_code=200, headers={"ETag": f'"{upload.id}-{length:x}"'})
 
 

@@ -18,10 +18,14 @@ from voice_provider.emulator.world import work
 from voice_provider.emulator.world.state import ACTIVE, Charge, Job, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from voice_provider.emulator.world.emulator import Emulator
+    from voice_provider.emulator.engine import Engine
+    from voice_provider.emulator.world.clock import Clock
+    from voice_provider.emulator.world.files import Files
+    from voice_provider.emulator.world.settings import Settings
+    from voice_provider.emulator.world.state import State
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,10 +41,21 @@ class _Running:
 
 
 class Jobs:
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
+    """The jobs that live now; `prices` says by service what one costs in dollars, given how much work it was."""
+
+    def __init__(
+        self,
+        state: State,
+        files: Files,
+        clock: Clock,
+        engine: Engine,
+        settings: Callable[[], Settings],
+        prices: Mapping[str, Callable[[Job, float], float]],
+    ) -> None:
+        self._state, self._files, self._clock, self._engine = state, files, clock, engine
+        self._settings, self._prices = settings, prices
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="engine")
-        self._free = asyncio.Semaphore(emulator.settings.workers)
+        self._free = asyncio.Semaphore(settings().workers)
         self._running: dict[str, _Running] = {}
         self._afterwards: list[Callable[[Job], None]] = []
 
@@ -49,10 +64,15 @@ class Jobs:
 
     def resize(self) -> None:
         """Let `settings.workers` jobs run at one time from now on; those that run already are not counted."""
-        self._free = asyncio.Semaphore(self._emulator.settings.workers)
+        self._free = asyncio.Semaphore(self._settings().workers)
+
+    def order(self, job: Job, charge: Charge, *, scope: str) -> None:
+        """Accept paid work and begin it."""
+        self._state.accept(job, charge, scope=scope)
+        self.start(job)
 
     def resume(self) -> None:
-        for job in self._emulator.state.find(Job, f"status IN {ACTIVE}"):
+        for job in self._state.find(Job, f"status IN {ACTIVE}"):
             self.start(job)
 
     def start(self, job: Job) -> None:
@@ -70,21 +90,20 @@ class Jobs:
 
     def delete(self, where: str, *args: Any) -> None:
         """Forget jobs with their files; what they cost stays on the bill."""
-        emulator = self._emulator
-        for job in emulator.state.find(Job, where, *args):
+        for job in self._state.find(Job, where, *args):
             if running := self._running.get(job.id):
                 running.task.cancel()
             kept: list[tuple[str, str]] = [
                 (folder, job.result[folder]) for folder in ("speech", "results") if folder in job.result
             ]
-            for upload in emulator.state.find(
+            for upload in self._state.find(
                 Upload, "id IN (SELECT value FROM json_each(?))", json.dumps(job.work.get("files", []))
             ):
                 kept.append(("uploads", upload.id))
-                emulator.state.delete(upload)
+                self._state.delete(upload)
             for folder, name in kept:
-                emulator.files.path(folder, name).unlink(missing_ok=True)
-            emulator.state.delete(job)
+                self._files.path(folder, name).unlink(missing_ok=True)
+            self._state.delete(job)
 
     async def wait(self, job_id: str, seconds: float) -> None:
         """Return when the job has ended or the seconds (of the real clock) are over."""
@@ -97,13 +116,17 @@ class Jobs:
         except TimeoutError:
             return
 
+    def file(self, job: Job, folder: str) -> Path | None:
+        name = job.result.get(folder)
+        return self._files.path(folder, name) if name else None
+
     def percent(self, job: Job) -> int:
         if not job.active:
             return 100
         running = self._running.get(job.id)
         done = running.progress if running else 0.0
-        if job.started_at and (hold := self._emulator.settings.job_seconds):
-            done = min(done, (self._emulator.clock.now() - job.started_at) / hold)
+        if job.started_at and (hold := self._settings().job_seconds):
+            done = min(done, (self._clock.now() - job.started_at) / hold)
         return min(99, int(100 * done))
 
     async def in_thread(self, call: Callable[[], T]) -> T:
@@ -112,20 +135,20 @@ class Jobs:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def _live(self, job: Job) -> None:
-        emulator = self._emulator
         try:
-            await emulator.clock.reach(lambda: job.created_at + emulator.settings.queue_seconds)
+            await self._clock.reach(lambda: job.created_at + self._settings().queue_seconds)
             async with self._free:
-                job.status, job.started_at = "PROCESSING", job.started_at or emulator.clock.now()
-                emulator.state.update(job)
+                job.status, job.started_at = "PROCESSING", job.started_at or self._clock.now()
+                self._state.update(job)
                 if forced := job.work.get("outcome"):
                     raise work.WorkError(forced["code"], forced["message"])  # noqa: TRY301
                 made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, job)
             await self._hold(job)
             for folder, (temporary, name) in made.files.items():
-                temporary.rename(emulator.files.path(folder, name))
+                temporary.rename(self._files.path(folder, name))
             job.result = made.result | {folder: name for folder, (_, name) in made.files.items()}
-            await self._end(job, "COMPLETED", units=made.units, usd=made.usd)
+            usd = self._prices[job.service](job, made.units)
+            await self._end(job, "COMPLETED", units=made.units, usd=usd)
         except work.WorkError as error:
             await self._hold(job)
             status = job.work.get("outcome", {}).get("status", "FAILED")
@@ -137,7 +160,7 @@ class Jobs:
             await self._end(job, "FAILED", code="pipeline_failed", message="The engine broke; see the emulator's log.")
 
     async def _hold(self, job: Job) -> None:
-        await self._emulator.clock.reach(lambda: (job.started_at or 0.0) + self._emulator.settings.job_seconds)
+        await self._clock.reach(lambda: (job.started_at or 0.0) + self._settings().job_seconds)
 
     def _make(self, job: Job) -> work.Made:
         running = self._running.get(job.id)
@@ -146,22 +169,11 @@ class Jobs:
             if running:
                 running.progress = share
 
-        return work.make(self._emulator, job, progress)
+        return work.make(self._engine, self._files, job, progress)
 
     async def _end(self, job: Job, status: str, **outcome: Any) -> None:
-        job.status, job.finished_at = status, self._emulator.clock.now()
+        job.status, job.finished_at = status, self._clock.now()
         job.error_code, job.error = outcome.get("code"), outcome.get("message")
-        if self._emulator.state.finish(job, units=outcome.get("units"), usd=outcome.get("usd")):
+        if self._state.finish(job, units=outcome.get("units"), usd=outcome.get("usd")):
             for call in self._afterwards:
                 call(job)
-
-
-def order(emulator: Emulator, job: Job, charge: Charge, *, scope: str) -> None:
-    """Accept paid work and begin it."""
-    emulator.state.accept(job, charge, scope=scope)
-    emulator.jobs.start(job)
-
-
-def file_of(emulator: Emulator, job: Job, folder: str) -> Path | None:
-    name = job.result.get(folder)
-    return emulator.files.path(folder, name) if name else None

@@ -9,7 +9,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voice_provider.emulator.world.emulator import Emulator
     from voice_provider.emulator.world.state import Job
 
 KINDS = {"speech": "Speech", "lip_sync": "Lip sync"}
@@ -25,11 +24,11 @@ dt {{ color: #667; }} dd {{ margin: 0; }}
 </style></head><body><h1>{title}</h1>{media}<dl>{facts}</dl></body></html>"""
 
 
-def page(emulator: Emulator, job: Job) -> str:
+def page(job: Job, *, percent: int, engine: str) -> str:
     facts = {
         "Job": job.id,
-        "Status": f"{job.status} ({emulator.jobs.percent(job)} %)" if job.active else job.status,
-        "Engine": emulator.engine.name,
+        "Status": f"{job.status} ({percent} %)" if job.active else job.status,
+        "Engine": engine,
         "Model": job.request.get("model"),
         "Script": _script_length(job),
         "Seconds": job.result.get("output_seconds") or job.result.get("seconds"),

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from voice_provider.emulator.engine import EngineError, Segment
-from voice_provider.emulator.sync_labs import catalog
 from voice_provider.emulator.world.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from voice_provider.emulator.world.emulator import Emulator
+    from voice_provider.emulator.engine import Engine
+    from voice_provider.emulator.world.files import Files
     from voice_provider.emulator.world.state import Job
 
 FETCH_SECONDS = 60.0
@@ -38,28 +38,26 @@ class WorkError(Exception):
 
 @dataclass
 class Made:
-    """Results by folder: (temporary file, final name); facts for the row; what it costs."""
+    """Results by folder: (temporary file, final name); facts for the row; how much work it was."""
 
     result: dict[str, Any]
     files: dict[str, tuple[Path, str]] = field(default_factory=dict)
-    units: float | None = None
-    usd: float | None = None
+    units: float = 0.0
 
 
-def make(emulator: Emulator, job: Job, progress: Callable[[float], None]) -> Made:
+def make(engine: Engine, files: Files, job: Job, progress: Callable[[float], None]) -> Made:
     try:
         if job.kind == "speech":
-            return _speech(emulator, job)
-        return _lip_sync(emulator, job, progress)
+            return _speech(engine, files, job)
+        return _lip_sync(engine, files, job, progress)
     except EngineError as error:
         raise WorkError(error.code, error.message) from error
 
 
-def speak(emulator: Emulator, driver: dict[str, Any], job_id: str) -> Made:
+def speak(engine: Engine, files: Files, driver: dict[str, Any], job_id: str) -> Made:
     """Say a driver's text; raises `EngineError`."""
-    engine = emulator.engine
-    profile = emulator.files.path("voices", driver["profile"]) if driver.get("profile") else None
-    output = emulator.files.temporary(f".{engine.speech_format}")
+    profile = files.path("voices", driver["profile"]) if driver.get("profile") else None
+    output = files.temporary(f".{engine.speech_format}")
     seconds = engine.speak(
         driver["text"],
         output,
@@ -72,23 +70,22 @@ def speak(emulator: Emulator, driver: dict[str, Any], job_id: str) -> Made:
     return Made(facts, {"speech": (output, f"{job_id}.{engine.speech_format}")})
 
 
-def _speech(emulator: Emulator, job: Job) -> Made:
-    made = speak(emulator, job.work["driver"], job.id)
+def _speech(engine: Engine, files: Files, job: Job) -> Made:
+    made = speak(engine, files, job.work["driver"], job.id)
     made.units = len(job.work["driver"]["text"])
-    made.usd = made.units * catalog.USD_PER_CHARACTER
     return made
 
 
-def _lip_sync(emulator: Emulator, job: Job, progress: Callable[[float], None]) -> Made:
+def _lip_sync(engine: Engine, files: Files, job: Job, progress: Callable[[float], None]) -> Made:
     order = job.work
-    output = emulator.files.temporary(".mp4")
+    output = files.temporary(".mp4")
     with contextlib.ExitStack() as cleanup:
-        visual = _fetch(emulator, order["visual"], order["visual_kind"], cleanup)
-        audio, lines = _audio(emulator, job, cleanup)
+        visual = _fetch(engine, files, order["visual"], order["visual_kind"], cleanup)
+        audio, lines = _audio(engine, files, job, cleanup)
         segments = [
             Segment(s["start"], s["end"], audio[s["ref"]], s["audio_start"], s["audio_end"]) for s in order["segments"]
         ]
-        synced = emulator.engine.lip_sync(
+        synced = engine.lip_sync(
             visual,
             output,
             audio=None if segments else next(iter(audio.values())),
@@ -99,8 +96,7 @@ def _lip_sync(emulator: Emulator, job: Job, progress: Callable[[float], None]) -
             speaker_frame=order["speaker_frame"],
             progress=progress,
         )
-        made = _kept_line(emulator, lines)
-    characters = sum(len(driver.get("text", "")) for driver in order["drivers"])
+        made = _kept_line(files, lines)
     made.files["results"] = (output, f"{job.id}.mp4")
     made.result |= {
         "output_seconds": round(synced.seconds, 3),
@@ -108,49 +104,48 @@ def _lip_sync(emulator: Emulator, job: Job, progress: Callable[[float], None]) -
         "height": synced.height,
         "fps": synced.fps,
         "frames": synced.frames,
-        "engine": emulator.engine.name,
+        "engine": engine.name,
     }
     made.units = synced.frames
-    made.usd = synced.frames * catalog.MODELS[order["model"]].usd_per_frame + characters * catalog.USD_PER_CHARACTER
     return made
 
 
-def _audio(emulator: Emulator, job: Job, cleanup: contextlib.ExitStack) -> tuple[dict[str, Path], list[Made]]:
+def _audio(engine: Engine, files: Files, job: Job, cleanup: contextlib.ExitStack) -> tuple[dict[str, Path], list[Made]]:
     """The sound of each driver by its ref, and what was spoken for it."""
     audio: dict[str, Path] = {}
     lines: list[Made] = []
     for driver in job.work["drivers"]:
         if "text" in driver:
-            line = speak(emulator, driver, job.id)
+            line = speak(engine, files, driver, job.id)
             audio[driver["ref"]] = line.files["speech"][0]
             cleanup.callback(audio[driver["ref"]].unlink, missing_ok=True)
             lines.append(line)
         else:
-            audio[driver["ref"]] = _fetch(emulator, driver["source"], "audio", cleanup)
+            audio[driver["ref"]] = _fetch(engine, files, driver["source"], "audio", cleanup)
     return audio, lines
 
 
-def _kept_line(emulator: Emulator, lines: list[Made]) -> Made:
-    """The first spoken line, set aside from the cleanup: it is what `synthesizedAudioUrl` offers."""
+def _kept_line(files: Files, lines: list[Made]) -> Made:
+    """The first spoken line, set aside from the cleanup: it can be had beside the video."""
     if not lines:
         return Made({})
     temporary, name = lines[0].files["speech"]
-    kept = temporary.rename(emulator.files.temporary(temporary.suffix))
+    kept = temporary.rename(files.temporary(temporary.suffix))
     return Made(dict(lines[0].result), {"speech": (kept, name)})
 
 
-def _fetch(emulator: Emulator, source: dict[str, str], kind: str, cleanup: contextlib.ExitStack) -> Path:
+def _fetch(engine: Engine, files: Files, source: dict[str, str], kind: str, cleanup: contextlib.ExitStack) -> Path:
     """The local file of a source, checked to be the kind of media it is taken for."""
     if "file" in source:
-        path = emulator.files.root / source["file"]
+        path = files.root / source["file"]
         if not path.exists():
             raise WorkError(f"{kind}_inaccessible", f"The {kind} is not in storage any more.")
     else:
-        path = emulator.files.temporary()
+        path = files.temporary()
         cleanup.callback(path.unlink, missing_ok=True)
         _download(source["url"], path, kind)
     try:
-        media = emulator.engine.probe(path)
+        media = engine.probe(path)
     except EngineError as error:
         raise WorkError(f"{kind}_invalid", f"The {kind} cannot be decoded: {error.message}") from error
     if media.kind != kind and not (kind == "audio" and media.has_audio):
