@@ -10,16 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from voice_provider.emulator.engine import EngineError
+from voice_provider.emulator.fish_audio.bodies import Form, UploadedFile, read_form_or_packed
+from voice_provider.emulator.fish_audio.errors import FishError
 from voice_provider.emulator.fish_audio.heard import Transcript, recall
-from voice_provider.emulator.fish_audio.requests import (
-    FishCaller,
-    FishError,
-    Form,
-    InferenceCaller,
-    UploadedFile,
-    read_form_or_packed,
-    slot,
-)
+from voice_provider.emulator.fish_audio.requests import FishCaller, InferenceCaller, slot
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.settings import MIB
 

@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.emulator.engine import EngineError
-from voice_provider.emulator.fish_audio.requests import FishError, InferenceCaller, signature, slot
+from voice_provider.emulator.fish_audio.errors import FishError
+from voice_provider.emulator.fish_audio.requests import InferenceCaller, signature, slot
 from voice_provider.emulator.fish_audio.speech import read_speech, wav_header
 from voice_provider.emulator.world.emulator import Emulator
 

@@ -9,7 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.emulator.world.state import FishModel
+from voice_provider.emulator.fish_audio.state import FishModel
 
 if TYPE_CHECKING:
     from voice_provider.emulator.world.emulator import Emulator

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.emulator.engine import EngineError, Spoken
-from voice_provider.emulator.fish_audio.requests import FishCaller, FishError
+from voice_provider.emulator.fish_audio.errors import FishError
+from voice_provider.emulator.fish_audio.requests import FishCaller
+from voice_provider.emulator.fish_audio.settings import settings_of
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.state import Charge
 
@@ -107,7 +109,7 @@ def engine_of(emulator: Emulator, wanted: str | None) -> str:
 
 
 def check_paid(caller: FishCaller, engine: str) -> None:
-    if engine != FREE_ENGINE or caller.emulator.settings.fish_free_engine_charged:
+    if engine != FREE_ENGINE or caller.settings.fish_free_engine_charged:
         caller.check_credit()
 
 
@@ -168,7 +170,7 @@ def _encoding(emulator: Emulator, body: SpeechBody) -> tuple[int, int | None]:
         return rate, kbps * 1000
     if body.format == "opus":
         given = OPUS_AUTO if body.opus_bitrate is None else body.opus_bitrate
-        bps = given * 1000 if emulator.settings.fish_opus_kbps and 0 < given < 1000 else given
+        bps = given * 1000 if settings_of(emulator).fish_opus_kbps and 0 < given < 1000 else given
         if bps not in (OPUS_AUTO, *OPUS_BPS):
             raise FishError(400, f"Invalid opus bitrate {given}. Supported: {[OPUS_AUTO, *OPUS_BPS]}")
         return rate, None if bps == OPUS_AUTO else bps
@@ -242,7 +244,7 @@ def _profile(emulator: Emulator, clips: list[bytes], temporary: list[Path]) -> P
             raise FishError(400, BAD_REFERENCE)
         seconds += media.seconds or 0.0
         samples.append(sample)
-    if seconds > emulator.settings.fish_max_reference_seconds:
+    if seconds > settings_of(emulator).fish_max_reference_seconds:
         raise FishError(400, "Reference audio too long")
     learnt = emulator.files.temporary(".voice")
     temporary.append(learnt)
@@ -288,7 +290,7 @@ def start(
 def bill(caller: FishCaller, order: SpeechOrder, text: str, ref: str) -> Charge:
     """A line for the bill: UTF-8 bytes of the text, as they were sent (section 10)."""
     sent = text.encode()
-    free = order.engine == FREE_ENGINE and not caller.emulator.settings.fish_free_engine_charged
+    free = order.engine == FREE_ENGINE and not caller.settings.fish_free_engine_charged
     sha256 = hashlib.sha256(sent).hexdigest()
     log.info("Speech of %d bytes with %s, text %s", len(sent), order.engine, sha256[:12])
     return caller.charge("speech", ref, len(sent), "bytes", 0.0 if free else len(sent) * USD_PER_BYTE, sha256)

@@ -16,6 +16,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from voice_provider.emulator.engine import EngineError, Spoken
 from voice_provider.emulator.engine.sentences import sentences
+from voice_provider.emulator.fish_audio.errors import FishError
 from voice_provider.emulator.fish_audio.heard import Alignment, Listener
 from voice_provider.emulator.fish_audio.lines import (
     SPEAKER,
@@ -28,7 +29,8 @@ from voice_provider.emulator.fish_audio.lines import (
     understand,
     voices_of,
 )
-from voice_provider.emulator.fish_audio.requests import FishCaller, FishError, inference_caller, slot
+from voice_provider.emulator.fish_audio.requests import FishCaller, inference_caller, slot
+from voice_provider.emulator.fish_audio.settings import settings_of
 from voice_provider.emulator.fish_audio.speech import CHUNK_LENGTH, following, wav_header
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ async def _serve(socket: WebSocket, *, timestamps: bool) -> None:
             try:
                 holding.enter_context(slot(caller))
             except FishError:
-                limit = caller.emulator.settings.fish_concurrency
+                limit = caller.settings.fish_concurrency
                 await _send(socket, event="error", error="Concurrency limit exceeded", max_concurrency=limit)
             else:
                 while await _converse(socket, caller, engine, timestamps=timestamps):
@@ -216,4 +218,4 @@ class _Speech:
         return round(1000 * (self._emulator.clock.now() - self._started))
 
     async def _reach(self, setting: str) -> None:
-        await self._emulator.clock.reach(lambda: self._started + getattr(self._emulator.settings, setting))
+        await self._emulator.clock.reach(lambda: self._started + getattr(settings_of(self._emulator), setting))

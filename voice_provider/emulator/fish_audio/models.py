@@ -11,22 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, InstanceOf
 
 from voice_provider.emulator.engine import MIN_SAMPLE_SECONDS, EngineError
+from voice_provider.emulator.fish_audio.bodies import Form, UploadedFile, check, read_form_or_packed
+from voice_provider.emulator.fish_audio.errors import FishError
 from voice_provider.emulator.fish_audio.heard import remember_file
 from voice_provider.emulator.fish_audio.library import entity_data, library, person_id, stamp, training
-from voice_provider.emulator.fish_audio.requests import (
-    FishCaller,
-    FishError,
-    Form,
-    PlatformCaller,
-    UploadedFile,
-    check,
-    identify,
-    read_form_or_packed,
-    signature,
-    unauthorized,
-)
+from voice_provider.emulator.fish_audio.requests import FishCaller, PlatformCaller, identify, signature, unauthorized
+from voice_provider.emulator.fish_audio.settings import settings_of
+from voice_provider.emulator.fish_audio.state import FishModel
 from voice_provider.emulator.world.emulator import Emulator
-from voice_provider.emulator.world.state import FishModel
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -211,7 +203,7 @@ async def create_model(request: Request, caller: PlatformCaller) -> JSONResponse
 
 
 def _new_model(caller: FishCaller, body: Creation) -> FishModel:
-    settings, now = caller.emulator.settings, caller.emulator.clock.now()
+    settings, now = caller.settings, caller.emulator.clock.now()
     fails = settings.fish_training_fails or FAILING_TITLE in body.title
     model_id = uuid.uuid4().hex
     return FishModel(
@@ -240,9 +232,9 @@ def _new_model(caller: FishCaller, body: Creation) -> FishModel:
 
 def _visibility(emulator: Emulator, asked: Visibility, *, covered: bool) -> Visibility:
     """What is asked for, unless a setting has the stricter of the documented rules (section 3.1)."""
-    if asked == "public" and emulator.settings.fish_downgrade_public:
+    if asked == "public" and settings_of(emulator).fish_downgrade_public:
         return "private"
-    if asked == "public" and emulator.settings.fish_public_needs_cover and not covered:
+    if asked == "public" and settings_of(emulator).fish_public_needs_cover and not covered:
         raise FishError(400, "A public model needs a cover image")
     return asked
 
@@ -288,7 +280,7 @@ def _sha256(path: Path) -> str:
 
 def _checked_seconds(emulator: Emulator, clips: list[UploadedFile]) -> float:
     """The length of all clips; 400 if one of them is no audio or too short, or if they are too long together."""
-    settings, total = emulator.settings, 0.0
+    settings, total = settings_of(emulator), 0.0
     for number, clip in enumerate(clips):
         try:
             media = emulator.engine.probe(clip.path)
@@ -339,4 +331,4 @@ async def delete_model(model_id: str, caller: PlatformCaller) -> Response:
     emulator.state.delete(model)
     for path in (emulator.files.path("voices", f"{model.id}.voice"), _cover_path(emulator, model)):
         path.unlink(missing_ok=True)
-    return Response(status_code=emulator.settings.fish_delete_status)
+    return Response(status_code=caller.settings.fish_delete_status)

@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from voice_provider.emulator.engine import EngineError, Spoken
+from voice_provider.emulator.fish_audio.errors import FishError, PlainError
 from voice_provider.emulator.fish_audio.heard import Alignment, Listener
 from voice_provider.emulator.fish_audio.lines import (
     MEDIA_TYPES,
@@ -28,7 +29,8 @@ from voice_provider.emulator.fish_audio.lines import (
     understand,
     voices_of,
 )
-from voice_provider.emulator.fish_audio.requests import FishCaller, FishError, InferenceCaller, PlainError, slot
+from voice_provider.emulator.fish_audio.requests import FishCaller, InferenceCaller, slot
+from voice_provider.emulator.fish_audio.settings import settings_of
 from voice_provider.emulator.world.emulator import Emulator
 
 router = APIRouter()
@@ -51,7 +53,7 @@ async def read_speech(request: Request) -> tuple[Any, bool]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in NAMES:
         raise FishError(415, f"Expected request with `Content-Type: {JSON}` or `{PACKED}`")
-    limit, body = request.app.state.emulator.settings.fish_max_upload_bytes, bytearray()
+    limit, body = settings_of(request.app.state.emulator).fish_max_upload_bytes, bytearray()
     try:
         async for piece in request.stream():
             body += piece
@@ -87,7 +89,7 @@ class Accepted:
 
     async def reach(self, setting: str) -> None:
         """Wait until so many seconds after the start as a setting says."""
-        await self.emulator.clock.reach(lambda: self.started + getattr(self.emulator.settings, setting))
+        await self.emulator.clock.reach(lambda: self.started + getattr(settings_of(self.emulator), setting))
 
 
 async def following(emulator: Emulator, stream: Iterator[Spoken]) -> Spoken | None:
@@ -137,7 +139,7 @@ async def speak(request: Request, caller: InferenceCaller) -> Response:
 
 
 async def _audio(accepted: Accepted) -> AsyncIterator[bytes]:
-    settings, order = accepted.emulator.settings, accepted.order
+    settings, order = settings_of(accepted.emulator), accepted.order
     in_wav, share = order.body.format == "wav", settings.fish_truncate_speech
     true_sizes = in_wav and settings.fish_wav_sizes == "true"
     if true_sizes or share is not None:  # the whole has to be known first

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from voice_provider.emulator.fish_audio.bodies import check
+from voice_provider.emulator.fish_audio.errors import FishError
 from voice_provider.emulator.fish_audio.library import PUBLISHED_AT, person_id, stamp
-from voice_provider.emulator.fish_audio.requests import FishError, InferenceCaller, check
+from voice_provider.emulator.fish_audio.requests import InferenceCaller
 
 router = APIRouter()
 
@@ -31,8 +33,8 @@ async def api_credit(user_id: str, request: Request, caller: InferenceCaller) ->
     body: dict[str, Any] = {
         "_id": person_id(f"wallet of {caller.org}"),
         "user_id": person_id(caller.owner),
-        "credit": f"{caller.credit(until=now - emulator.settings.fish_debit_seconds):.6f}",
-        "cumulative_top_up": f"{emulator.settings.fish_credit_usd:g}",
+        "credit": f"{caller.credit(until=now - caller.settings.fish_debit_seconds):.6f}",
+        "cumulative_top_up": f"{caller.settings.fish_credit_usd:g}",
         "created_at": stamp(PUBLISHED_AT),
         "updated_at": stamp(now),
         "has_phone_sha256": True,

@@ -21,6 +21,7 @@ from voice_provider.emulator.sync_labs.requests import (
     read,
     whole,
 )
+from voice_provider.emulator.sync_labs.settings import settings_of
 from voice_provider.emulator.world import urls
 from voice_provider.emulator.world.clock import iso
 from voice_provider.emulator.world.emulator import Emulator
@@ -93,7 +94,7 @@ def asset_json(emulator: Emulator, asset: Asset) -> dict[str, Any]:
         "width": asset.width,
         "height": asset.height,
     }
-    if emulator.settings.null_metadata:  # as right after registration (section 5)
+    if settings_of(emulator).null_metadata:  # as right after registration (section 5)
         metadata = dict.fromkeys(metadata)
     return {
         "id": asset.id,
@@ -137,7 +138,7 @@ async def request_upload(request: Request, caller: Authenticated) -> JSONRespons
     emulator = caller.emulator
     caller.spend("uploads")
     body, _ = await read(request, UploadBody)
-    if body.size > emulator.settings.max_file_size:
+    if body.size > caller.settings.max_file_size:
         raise ApiError(422, "file_size_exceeds_plan_limit", field="size")
     upload = Upload(
         id=new_id(),
@@ -145,14 +146,14 @@ async def request_upload(request: Request, caller: Authenticated) -> JSONRespons
         file_name=PurePosixPath(body.fileName.replace("\\", "/")).name or "file",
         content_type=body.contentType,
         size=None,
-        asset_id=new_id() if emulator.settings.upload_returns_asset_id else None,
+        asset_id=new_id() if caller.settings.upload_returns_asset_id else None,
         created_at=emulator.clock.now(),
     )
     emulator.state.insert(upload)
     answer: dict[str, Any] = {
         "uploadUrl": emulator.storage.upload_url(upload),
         "url": emulator.storage.asset_url(upload),
-        "expiresIn": emulator.settings.upload_url_seconds,
+        "expiresIn": emulator.house.upload_url_seconds,
     }
     if upload.asset_id:
         # The guide's text has this call return an asset id (section 5.1); the file is behind it after the PUT.
@@ -199,7 +200,7 @@ async def register_asset(request: Request, caller: Authenticated) -> JSONRespons
         if file.org != caller.org:
             raise ApiError(422, "file_not_in_org_storage", field="url")
         upload = file.upload
-        if (upload.size or 0) > emulator.settings.max_file_size:
+        if (upload.size or 0) > caller.settings.max_file_size:
             raise ApiError(422, "file_size_exceeds_plan_limit", field="url")
         try:
             media = await asyncio.to_thread(emulator.engine.probe, file.path)

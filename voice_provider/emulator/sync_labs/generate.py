@@ -141,7 +141,7 @@ def _order(
     caller.pay(
         characters * catalog.USD_PER_CHARACTER,
         kind="lip_sync",
-        monthly=emulator.settings.free_generations,
+        monthly=caller.settings.free_generations,
         exhausted="free_tier_generations_exhausted",
     )
     _check_concurrency(caller)
@@ -159,7 +159,7 @@ def _drop(caller: Caller, files: dict[str, Upload]) -> None:
 
 
 def _check_concurrency(caller: Caller) -> None:
-    limit = caller.emulator.settings.concurrency
+    limit = caller.settings.concurrency
     where = "service = ? AND org = ? AND kind = 'lip_sync' AND status IN ('PENDING', 'PROCESSING')"
     active = caller.emulator.state.count(Job, where, SERVICE, caller.org)
     if limit is not None and active >= limit:
@@ -224,7 +224,7 @@ async def _keep(caller: Caller, part: UploadFile) -> tuple[Upload, str]:
                 file.write(piece)
                 digest.update(piece)
                 size += len(piece)
-        if size > emulator.settings.max_file_size:
+        if size > caller.settings.max_file_size:
             raise ApiError(422, "file_size_exceeds_plan_limit")
         upload = Upload(
             id=new_id(),

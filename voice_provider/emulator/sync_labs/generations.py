@@ -22,6 +22,7 @@ from voice_provider.emulator.sync_labs.requests import (
     query_values,
     read,
 )
+from voice_provider.emulator.sync_labs.settings import settings_of
 from voice_provider.emulator.world.clock import iso
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.state import Job
@@ -62,7 +63,7 @@ def generation_json(emulator: Emulator, job: Job, *, progress: bool = False) -> 
         "outputDuration": job.result.get("output_seconds"),
         "error": job.error,
         # The SDKs of 2026 read `error_code`, the documentation writes `errorCode` (section 6).
-        emulator.settings.error_code_field: error_code(job),
+        settings_of(emulator).error_code_field: error_code(job),
         "engine": emulator.engine.name,
         **page_url(emulator, job.id),
     }

@@ -3,16 +3,21 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs
 from uuid import UUID
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from voice_provider.emulator.sync_labs import catalog
 from voice_provider.emulator.sync_labs.errors import ApiError, invalid, unauthorized
+from voice_provider.emulator.sync_labs.settings import SyncLabsSettings, settings_of
+from voice_provider.emulator.world import bodies
+from voice_provider.emulator.world.bodies import BadBodyError
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.state import Charge, Job, Project, new_id
 
@@ -34,9 +39,13 @@ class Caller:
     org: str
     owner: str
 
+    @property
+    def settings(self) -> SyncLabsSettings:
+        return settings_of(self.emulator)
+
     def spend(self, bucket: str) -> None:
         """Take a request from a rate bucket or answer 429 (section 11: buckets are per API key)."""
-        settings = self.emulator.settings
+        settings = self.settings
         limit: int = getattr(settings, f"rate_{bucket}")
         if not settings.rate_limits or not limit:
             return
@@ -47,7 +56,7 @@ class Caller:
 
     def pay(self, usd: float, *, kind: str, monthly: int | None, exhausted: str) -> None:
         """Answer 402 if the credit or the free tier's monthly number does not cover the work (section 2)."""
-        state, settings = self.emulator.state, self.emulator.settings
+        state, settings = self.emulator.state, self.settings
         if settings.credit_usd is not None:
             left = settings.credit_usd - state.spent(self.org, SERVICE)
             if left <= 0 or usd > left:
@@ -126,26 +135,21 @@ Authenticated = Annotated[Caller, Depends(authenticate)]
 
 async def read(request: Request, model: type[M]) -> tuple[M, dict[str, Any]]:
     """The JSON body, checked, and as it was sent."""
-    try:
-        raw = json.loads(await request.body() or b"{}")
-        json.dumps(raw, allow_nan=False, ensure_ascii=False).encode()  # what is kept must be fit to be sent back
-    except (ValueError, RecursionError):
-        raise invalid("The body is not JSON.") from None
-    if not isinstance(raw, dict):
-        raise invalid("The body must be a JSON object.")
-    return check(model, raw), raw
+    with _worded():
+        return await bodies.read(request, model)
 
 
 def check(model: type[M], raw: dict[str, Any]) -> M:
+    with _worded():
+        return bodies.check(model, raw)
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
     try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        messages = [f"{_where(problem)}: {problem['msg']}" for problem in error.errors()]
-        raise invalid(messages, field=_where(error.errors()[0])) from None
-
-
-def _where(problem: Any) -> str:
-    return ".".join(str(part) for part in problem["loc"]) or "body"
+        yield
+    except BadBodyError as error:
+        raise invalid(error.messages, field=error.field) from None
 
 
 def fingerprint(raw: Any) -> str:
@@ -210,7 +214,7 @@ def is_uuid(text: str) -> bool:
 
 def page_url(emulator: Emulator, job_id: str) -> dict[str, str]:
     """Where a person can watch this job; our own addition, which real clients ignore."""
-    return {"pageUrl": f"{emulator.api_url}/_emulator/jobs/{job_id}"} if emulator.settings.pages else {}
+    return {"pageUrl": f"{emulator.api_url}/_emulator/jobs/{job_id}"} if emulator.house.pages else {}
 
 
 def outcome(request: Request) -> dict[str, Any]:
@@ -224,5 +228,5 @@ def speech_price(script: str) -> float:
 
 
 def require_provider(emulator: Emulator, provider: str | None) -> None:
-    if provider is None and emulator.settings.require_provider:
+    if provider is None and settings_of(emulator).require_provider:
         raise invalid("provider must be one of: elevenlabs", field="provider")

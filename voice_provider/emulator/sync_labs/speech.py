@@ -60,7 +60,7 @@ async def speak(request: Request, caller: Authenticated) -> JSONResponse:
     require_provider(emulator, body.provider)
     driver = speaking(caller, body.voiceId, body.script, body.stability, body.similarityBoost)
     _pay_speech(caller, body.script)
-    mode = emulator.settings.tts_mode
+    mode = caller.settings.tts_mode
     job = caller.job("speech", raw, {"driver": driver, "mode": mode})
     log.info("Speech of %d characters, request %s", len(body.script), fingerprint(raw)[:12])
     if mode == "seed-async":
@@ -86,7 +86,7 @@ def _pay_speech(caller: Caller, script: str) -> None:
     caller.pay(
         speech_price(script),
         kind="speech",
-        monthly=caller.emulator.settings.free_tts,
+        monthly=caller.settings.free_tts,
         exhausted="elevenlabs_quota_exceeded",
     )
 
@@ -120,7 +120,7 @@ def _seed_json(emulator: Emulator, job: Job) -> dict[str, Any]:
 @router.post("/v2/tts/jobs")
 async def order_speech(request: Request, caller: Authenticated) -> JSONResponse:
     emulator = caller.emulator
-    if not emulator.settings.tts_jobs_enabled:
+    if not caller.settings.tts_jobs_enabled:
         raise ApiError(503, "async_tts_not_enabled")
     caller.spend("tts_jobs")
     key = tts_key(request)

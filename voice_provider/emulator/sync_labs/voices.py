@@ -19,6 +19,7 @@ from voice_provider.emulator.sync_labs.requests import (
     read,
     require_provider,
 )
+from voice_provider.emulator.sync_labs.settings import settings_of
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.files import StoredFile
 from voice_provider.emulator.world.state import Upload, Voice, new_id
@@ -130,13 +131,13 @@ async def clone_voice(request: Request, caller: Authenticated) -> JSONResponse:
 def _reserve(caller: Caller, name: str) -> Voice:
     """Take name and slot before the work begins, so that many requests at once cannot take one slot twice."""
     emulator, state = caller.emulator, caller.emulator.state
-    slots = emulator.settings.clone_slots
+    slots = caller.settings.clone_slots
     if slots is not None and state.count(Voice, "service = ? AND org = ?", SERVICE, caller.org) >= slots:
         raise ApiError(403, "voice_clone_limit_reached")
     if state.first(Voice, "service = ? AND org = ? AND name = ?", SERVICE, caller.org, name):
         raise ApiError(409, "voice_name_conflict", field="name")
     voice_id = new_id()
-    same = emulator.settings.voice_id_shape == "same"
+    same = caller.settings.voice_id_shape == "same"
     voice = Voice(
         id=voice_id,
         service=SERVICE,
@@ -172,7 +173,7 @@ def _sample(caller: Caller, body: CloneBody) -> StoredFile:
 
 def _learn(emulator: Emulator, sample: StoredFile, voice_id: str) -> float:
     """Check the sample and learn its voice (in a worker thread); returns the seconds that were used."""
-    settings = emulator.settings
+    settings = settings_of(emulator)
     if not sample.path.exists():
         raise ApiError(422, "voice_sample_not_accessible")
     media = emulator.engine.probe(sample.path)

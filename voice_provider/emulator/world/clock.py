@@ -43,5 +43,5 @@ class Clock:
 
 
 def iso(moment: float) -> str:
-    """ISO 8601 with `Z`, as all timestamps of both services."""
+    """ISO 8601 with `Z`, to the millisecond."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

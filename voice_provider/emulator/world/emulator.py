@@ -14,15 +14,16 @@ from voice_provider.emulator.world.faults import Faults
 from voice_provider.emulator.world.files import Files, Storage
 from voice_provider.emulator.world.jobs import Jobs
 from voice_provider.emulator.world.limits import InFlight, RateBuckets
+from voice_provider.emulator.world.settings import House
 from voice_provider.emulator.world.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from voice_provider.emulator.engine import Engine
     from voice_provider.emulator.world.settings import Settings
-    from voice_provider.emulator.world.state import Job
+    from voice_provider.emulator.world.state import Job, Row
 
 REQUESTS_KEPT = 5000
 
@@ -36,23 +37,28 @@ class Emulator:
         engine: Engine,
         start_settings: Settings,
         prices: Mapping[str, Callable[[Job, float], float]],
+        rows: Sequence[type[Row]] = (),
     ) -> None:
         self.data_dir = data_dir
         self.engine = engine
-        self.state = State(data_dir / "state.sqlite")
+        self.state = State(data_dir / "state.sqlite", rows)
         if self.state.meta("signing_key") is None:
             self.state.set_meta("signing_key", secrets.token_hex(32))
         self.start_settings = start_settings
         self.settings = self._restored(start_settings)
         self.clock = Clock(self.state.meta("clock_offset", 0.0))
         self.files = Files(data_dir / "files")
-        self.storage = Storage(self.state, self.files, self.clock, lambda: self.settings)
+        self.storage = Storage(self.state, self.files, self.clock, lambda: self.house)
         self.faults = Faults(self.state)
         self.rates = RateBuckets(self.clock)
         self.in_flight = InFlight()
-        self.jobs = Jobs(self.state, self.files, self.clock, engine, lambda: self.settings, prices)
+        self.jobs = Jobs(self.state, self.files, self.clock, engine, lambda: self.house, prices)
         self.requests: deque[dict[str, Any]] = deque(maxlen=REQUESTS_KEPT)
         self.api_url = ""
+
+    @property
+    def house(self) -> House:
+        return self.settings.of(House)
 
     def _restored(self, start_settings: Settings) -> Settings:
         try:

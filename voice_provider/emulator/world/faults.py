@@ -12,17 +12,20 @@ import random
 import uuid
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from voice_provider.emulator.world.state import State
+
+    # An error as a service words it, by status and the code that was ordered, if any.
+    Words = Callable[[int, str | None], Response]
 
 Kind = Literal[
     "status",
@@ -44,19 +47,6 @@ BLOCK_PAGE = (
     "<body><h1>Sorry, you have been blocked</h1></body></html>"
 )
 JUNK = b"this is not media. "
-CODES = {
-    400: "generation_input_validation_failed",
-    402: "account_payment_required",
-    403: "asset_forbidden",
-    404: "asset_not_found",
-    409: "generation_conflict",
-    422: "voice_not_found",
-    429: "rate_limit_exceeded",
-    500: "internal_error",
-    502: "controller_dependency_error",
-    503: "elevenlabs_service_unavailable",
-    504: "elevenlabs_service_unavailable",
-}
 
 
 class FaultRule(BaseModel):
@@ -158,12 +148,19 @@ async def gone(receive: Receive) -> None:
 
 
 async def inflict(
-    rule: FaultRule, app: ASGIApp, scope: Scope, receive: Receive, send: Send, transport: asyncio.Transport
+    rule: FaultRule,
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    transport: asyncio.Transport,
+    words: Words,
 ) -> None:
+    """Carry a rule out on a request; `words` are those of the service that it was sent to."""
     match rule.kind:
         case "status" | "html" | "redirect":
             await _drain(receive)
-            await _reply(rule, scope["path"], send)
+            await _reply(rule, words, send)
         case "drop_before":
             await _drain(receive, rule.bytes)
             transport.abort()
@@ -192,13 +189,19 @@ async def inflict(
 
 
 async def inflict_live(
-    rule: FaultRule, app: ASGIApp, scope: Scope, receive: Receive, send: Send, transport: asyncio.Transport
+    rule: FaultRule,
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    transport: asyncio.Transport,
+    words: Words,
 ) -> None:
     """The same on a live socket: a handshake refused, or frames that come late, broken or no more."""
     match rule.kind:
         case "status" | "html" | "redirect":
             await receive()
-            await _reply(rule, scope["path"], lambda message: send({**message, "type": f"websocket.{message['type']}"}))
+            await _reply(rule, words, lambda message: send({**message, "type": f"websocket.{message['type']}"}))
         case "drop_before":
             transport.abort()
             await gone(receive)
@@ -220,7 +223,7 @@ async def _discard(_: Message) -> None:
     """A reply that nobody gets."""
 
 
-async def _reply(rule: FaultRule, path: str, send: Send) -> None:
+async def _reply(rule: FaultRule, words: Words, send: Send) -> None:
     headers = {"content-type": "application/json"}
     if rule.kind == "html":
         status, body = rule.status or 403, str(rule.body or BLOCK_PAGE)
@@ -230,7 +233,7 @@ async def _reply(rule: FaultRule, path: str, send: Send) -> None:
         headers["location"] = rule.location or "http://127.0.0.1:9/"
     else:
         status = rule.status or 500
-        answer = vendor_answer(path, status, rule.code)
+        answer = words(status, rule.code)
         headers |= dict(answer.headers)
         written = rule.body if isinstance(rule.body, str) else json.dumps(rule.body)
         body = written if rule.body else bytes(answer.body).decode()
@@ -241,19 +244,6 @@ async def _reply(rule: FaultRule, path: str, send: Send) -> None:
     start = [(key.encode(), value.encode()) for key, value in raw.items()]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": content})
-
-
-def vendor_answer(path: str, status: int, code: str | None) -> Response:
-    """An error in the shape of the service that the path belongs to."""
-    # Both know the wire, which rules need not.
-    from voice_provider.emulator.fish_audio.requests import is_fish, ordered  # noqa: PLC0415
-    from voice_provider.emulator.sync_labs.errors import ApiError, unauthorized  # noqa: PLC0415
-
-    if is_fish(path):
-        return ordered(path, status, code).response()
-    if status == HTTPStatus.UNAUTHORIZED:
-        return JSONResponse(unauthorized(header_present=True).body, status)
-    return JSONResponse(ApiError(status, code or CODES.get(status)).body, status)
 
 
 def _with_length(message: Message, length: int) -> Message:

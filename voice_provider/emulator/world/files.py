@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 
 from voice_provider.emulator.world import urls
+from voice_provider.emulator.world.refusals import Refusal
 from voice_provider.emulator.world.settings import GIB
 from voice_provider.emulator.world.state import Job, Upload
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from voice_provider.emulator.world.clock import Clock
-    from voice_provider.emulator.world.settings import Settings
+    from voice_provider.emulator.world.settings import House
     from voice_provider.emulator.world.state import State
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ WRITE_SIZE = 1024 * 1024
 DATE_FORM = "%Y%m%dT%H%M%SZ"
 
 
-class StorageError(Exception):
+class StorageError(Refusal):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
@@ -106,15 +107,15 @@ class Files:
 class Storage:
     """The HTTP side of the files; `url` is its origin, known once its socket is bound."""
 
-    def __init__(self, state: State, files: Files, clock: Clock, settings: Callable[[], Settings]) -> None:
+    def __init__(self, state: State, files: Files, clock: Clock, house: Callable[[], House]) -> None:
         self.url = ""
-        self._state, self._files, self._clock, self._settings = state, files, clock, settings
+        self._state, self._files, self._clock, self._house = state, files, clock, house
         self._key = bytes.fromhex(state.meta("signing_key"))
 
     # URLs
 
     def upload_url(self, upload: Upload) -> str:
-        seconds = self._settings().upload_url_seconds
+        seconds = self._house().upload_url_seconds
         return self._signed("PUT", _upload_path(upload), seconds, content_type=upload.content_type)
 
     def asset_url(self, upload: Upload) -> str:
@@ -122,14 +123,12 @@ class Storage:
 
     def speech_url(self, job: Job) -> str:
         path = f"/speech/{job.id}/speech.{job.result['format']}"
-        if self._settings().speech_urls == "signed":
-            return self._signed("GET", path, self._settings().result_url_seconds)
+        if self._house().speech_urls == "signed":
+            return self._signed("GET", path, self._house().result_url_seconds)
         return self.url + path
 
     def result_url(self, job: Job, name: str | None = None) -> str:
-        return self._signed(
-            "GET", f"/results/{job.id}/{quote(name or job.id)}.mp4", self._settings().result_url_seconds
-        )
+        return self._signed("GET", f"/results/{job.id}/{quote(name or job.id)}.mp4", self._house().result_url_seconds)
 
     def _signed(self, method: str, path: str, seconds: int, *, content_type: str = "") -> str:
         date = datetime.fromtimestamp(self._clock.now(), UTC).strftime(DATE_FORM)
@@ -212,7 +211,7 @@ class Storage:
         path = request.scope["path"]
         if path.startswith("/results/") or "X-Amz-Signature" in request.query_params:
             self._check(request)
-        elif path.startswith("/speech/") and self._settings().speech_urls == "signed":
+        elif path.startswith("/speech/") and self._house().speech_urls == "signed":
             raise StorageError(403, "AccessDenied", "Access Denied")
         file = self._file(path)
         if file is None or not file.path.exists():

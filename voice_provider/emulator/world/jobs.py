@@ -2,7 +2,7 @@
 
 A job's life is an asyncio task: queue, engine (in a thread), hold, end. All of it can be done again from the row,
 so after a kill every unfinished job simply starts anew. The engine writes to a temporary file; the rename and the
-row come last. Failures carry neutral codes (the engine's, and those of `WorkError`); each vendor words them itself.
+row come last. Failures carry neutral codes (the engine's, and those of `WorkError`); each service words them itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from voice_provider.emulator.engine import Engine
     from voice_provider.emulator.world.clock import Clock
     from voice_provider.emulator.world.files import Files
-    from voice_provider.emulator.world.settings import Settings
+    from voice_provider.emulator.world.settings import House
     from voice_provider.emulator.world.state import State
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ class Jobs:
         files: Files,
         clock: Clock,
         engine: Engine,
-        settings: Callable[[], Settings],
+        house: Callable[[], House],
         prices: Mapping[str, Callable[[Job, float], float]],
     ) -> None:
         self._state, self._files, self._clock, self._engine = state, files, clock, engine
-        self._settings, self._prices = settings, prices
+        self._house, self._prices = house, prices
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="engine")
-        self._free = asyncio.Semaphore(settings().workers)
+        self._free = asyncio.Semaphore(house().workers)
         self._running: dict[str, _Running] = {}
         self._afterwards: list[Callable[[Job], None]] = []
 
@@ -63,8 +63,8 @@ class Jobs:
         self._afterwards.append(call)
 
     def resize(self) -> None:
-        """Let `settings.workers` jobs run at one time from now on; those that run already are not counted."""
-        self._free = asyncio.Semaphore(self._settings().workers)
+        """Let as many jobs as there are workers run at one time from now on; those that run already are not counted."""
+        self._free = asyncio.Semaphore(self._house().workers)
 
     def order(self, job: Job, charge: Charge, *, scope: str) -> None:
         """Accept paid work and begin it."""
@@ -125,7 +125,7 @@ class Jobs:
             return 100
         running = self._running.get(job.id)
         done = running.progress if running else 0.0
-        if job.started_at and (hold := self._settings().job_seconds):
+        if job.started_at and (hold := self._house().job_seconds):
             done = min(done, (self._clock.now() - job.started_at) / hold)
         return min(99, int(100 * done))
 
@@ -136,7 +136,7 @@ class Jobs:
 
     async def _live(self, job: Job) -> None:
         try:
-            await self._clock.reach(lambda: job.created_at + self._settings().queue_seconds)
+            await self._clock.reach(lambda: job.created_at + self._house().queue_seconds)
             async with self._free:
                 job.status, job.started_at = "PROCESSING", job.started_at or self._clock.now()
                 self._state.update(job)
@@ -160,7 +160,7 @@ class Jobs:
             await self._end(job, "FAILED", code="pipeline_failed", message="The engine broke; see the emulator's log.")
 
     async def _hold(self, job: Job) -> None:
-        await self._clock.reach(lambda: (job.started_at or 0.0) + self._settings().job_seconds)
+        await self._clock.reach(lambda: (job.started_at or 0.0) + self._house().job_seconds)
 
     def _make(self, job: Job) -> work.Made:
         running = self._running.get(job.id)

@@ -1,4 +1,4 @@
-"""What the plan allows: requests per window, work at one time, money (contract section 11)."""
+"""What the plan allows: requests per window, work at one time, money."""
 
 from __future__ import annotations
 

@@ -29,11 +29,6 @@ CREATE TABLE IF NOT EXISTS voices (
     id TEXT PRIMARY KEY, service TEXT NOT NULL, org TEXT NOT NULL, name TEXT NOT NULL, provider_id TEXT NOT NULL,
     profile TEXT, ready INTEGER NOT NULL, created_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS voices_of ON voices (service, org, name);
-CREATE TABLE IF NOT EXISTS fish_models (
-    id TEXT PRIMARY KEY, org TEXT NOT NULL, owner TEXT NOT NULL, visibility TEXT NOT NULL, data TEXT NOT NULL,
-    profile TEXT, builtin TEXT, training TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS fish_models_of ON fish_models (org);
-CREATE INDEX IF NOT EXISTS fish_models_seen ON fish_models (visibility);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, org TEXT NOT NULL, file_name TEXT NOT NULL, content_type TEXT NOT NULL, size INTEGER,
     asset_id TEXT, created_at REAL NOT NULL);
@@ -69,7 +64,6 @@ CREATE TABLE IF NOT EXISTS faults (
 TABLES = (
     "accounts",
     "voices",
-    "fish_models",
     "uploads",
     "assets",
     "projects",
@@ -84,10 +78,11 @@ ACTIVE = ("PENDING", "PROCESSING")
 
 
 class Row:
-    """A typed row; `JSON` names the columns that hold JSON."""
+    """A typed row; `JSON` names the columns that hold JSON, `SCHEMA` makes the table of a row that a half brings."""
 
     TABLE: ClassVar[str]
     JSON: ClassVar[frozenset[str]] = frozenset()
+    SCHEMA: ClassVar[str] = ""
 
     @classmethod
     def read(cls, row: sqlite3.Row) -> Self:
@@ -112,36 +107,6 @@ class Voice(Row):
     profile: str | None
     ready: int
     created_at: float
-
-
-@dataclass
-class FishModel(Row):
-    """A voice model of Fish Audio: `data` is what its customers wrote and see; it speaks from `profile` or `builtin`.
-
-    `training` holds how many polls and seconds it takes, how often it was polled, and the state it ends in.
-    """
-
-    TABLE = "fish_models"
-    JSON = frozenset({"data", "training"})
-    id: str
-    org: str
-    owner: str
-    visibility: str
-    data: dict[str, Any]
-    profile: str | None
-    builtin: str | None
-    training: dict[str, Any]
-    created_at: float
-    updated_at: float
-
-    def state_now(self, now: float) -> str:
-        training = self.training
-        polled = training["polled"] / training["polls"] if training["polls"] else 1.0
-        passed = (now - self.created_at) / training["seconds"] if training["seconds"] else 1.0
-        done = min(polled, passed)
-        if done >= 1:
-            return str(training["end"])
-        return "created" if done < 0.5 else "training"
 
 
 @dataclass
@@ -240,7 +205,10 @@ class Charge(Row):
 
 
 class State:
-    def __init__(self, path: Path) -> None:
+    """The database; `more` are the kinds of rows that are not the world's own."""
+
+    def __init__(self, path: Path, more: Sequence[type[Row]] = ()) -> None:
+        self._tables = (*TABLES, *(row.TABLE for row in more))
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -248,7 +216,8 @@ class State:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
             raise ValueError(f"{path} was written by another version of the emulator. Use an empty --data-dir.")
-        self._db.executescript(f"{SCHEMA} PRAGMA user_version={SCHEMA_VERSION};")
+        schema = SCHEMA + "".join(row.SCHEMA for row in more)
+        self._db.executescript(f"{schema} PRAGMA user_version={SCHEMA_VERSION};")
         self._seed()
 
     def _seed(self) -> None:
@@ -272,7 +241,7 @@ class State:
     def reset(self) -> None:
         """Forget everything but the ports and the key that signs URLs."""
         with self.transaction():
-            for table in TABLES:
+            for table in self._tables:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own constant
             marks = ",".join("?" * len(KEPT_META))
             self._db.execute(f"DELETE FROM meta WHERE key NOT IN ({marks})", KEPT_META)  # noqa: S608
