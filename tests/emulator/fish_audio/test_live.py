@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.emulator.fish_customer import FishCustomer
+from tests.emulator.fish_audio.customer import FishCustomer
 from voice_provider.emulator import API_KEY
 
 if TYPE_CHECKING:

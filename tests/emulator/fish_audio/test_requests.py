@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidMessage, Invalid
 from websockets.sync.client import ClientConnection, connect
 
 from tests.emulator.customer import LINE, Customer, web
-from tests.emulator.fish_customer import FIELDS, FishCustomer
+from tests.emulator.fish_audio.customer import FIELDS, FishCustomer
 from voice_provider.emulator import API_KEY
 
 if TYPE_CHECKING:

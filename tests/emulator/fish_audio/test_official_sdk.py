@@ -1,7 +1,7 @@
 """Fish Audio's own Python SDK (package `fishaudio`), unmodified, against the emulator: every call of both its clients.
 
 One call does not work, `account.get_package`, which no answer of the service can satisfy. Refusals, and what else the
-SDK does wrong, are in `test_official_sdk_fish_errors`.
+SDK does wrong, are in `test_official_sdk_errors`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from tests.emulator.customer import PNG, web
-from tests.emulator.fish_customer import FIELDS, FishCustomer
+from tests.emulator.fish_audio.customer import FIELDS, FishCustomer
 
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 ENTITY = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 
-from tests.emulator.fish_customer import FishCustomer
+from tests.emulator.fish_audio.customer import FishCustomer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

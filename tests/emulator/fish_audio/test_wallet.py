@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.emulator.fish_customer import FishCustomer
+from tests.emulator.fish_audio.customer import FishCustomer
 
 
 def credit(fish: FishCustomer, **query: object) -> dict:
