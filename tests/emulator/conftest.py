@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.emulator.customer import PNG, Customer
-from tests.emulator.fish_customer import FishCustomer
 from voice_provider.emulator import engine
 from voice_provider.emulator.process import EmulatorProcess
 
@@ -58,20 +57,6 @@ def stranger(voice_emulator: EmulatorHandle) -> Iterator[Customer]:
     """Someone of another organization."""
     voice_emulator.add_account("stranger", "elsewhere")
     with Customer(voice_emulator.url, "stranger") as client:
-        yield client
-
-
-@pytest.fixture
-def fish(voice_emulator: EmulatorHandle) -> Iterator[FishCustomer]:
-    with FishCustomer(voice_emulator.url) as client:
-        yield client
-
-
-@pytest.fixture
-def fish_stranger(voice_emulator: EmulatorHandle) -> Iterator[FishCustomer]:
-    """Someone of another organization."""
-    voice_emulator.add_account("stranger", "elsewhere")
-    with FishCustomer(voice_emulator.url, "stranger") as client:
         yield client
 
 

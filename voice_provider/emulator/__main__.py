@@ -18,13 +18,13 @@ from typing import IO, TYPE_CHECKING, Any
 import uvicorn
 
 from voice_provider.emulator import API_KEY, engine
-from voice_provider.emulator.app import Gate
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.settings import Settings
-from voice_provider.emulator.webhooks import Webhooks
+from voice_provider.emulator.app import Gate, build, defaults
+from voice_provider.emulator.halves import HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from voice_provider.emulator.world.settings import Settings
 
 log = logging.getLogger("voice_provider.emulator")
 
@@ -63,7 +63,7 @@ def start_settings(pairs: Sequence[str]) -> Settings:
             changes[key] = json.loads(value)
         except ValueError:
             changes[key] = value
-    return Settings().changed(changes)
+    return defaults(HALVES).changed(changes)
 
 
 def lock(data_dir: Path) -> IO[str]:
@@ -134,21 +134,20 @@ def watch_parent() -> None:
 
 async def serve(options: argparse.Namespace, settings: Settings) -> None:
     try:
-        emulator = Emulator(options.data_dir, engine.load(options.engine), settings)
+        emulator = build(options.data_dir, engine.load(options.engine), settings, HALVES)
     except (ValueError, ImportError) as error:
         raise SystemExit(str(error)) from error
     api = listen(options.host, options.port, emulator.state.meta("api_port", 0))
     storage = listen(options.host, options.storage_port, emulator.state.meta("storage_port", 0))
-    emulator.api_url, emulator.storage_url = origin(options.host, api), origin(options.host, storage)
+    emulator.api_url, emulator.storage.url = origin(options.host, api), origin(options.host, storage)
     emulator.state.set_meta("api_port", api.getsockname()[1])
     emulator.state.set_meta("storage_port", storage.getsockname()[1])
-    emulator.jobs.on_end(Webhooks(emulator).notify)
     emulator.jobs.resume()
 
     def ready() -> None:
         facts = {
             "url": emulator.api_url,
-            "storage_url": emulator.storage_url,
+            "storage_url": emulator.storage.url,
             "api_key": API_KEY,
             "pid": os.getpid(),
             "engine": emulator.engine.name,
@@ -159,7 +158,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
             watch_parent()
 
     config = uvicorn.Config(
-        Gate(emulator, storage.getsockname()[1]),
+        Gate(emulator, storage.getsockname()[1], HALVES),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -4,77 +4,91 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from voice_provider.emulator import control, fish_audio, sync_labs
-from voice_provider.emulator.errors import ApiError
-from voice_provider.emulator.faults import inflict, inflict_live, transport_of
-from voice_provider.emulator.files import StorageError
-from voice_provider.emulator.fish_audio_requests import FishError, Invalid422, Marked, PlainError, is_fish, refusal
+from voice_provider.emulator import control
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.faults import inflict, inflict_live, transport_of
+from voice_provider.emulator.world.files import StorageError
+from voice_provider.emulator.world.half import owner
+from voice_provider.emulator.world.refusals import Refusal
+from voice_provider.emulator.world.settings import House, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from fastapi import Request
     from fastapi.responses import Response
     from starlette.types import Message, Receive, Scope, Send
 
-    from voice_provider.emulator.parts import Emulator
+    from voice_provider.emulator.engine import Engine
+    from voice_provider.emulator.world.half import Half
 
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = StorageError(500, "InternalError", "We encountered an internal error.")
 
 
-def api(emulator: Emulator) -> FastAPI:
+def defaults(halves: Sequence[Half]) -> Settings:
+    """The settings that there are with these halves."""
+    return Settings(*(half.settings() for half in halves), House())
+
+
+def build(data_dir: Path, engine: Engine, settings: Settings, halves: Sequence[Half]) -> Emulator:
+    """Put the world together with what the halves bring along."""
+    prices = {half.service: half.price for half in halves if half.price}
+    emulator = Emulator(data_dir, engine, settings, prices, [row for half in halves for row in half.rows])
+    for half in halves:
+        if half.join:
+            half.join(emulator)
+    return emulator
+
+
+def api(emulator: Emulator, halves: Sequence[Half]) -> FastAPI:
     app = FastAPI(title="voice emulator", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.emulator = emulator
+    app.state.emulator, app.state.halves = emulator, tuple(halves)
     app.include_router(control.router)
-    app.include_router(sync_labs.router)
-    app.include_router(fish_audio.router)
-    app.add_exception_handler(ApiError, _answer_error)
-    for kind in (FishError, PlainError, Invalid422):
-        app.add_exception_handler(kind, _answer_fish)
+    for half in halves:
+        app.include_router(half.router)
+        if half.control:
+            app.include_router(half.control, prefix=control.router.prefix)
+    app.add_exception_handler(Refusal, _answer_refusal)
     app.add_exception_handler(HTTPException, _answer_unknown)
     app.add_exception_handler(Exception, _answer_bug)
     return app
 
 
-async def _answer_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ApiError)  # noqa: S101 - that is what it was registered for
-    return JSONResponse(error.body, error.status, error.headers)
-
-
-async def _answer_fish(_: Request, error: Exception) -> Response:
-    assert isinstance(error, FishError | PlainError | Invalid422)  # noqa: S101
+async def _answer_refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)  # noqa: S101 - that is what it was registered for
     return error.response()
 
 
 async def _answer_unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    if is_fish(request.url.path):
-        return refusal(request.url.path, error.status_code).response()
-    message = error.detail if error.status_code not in (404, 405) else f"Cannot {request.method} {request.url.path}"
-    wrong = ApiError(404 if error.status_code == 405 else error.status_code, message=message)
-    return JSONResponse(wrong.body, wrong.status)
+    return _half(request).refuse(request, error.status_code, error.detail)
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     log.error("%s %s broke", request.method, request.url.path, exc_info=error)
-    if is_fish(request.url.path):
-        return refusal(request.url.path, 500).response()
-    wrong = ApiError(500, "internal_error")
-    return JSONResponse(wrong.body, wrong.status)
+    return _half(request).refuse(request, 500, "")
+
+
+def _half(request: Request) -> Half:
+    return owner(request.app.state.halves, request.url.path)
 
 
 class Gate:
     """The outermost layer: tells the origins apart by the socket a request came in on."""
 
-    def __init__(self, emulator: Emulator, storage_port: int) -> None:
+    def __init__(self, emulator: Emulator, storage_port: int, halves: Sequence[Half]) -> None:
         self._emulator = emulator
-        self._api = api(emulator)
+        self._halves = halves
+        self._api = api(emulator, halves)
         self._storage_port = storage_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,13 +100,15 @@ class Gate:
             return
         entry = self._noted(scope, "storage" if on_storage else "api")
         transport = transport_of(send)
-        marked = Marked(send, self._emulator, scope) if is_fish(scope["path"]) and not on_storage else send
+        half = owner(self._halves, scope["path"])
+        marked = half.mark(send, self._emulator, scope) if half.mark and not on_storage else send
         watched = _Watched(marked, entry)
         rule = self._emulator.faults.strike(entry["method"], scope["path"])
         try:
             if rule is not None:
                 entry["fault"] = rule.kind
-                await (inflict_live if live else inflict)(rule, app, scope, receive, watched, transport)
+                words = partial(half.ordered, scope["path"])
+                await (inflict_live if live else inflict)(rule, app, scope, receive, watched, transport, words)
             else:
                 await app(scope, receive, watched)
         except asyncio.CancelledError:

@@ -1,22 +1,20 @@
 """The control plane under `/_emulator/`: look inside, set limits, order faults, move the clock. No key, no faults."""
 
 import json
-import uuid
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from voice_provider.emulator import jobs, pages
-from voice_provider.emulator.clock import iso
-from voice_provider.emulator.faults import FaultRule
-from voice_provider.emulator.fish_audio_library import entity_data, training
-from voice_provider.emulator.fish_audio_models import Visibility, entity
-from voice_provider.emulator.parts import Emulator
-from voice_provider.emulator.state import Asset, Charge, FishModel, Job, Voice, new_id
-from voice_provider.emulator.sync_labs_requests import SERVICE, read
+from voice_provider.emulator.world import pages
+from voice_provider.emulator.world.bodies import read
+from voice_provider.emulator.world.clock import iso
+from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.faults import FaultRule
+from voice_provider.emulator.world.half import Half, Parts
+from voice_provider.emulator.world.state import Asset, Charge, Job
 
 router = APIRouter(prefix="/_emulator")
 
@@ -38,54 +36,20 @@ class Account(BaseModel):
     owner: str | None = None
 
 
-class SeedVoices(BaseModel):
-    """Clones made by hand, so to speak: by name, or so many of them."""
-
-    model_config = ConfigDict(extra="forbid")
-    names: list[str] | None = None
-    count: int = Field(default=0, ge=0, le=100_000)
-    prefix: str = "voice"
-    org: str = "main"
-    service: str = SERVICE
-    age_seconds: float = 0.0
-
-
-class SeedModels(BaseModel):
-    """Voice models of Fish Audio made by hand; in any state, which then does not change."""
-
-    model_config = ConfigDict(extra="forbid")
-    titles: list[str] | None = None
-    count: int = Field(default=0, ge=0, le=100_000)
-    prefix: str = "voice"
-    org: str = "main"
-    owner: str | None = None
-    visibility: Visibility = "private"
-    tags: list[str] = []
-    state: str = "trained"
-    age_seconds: float = 0.0
-
-
-async def parts(request: Request) -> Emulator:
-    emulator: Emulator = request.app.state.emulator
-    return emulator
-
-
-Parts = Annotated[Emulator, Depends(parts)]
-
-
 @router.get("/health")
 async def health(emulator: Parts) -> JSONResponse:
     return JSONResponse({"status": "ok", "engine": emulator.engine.name, "now": iso(emulator.clock.now())})
 
 
 @router.get("/state")
-async def state(emulator: Parts) -> JSONResponse:
+async def state(request: Request, emulator: Parts) -> JSONResponse:
     store = emulator.state
     leaks = store.leaks()
+    halves: tuple[Half, ...] = request.app.state.halves
+    summaries = [half.summary(emulator) for half in halves if half.summary]
     return JSONResponse(
         {
             "voices": store.tally("voices", "org"),
-            "models": store.tally("fish_models", "org"),
             "assets": store.count(Asset),
             "assets_by_org": store.tally("assets", "org"),
             "jobs": store.tally("jobs", "status"),
@@ -100,6 +64,7 @@ async def state(emulator: Parts) -> JSONResponse:
             "clock_offset": emulator.clock.offset,
             "engine": emulator.engine.name,
         }
+        | {name: value for summary in summaries for name, value in summary.items()}
     )
 
 
@@ -118,18 +83,6 @@ def _charge_json(charge: Charge) -> dict[str, Any]:
     }
 
 
-@router.get("/voices")
-async def voices(emulator: Parts, org: str = "main") -> JSONResponse:
-    """The clones of an organization with their dates, which the services do not tell."""
-    found = emulator.state.find(Voice, "org = ? ORDER BY created_at", org)
-    return JSONResponse(
-        [
-            {"id": v.id, "name": v.name, "service": v.service, "created_at": iso(v.created_at), "ready": bool(v.ready)}
-            for v in found
-        ]
-    )
-
-
 @router.get("/requests")
 async def requests(emulator: Parts, limit: int = SHOWN_REQUESTS) -> JSONResponse:
     return JSONResponse([entry | {"at": iso(entry["at"])} for entry in list(emulator.requests)[-limit:]])
@@ -143,7 +96,7 @@ async def reset(emulator: Parts) -> JSONResponse:
 
 @router.get("/settings")
 async def get_settings(emulator: Parts) -> JSONResponse:
-    return JSONResponse(emulator.settings.model_dump())
+    return JSONResponse(emulator.settings.values())
 
 
 @router.patch("/settings")
@@ -153,7 +106,7 @@ async def patch_settings(request: Request, emulator: Parts) -> JSONResponse:
         emulator.change_settings(changes)
     except (ValueError, TypeError) as error:
         raise HTTPException(400, str(error)) from error
-    return JSONResponse(emulator.settings.model_dump())
+    return JSONResponse(emulator.settings.values())
 
 
 @router.post("/faults")
@@ -188,62 +141,6 @@ async def add_account(request: Request, emulator: Parts) -> JSONResponse:
     return JSONResponse({"org": account.org}, 201)
 
 
-@router.post("/voices")
-async def seed_voices(request: Request, emulator: Parts) -> JSONResponse:
-    seed, _ = await read(request, SeedVoices)
-    names = seed.names if seed.names is not None else [f"{seed.prefix} {number}" for number in range(1, seed.count + 1)]
-    made = []
-    for name in names:
-        voice_id = new_id()
-        made.append(
-            Voice(
-                id=voice_id,
-                service=seed.service,
-                org=seed.org,
-                name=name,
-                provider_id=voice_id,
-                profile=None,
-                ready=1,
-                created_at=emulator.clock.now() - seed.age_seconds,
-            )
-        )
-    emulator.state.insert_many(made)
-    return JSONResponse([{"id": voice.id, "name": voice.name} for voice in made], 201)
-
-
-@router.get("/models")
-async def models(emulator: Parts, org: str = "main") -> JSONResponse:
-    """The voice models of an organization at Fish Audio, without being a poll that their training counts."""
-    found = emulator.state.find(FishModel, "org = ? ORDER BY created_at, id", org)
-    return JSONResponse([entity(emulator, model) for model in found])
-
-
-@router.post("/models")
-async def seed_models(request: Request, emulator: Parts) -> JSONResponse:
-    seed, _ = await read(request, SeedModels)
-    titles = (
-        seed.titles if seed.titles is not None else [f"{seed.prefix} {number}" for number in range(1, seed.count + 1)]
-    )
-    moment = emulator.clock.now() - seed.age_seconds
-    made = [
-        FishModel(
-            id=uuid.uuid4().hex,
-            org=seed.org,
-            owner=seed.owner or seed.org,
-            visibility=seed.visibility,
-            data=entity_data(title, tags=seed.tags),
-            profile=None,
-            builtin=None,
-            training=training(seed.state),
-            created_at=moment,
-            updated_at=moment,
-        )
-        for title in titles
-    ]
-    emulator.state.insert_many(made)
-    return JSONResponse([{"id": model.id, "title": model.data["title"]} for model in made], 201)
-
-
 def _job(emulator: Emulator, job_id: str) -> Job:
     job = emulator.state.first(Job, "id = ?", job_id)
     if job is None:
@@ -253,13 +150,14 @@ def _job(emulator: Emulator, job_id: str) -> Job:
 
 @router.get("/jobs/{job_id}")
 async def job_page(job_id: str, emulator: Parts) -> HTMLResponse:
-    return HTMLResponse(pages.page(emulator, _job(emulator, job_id)))
+    job = _job(emulator, job_id)
+    return HTMLResponse(pages.page(job, percent=emulator.jobs.percent(job), engine=emulator.engine.name))
 
 
 @router.get("/jobs/{job_id}/media")
 async def job_media(job_id: str, emulator: Parts) -> FileResponse:
     job = _job(emulator, job_id)
-    path = jobs.file_of(emulator, job, "results") or jobs.file_of(emulator, job, "speech")
+    path = emulator.jobs.file(job, "results") or emulator.jobs.file(job, "speech")
     if path is None or not path.exists():
         raise HTTPException(404, "There is nothing to play yet.")
     return FileResponse(path)

@@ -69,7 +69,7 @@ class EmulatorHandle:
             raise EmulatorError(f"{method} {path}: {error.code} {error.read().decode()}") from error
 
     def state(self) -> dict[str, Any]:
-        """A summary: voices and Fish Audio's models by org, assets, jobs by status, active, key_leaks ..."""
+        """A summary: voices and voice models by org, assets, jobs by status, active, key_leaks ..."""
         found: dict[str, Any] = self.call("GET", "state")
         return found
 
@@ -118,14 +118,14 @@ class EmulatorHandle:
         return found
 
     def models(self, org: str = "main") -> list[dict[str, Any]]:
-        """The voice models of an organization at Fish Audio, which no poll of a training is."""
+        """The voice models of an organization (`/model`), without a poll that their training counts."""
         found: list[dict[str, Any]] = self.call("GET", f"models?org={org}")
         return found
 
     def seed_models(
         self, titles: Sequence[str] | None = None, *, count: int = 0, org: str = "main", **more: Any
     ) -> list[dict[str, Any]]:
-        """Put voice models of Fish Audio there, by title or so many; returns their ids and titles.
+        """Put voice models (`/model`) there, by title or so many; returns their ids and titles.
 
         :param more: owner, visibility, tags, state, age_seconds
         """

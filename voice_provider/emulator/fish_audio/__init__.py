@@ -1,0 +1,1 @@
+"""Fish Audio, as a customer meets it. Sections in comments are those of its contract."""

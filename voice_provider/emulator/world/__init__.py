@@ -1,0 +1,1 @@
+"""What every service needs behind it: state, files, jobs, time, limits, faults. It knows no service."""
