@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,6 +71,9 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
     monkeypatch.setattr(lifecycle, "CONFIRM_AFTER", 0.05)
+    # As many looks as ever, but sooner one after the other.
+    monkeypatch.setattr(lifecycle, "LOOK_EVERY", lifecycle.LOOK_EVERY / 10)
+    monkeypatch.setattr(lifecycle, "FEW_LOOKS", lifecycle.FEW_LOOKS / 10)
 
 
 class MemoryStore(dict[str, Any]):
@@ -224,10 +229,35 @@ def sample(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "in" / "sample.wav")
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Path:
+    """Return a folder that is filled once in a run of pytest: xdist's workers wait for the one that is the first.
+
+    :param make: fills the folder, which is there; nobody writes into it afterwards
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = factory.mktemp(name, numbered=False)
+        make(folder)
+        return folder
+    folder = factory.getbasetemp().parent / name  # beside the folders of the workers
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A migrated metadata database in the tests' Airflow home."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
+
+    def migrate(folder: Path) -> None:
+        environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db"}
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
+
+    shutil.copy(made_once(tmp_path_factory, "airflow_db", migrate) / "airflow.db", _HOME.name)
 
 
 @pytest.fixture(scope="session")
