@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import wave
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ import pytest  # noqa: E402
 
 from voice_provider.compat import SINCE_3_3  # noqa: E402
 from voice_provider.emulator import API_KEY  # noqa: E402
+from voice_provider.hooks import base as hooks_base  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
 from voice_provider.jobs import lifecycle  # noqa: E402
@@ -70,6 +72,9 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
+    # A service that wants to be asked after its job in three seconds is asked sooner.
+    sooner = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda rest: time.sleep(min(rest, 0.1)))
+    monkeypatch.setattr(hooks_base, "time", sooner)
     monkeypatch.setattr(lifecycle, "CONFIRM_AFTER", 0.05)
     # As many looks as ever, but sooner one after the other.
     monkeypatch.setattr(lifecycle, "LOOK_EVERY", lifecycle.LOOK_EVERY / 10)
