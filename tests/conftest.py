@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import wave
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -262,7 +263,10 @@ def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
 
-    shutil.copy(made_once(tmp_path_factory, "airflow_db", migrate) / "airflow.db", _HOME.name)
+    migrated = made_once(tmp_path_factory, "airflow_db", migrate) / "airflow.db"
+    # SQLite's own copy: this process may have the file open by now, and would go on with what it knows of it.
+    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(f"{_HOME.name}/airflow.db")) as home:
+        source.backup(home)
 
 
 @pytest.fixture(scope="session")
