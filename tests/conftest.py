@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import wave
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +31,7 @@ import pytest  # noqa: E402
 
 from voice_provider.compat import SINCE_3_3  # noqa: E402
 from voice_provider.emulator import API_KEY  # noqa: E402
+from voice_provider.hooks import base as hooks_base  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
 from voice_provider.jobs import lifecycle  # noqa: E402
@@ -68,7 +73,13 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
+    # A service that wants to be asked after its job in three seconds is asked sooner.
+    sooner = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda rest: time.sleep(min(rest, 0.1)))
+    monkeypatch.setattr(hooks_base, "time", sooner)
     monkeypatch.setattr(lifecycle, "CONFIRM_AFTER", 0.05)
+    # As many looks as ever, but sooner one after the other.
+    monkeypatch.setattr(lifecycle, "LOOK_EVERY", lifecycle.LOOK_EVERY / 10)
+    monkeypatch.setattr(lifecycle, "FEW_LOOKS", lifecycle.FEW_LOOKS / 10)
 
 
 class MemoryStore(dict[str, Any]):
@@ -224,10 +235,38 @@ def sample(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "in" / "sample.wav")
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Path:
+    """Return a folder that is filled once in a run of pytest: xdist's workers wait for the one that is the first.
+
+    :param make: fills the folder, which is there; nobody writes into it afterwards
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = factory.mktemp(name, numbered=False)
+        make(folder)
+        return folder
+    folder = factory.getbasetemp().parent / name  # beside the folders of the workers
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A migrated metadata database in the tests' Airflow home."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
+
+    def migrate(folder: Path) -> None:
+        environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db"}
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
+
+    migrated = made_once(tmp_path_factory, "airflow_db", migrate) / "airflow.db"
+    # SQLite's own copy: this process may have the file open by now, and would go on with what it knows of it.
+    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(f"{_HOME.name}/airflow.db")) as home:
+        source.backup(home)
 
 
 @pytest.fixture(scope="session")

@@ -104,12 +104,22 @@ def test_failed_demo_names_the_task_and_the_reason_and_keeps_the_logs(
     assert not list((tmp_path / "tmp").iterdir())
 
 
-@pytest.mark.parametrize(("number", "seconds"), [(signal.SIGINT, 0.5), (signal.SIGTERM, 4)])
+def until_there(folder: Path, pattern: str) -> None:
+    """Wait for a file of the demo's: where it is then does not depend on how busy the machine is."""
+    deadline = time.monotonic() + 60
+    while not any(folder.glob(pattern)):
+        assert time.monotonic() < deadline, pattern
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("number", "there"), [(signal.SIGINT, "*/airflow/dags/*.py"), (signal.SIGTERM, "*/airflow/airflow.db")]
+)
 def test_stopped_demo_takes_everything_with_it(
-    clips: list[str], environment: dict[str, str], tmp_path: Path, number: signal.Signals, seconds: float
+    clips: list[str], environment: dict[str, str], tmp_path: Path, number: signal.Signals, there: str
 ) -> None:
     process = subprocess.Popen([*DEMO, *clips], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(seconds)
+    until_there(tmp_path / "tmp", there)
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == 128 + number
@@ -121,7 +131,7 @@ def test_keep_leaves_the_work_folder_and_says_where(
     clips: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:
     process = subprocess.Popen([*DEMO, *clips, "--keep"], env=environment, stdout=subprocess.PIPE, text=True)
-    time.sleep(1.5)
+    until_there(tmp_path / "tmp", "*/airflow/dags/*.py")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     (kept,) = (tmp_path / "tmp").iterdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from tests.conftest import Task
 from voice_provider.exceptions import ConcurrencyLimitError, RateLimitedError
+from voice_provider.operators import base as operators_base
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
@@ -61,6 +63,8 @@ def test_it_waits_on_the_triggerer_and_orders_once(
     trigger = deferred.value.trigger
     assert isinstance(trigger, TurnTrigger)
     assert trigger.limit == 1
+    assert trigger.not_before > time.time() + 3, "not before the service wants to be asked"
+    trigger.not_before = 0.0  # nobody waits for that here
     assert "posted_at" not in task.record
     assert task.store.get("voice_progress").endswith("nothing was paid.") or "Not accepted yet" in task.store.get(
         "voice_progress"
@@ -113,14 +117,19 @@ def test_a_trigger_that_fails_again_and_again_ends_the_attempt(
 
 
 def test_without_a_triggerer_it_waits_on_the_worker(
-    full: EmulatorHandle, task: Task, lip_sync: Callable[..., LipSyncOperator]
+    full: EmulatorHandle, task: Task, lip_sync: Callable[..., LipSyncOperator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make_room() -> None:
+    naps = []
+
+    def make_room(seconds: float) -> None:  # while it waits as long as the service wants it to
+        naps.append(seconds)
         full.settings(job_seconds=0)
         full.advance(3601)
 
-    threading.Timer(0.5, make_room).start()
+    monkeypatch.setattr(operators_base, "time", SimpleNamespace(time=time.time, sleep=make_room))
     assert task.run(lip_sync(deferrable=False))["bytes"] > 0
+    assert len(naps) == 1
+    assert naps[0] > 3
     assert len(full.ledger("lip_sync")) == 2
 
 

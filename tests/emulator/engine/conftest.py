@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.conftest import made_once
 from tests.emulator.engine.footage import footage
 from tests.emulator.engine.measure import RATE, sound_of
 
@@ -31,29 +32,34 @@ def local() -> Engine:
 def clips(local: Engine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from voice_provider.emulator.engine.clips import make_demo_clips
 
-    return make_demo_clips(tmp_path_factory.mktemp("clips"))
+    folder = made_once(tmp_path_factory, "clips", make_demo_clips)
+    return folder / "sample.mp4", folder / "target.mp4"
 
 
 @pytest.fixture(scope="session")
 def learnt(local: Engine, clips: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What was learnt of the voice in the demo's sample."""
-    path = tmp_path_factory.mktemp("voice") / "profile"
-    local.learn_voice([clips[0]], path)
-    return path
+
+    def learn(folder: Path) -> None:
+        local.learn_voice([clips[0]], folder / "profile")
+
+    return made_once(tmp_path_factory, "voice", learn) / "profile"
 
 
 @pytest.fixture(scope="session")
 def line(local: Engine, learnt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("line") / "line.mp3"
-    local.speak(LINE, path, voice=learnt)
-    return path
+    def speak(folder: Path) -> None:
+        local.speak(LINE, folder / "line.mp3", voice=learnt)
+
+    return made_once(tmp_path_factory, "line", speak) / "line.mp3"
 
 
 @pytest.fixture(scope="session")
 def synced(local: Engine, clips: tuple[Path, Path], line: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("synced") / "synced.mp4"
-    local.lip_sync(clips[1], path, audio=line)
-    return path
+    def lip_sync(folder: Path) -> None:
+        local.lip_sync(clips[1], folder / "synced.mp4", audio=line)
+
+    return made_once(tmp_path_factory, "synced", lip_sync) / "synced.mp4"
 
 
 @pytest.fixture(scope="session")
