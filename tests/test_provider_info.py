@@ -35,6 +35,7 @@ COMMON = {
     "require_consent",
     "clone_slots",
     "state_location",
+    "spool_location",
 }
 OWN = {"sync_labs": {"tts_mode"}, "fish_audio": {"speech_model"}}
 

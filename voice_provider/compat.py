@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import __version__ as sdk_version
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -20,9 +22,10 @@ else:
     except ImportError:
         NEVER_EXPIRE = None
 
-__all__ = ["SINCE_3_3", "RetryDecision", "RetryPolicy", "TaskStateStore", "task_state_store"]
+__all__ = ["CLEAR_FORGETS", "SINCE_3_3", "RetryDecision", "RetryPolicy", "TaskStateStore", "task_state_store"]
 
 SINCE_3_3 = NEVER_EXPIRE is not None
+CLEAR_FORGETS = tuple(map(int, sdk_version.split(".")[:2])) >= (1, 4)  # Airflow 3.4: a clear empties its store
 
 
 def __getattr__(name: str) -> Any:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import pytest
 
-from voice_provider.jobs.record import Decision, Record, Scope, decide, fingerprint_of, idempotency_key
+from voice_provider.jobs.record import (
+    MAX_BYTES,
+    Decision,
+    Ending,
+    Record,
+    Scope,
+    Then,
+    decide,
+    fingerprint_of,
+    follows,
+    idempotency_key,
+    new_nonce,
+)
 from voice_provider.models import Job, JobState, Manifest
 
 NOW = "2026-11-21T09:00:00.000+00:00"
@@ -25,9 +38,21 @@ FAILED = {**RUNNING, "failed": True}
 SAME: dict[str, Any] = {}
 CHANGED = {"fingerprint": "other"}
 CLEARED = {"max_tries": 1}
+RUN_CLEARED = {"clears": 1}  # any task of the run; with lower retries max_tries may stay as it was
 RESUBMIT = {**CLEARED, "on_clear": "resubmit"}
 MOVED = {"account": "other"}
 UNKEYED = {"keyed": False}
+SENT_UNKEYED = {**POSTED, "keyed": False}
+SENT_KEYED = {**POSTED, "keyed": True}
+KEPT_NOT_TOLD = {**RUNNING, "manifest": KEPT, "collected": True}
+
+
+def ask(remembered: dict[str, Any], now: dict[str, Any]) -> Decision:
+    """Ask what is done, with what is remembered, about what is asked for now."""
+    asked: dict[str, Any] = {"fingerprint": "fp", "account": "a", "keyed": True, "on_clear": "reattach"}
+    given = asked | {name: value for name, value in now.items() if name not in ("max_tries", "clears")}
+    scope = Scope(dag_id="d", task_id="t", run_id="r", max_tries=now.get("max_tries", 0), clears=now.get("clears", 0))
+    return decide(record(**remembered), scope=scope, **given)
 
 
 def record(**changes: Any) -> Record:
@@ -97,34 +122,51 @@ def record(**changes: Any) -> Record:
         (CLONED, MOVED, Decision.RESOLVE),
         (CLONED, CHANGED, Decision.START),
         (DONE, RESUBMIT, Decision.RESTART),
+        # cleared, with lower retries: max_tries is as it was
+        (DONE, RUN_CLEARED, Decision.RESTART),
+        (CLONED, RUN_CLEARED, Decision.RESTART),
+        (RUNNING, RUN_CLEARED, Decision.ATTACH),
+        (RUNNING, RUN_CLEARED | {"on_clear": "resubmit"}, Decision.ATTACH),  # perhaps it was another task
+        # kept, and nobody was told
+        (KEPT_NOT_TOLD, SAME, Decision.DELIVERED),
+        (KEPT_NOT_TOLD, CLEARED, Decision.DELIVERED),
+        (KEPT_NOT_TOLD, RUN_CLEARED, Decision.DELIVERED),
+        (KEPT_NOT_TOLD, RESUBMIT, Decision.RESTART),
+        # the connection sends keys now, or does not any more
+        (SENT_UNKEYED, SAME, Decision.RESOLVE),
+        (SENT_UNKEYED, CLEARED, Decision.RESOLVE),
+        (SENT_UNKEYED, UNKEYED, Decision.RESOLVE),
+        (SENT_KEYED, SAME, Decision.SUBMIT),
+        (SENT_KEYED, UNKEYED, Decision.RESOLVE),
     ],
 )
 def test_what_an_attempt_does_follows_from_the_record(
     remembered: dict[str, Any], now: dict[str, Any], decision: Decision
 ) -> None:
-    asked: dict[str, Any] = {"fingerprint": "fp", "account": "a", "keyed": True, "max_tries": 0, "on_clear": "reattach"}
-    assert decide(record(**remembered), **(asked | now)) is decision
+    assert ask(remembered, now) is decision
 
 
 def test_no_record_leads_to_a_second_payment_that_nobody_asked_for() -> None:
     """Whatever is remembered and asked: what may be paid again was never sent, has a key, or is wanted anew."""
-    records = ({}, POSTED, RUNNING, RECEIVED, ANSWERED, DONE, CLONED, FAILED)
-    questions = [({}, CHANGED), ({}, CLEARED, RESUBMIT), ({}, MOVED), ({}, UNKEYED)]
+    records = ({}, POSTED, SENT_KEYED, SENT_UNKEYED, RUNNING, KEPT_NOT_TOLD, RECEIVED, ANSWERED, DONE, CLONED, FAILED)
+    questions = [({}, CHANGED), ({}, CLEARED, RUN_CLEARED, RESUBMIT), ({}, MOVED), ({}, UNKEYED)]
     seen = set()
     for remembered, *changes in itertools.product(records, *questions):
         now: dict[str, Any] = {"fingerprint": "fp", "account": "a", "keyed": True, "max_tries": 0}
         now |= {"on_clear": "reattach"} | {name: value for change in changes for name, value in change.items()}
-        decision = decide(record(**remembered), **now)
+        decision = ask(remembered, now)
         seen.add(decision)
         cleared = now["max_tries"] == 1
-        anew = "failed" in remembered or (cleared and ("finished" in remembered or now["on_clear"] == "resubmit"))
+        told = "finished" in remembered and (cleared or "clears" in now)
+        anew = "failed" in remembered or told or (cleared and now["on_clear"] == "resubmit")
         case = f"{remembered} {now}"
         assert (decision is Decision.START) == (now["fingerprint"] != "fp"), case
         if decision is Decision.RESTART:
             assert anew, case
         if decision is Decision.SUBMIT:
             unsent = "posted_at" not in remembered
-            assert unsent or (now["keyed"] and now["account"] == "a" and "job" not in remembered), case
+            keyed = now["keyed"] and remembered.get("keyed", True)
+            assert unsent or (keyed and now["account"] == "a" and "job" not in remembered), case
         if decision is Decision.ATTACH:
             assert "job" in remembered, case
             assert now["account"] == "a", case
@@ -134,7 +176,8 @@ def test_no_record_leads_to_a_second_payment_that_nobody_asked_for() -> None:
 
 
 def test_the_first_attempt_starts() -> None:
-    decision = decide(None, fingerprint="fp", account="a", keyed=True, max_tries=0, on_clear="reattach")
+    scope = Scope(dag_id="d", task_id="t", run_id="r")
+    decision = decide(None, fingerprint="fp", account="a", keyed=True, scope=scope, on_clear="reattach")
     assert decision is Decision.START
 
 
@@ -151,20 +194,134 @@ def test_a_record_that_cannot_be_read_is_not_thrown_away() -> None:
 
 def test_every_other_order_has_another_key() -> None:
     scope = Scope(dag_id="d", task_id="t", run_id="r", max_tries=0)
-    key = idempotency_key(scope, "fp", 0)
-    assert idempotency_key(scope, "fp", 0) == key
+    key = idempotency_key(scope, "prod", "fp", "n")
+    assert idempotency_key(scope, "prod", "fp", "n") == key
+    assert idempotency_key(scope.model_copy(update={"max_tries": 1}), "prod", "fp", "n") == key  # the record keeps it
     others = {
-        idempotency_key(scope, "fp", 1),
-        idempotency_key(scope, "other", 0),
+        idempotency_key(scope, "dev", "fp", "n"),
+        idempotency_key(scope, "prod", "other", "n"),
+        idempotency_key(scope, "prod", "fp", "m"),
         *(
-            idempotency_key(scope.model_copy(update=change), "fp", 0)
-            for change in ({"dag_id": "x"}, {"task_id": "x"}, {"run_id": "x"}, {"map_index": 0}, {"max_tries": 1})
+            idempotency_key(scope.model_copy(update=change), "prod", "fp", "n")
+            for change in ({"dag_id": "x"}, {"task_id": "x"}, {"run_id": "x"}, {"map_index": 0})
         ),
     }
     assert len(others | {key}) == 8
     assert 1 <= len(key) <= 128
     assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert len({new_nonce() for _ in range(100)}) == 100
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
     assert fingerprint_of({"a": 1, "b": "ü"}) == fingerprint_of({"b": "ü", "a": 1})
+
+
+PLAIN = {"doubtful": False, "keyed": False, "by_name": False, "shared": False, "exclusive": False}
+DOUBTFUL, KEYED, BY_NAME = {"doubtful": True}, {"keyed": True}, {"by_name": True}
+SHARED, EXCLUSIVE = {"shared": True}, {"exclusive": True}
+
+
+@pytest.mark.parametrize(
+    ("ending", "order", "then"),
+    [
+        # the service says no, and nothing was sent before
+        (Ending.REFUSED, {}, Then.FORGET),
+        (Ending.REFUSED, KEYED, Then.FORGET),
+        (Ending.REFUSED, BY_NAME, Then.FORGET),
+        (Ending.REFUSED, SHARED, Then.FORGET),
+        # it speaks of this sending only
+        (Ending.REFUSED, DOUBTFUL, Then.KEEP),
+        (Ending.REFUSED, DOUBTFUL | KEYED, Then.KEEP),
+        (Ending.REFUSED, DOUBTFUL | BY_NAME, Then.LOOK),
+        # not now
+        (Ending.LATER, {}, Then.FORGET),
+        (Ending.LATER, KEYED, Then.FORGET),
+        (Ending.LATER, SHARED, Then.LOOK),
+        (Ending.LATER, DOUBTFUL, Then.KEEP),
+        (Ending.LATER, DOUBTFUL | KEYED, Then.KEEP),
+        (Ending.LATER, DOUBTFUL | BY_NAME, Then.LOOK),
+        # nobody knows
+        (Ending.LOST, {}, Then.ASK),
+        (Ending.LOST, DOUBTFUL, Then.ASK),
+        (Ending.LOST, KEYED, Then.KEEP),
+        (Ending.LOST, DOUBTFUL | KEYED, Then.KEEP),
+        (Ending.LOST, BY_NAME, Then.LOOK),
+        (Ending.LOST, SHARED | BY_NAME, Then.LOOK),
+        # there is one of the name
+        (Ending.ANOTHER, BY_NAME, Then.LOOK),
+        (Ending.ANOTHER, BY_NAME | EXCLUSIVE, Then.YIELD),
+        (Ending.ANOTHER, BY_NAME | EXCLUSIVE | DOUBTFUL, Then.LOOK),
+    ],
+)
+def test_what_follows_for_an_order_from_how_its_sending_ended(
+    ending: Ending, order: dict[str, bool], then: Then
+) -> None:
+    assert follows(ending, **(PLAIN | order)) is then
+
+
+def test_what_may_be_accepted_is_never_forgotten() -> None:
+    for ending, *flags in itertools.product(Ending, *([False, True] for _ in PLAIN)):
+        order = dict(zip(PLAIN, flags, strict=True))
+        if order["doubtful"] or ending is Ending.LOST:
+            assert follows(ending, **order) not in (Then.FORGET, Then.YIELD), f"{ending} {order}"
+
+
+class TestHistory:
+    """What was ordered before, may be paid and was not collected."""
+
+    def test_an_open_order_stays_behind_a_new_one(self) -> None:
+        first = record(**RUNNING)
+        second = first.followed_by(record(fingerprint="second", **POSTED))
+        third = second.followed_by(record(fingerprint="third"))
+        assert [old.fingerprint for old in third.earlier] == ["fp", "second"]
+        assert all(not old.earlier for old in third.earlier)
+        assert Record.load(third.dump()) == third
+
+    @pytest.mark.parametrize("closed", [{}, DONE, FAILED, ANSWERED], ids=["unsent", "done", "failed", "answered"])
+    def test_a_closed_one_does_not(self, closed: dict[str, Any]) -> None:
+        assert record(**closed).followed_by(record(fingerprint="second")).earlier == []
+
+    def test_it_is_found_when_the_same_is_asked_for_again(self) -> None:
+        first = record(**RUNNING)
+        second = first.followed_by(record(fingerprint="second", **POSTED))
+        back = second.back_to("fp")
+        assert back is not None
+        assert back.job == JOB
+        assert [old.fingerprint for old in back.earlier] == ["second"]
+        assert back.back_to("third") is None
+
+    def test_of_two_of_one_request_the_newer_comes_back(self) -> None:
+        orders = record(nonce="1", **POSTED).followed_by(record(nonce="2", **POSTED))
+        back = orders.followed_by(record(fingerprint="other", **POSTED)).back_to("fp")
+        assert back is not None
+        assert back.nonce == "2"
+        assert [old.nonce for old in back.earlier] == ["1", ""]
+
+    def test_a_long_history_stays_small_and_names_every_job(self) -> None:
+        newest = record(**RUNNING, uploads={f"{n:064}": "asset" * 8 for n in range(20)})
+        for number in range(100):
+            job = JOB.model_copy(update={"id": f"job-{number}"})
+            newest = newest.followed_by(
+                record(fingerprint=f"{number:064}", details={"x": "y" * 900}, **POSTED, job=job)
+            )
+        stored = newest.dump()
+        assert len(json.dumps(stored)) <= MAX_BYTES
+        loaded = Record.load(stored)
+        assert loaded is not None
+        jobs = {old.job.id for old in loaded.earlier if old.job is not None}
+        assert jobs >= {f"job-{number}" for number in range(99)}
+
+    def test_a_record_of_the_version_before_is_read(self) -> None:
+        stored = {
+            "v": 1, "kind": "lip_sync", "fingerprint": "fp", "generation": 2, "key": "vp-1", "max_tries": 1,
+            "conn_id": "c", "account": "a", "created_at": NOW, "posted_at": NOW, "failed": False, "finished": False,
+            "uploads": {"hash": "asset"}, "inputs": [{"asset_id": "asset"}], "deadline": 0, "redefers": 0,
+            "details": {}, "evicted": [],
+        }  # fmt: skip
+        loaded = Record.load(stored)
+        assert loaded is not None
+        assert (loaded.keyed, loaded.nonce, loaded.earlier) == (None, "", [])
+        scope = Scope(dag_id="d", task_id="t", run_id="r", max_tries=1)
+        now: dict[str, Any] = {"fingerprint": "fp", "account": "a", "scope": scope, "on_clear": "reattach"}
+        assert decide(loaded, keyed=True, **now) is Decision.SUBMIT
+        assert decide(loaded, keyed=False, **now) is Decision.RESOLVE

@@ -104,7 +104,26 @@ def test_a_try_that_died_while_it_claimed_loses_nothing(opened: Any, monkeypatch
 def test_a_run_that_was_made_again_begins_at_one_and_is_not_taken_for_a_stale_try(opened: Any) -> None:
     opened(THIRD).set("voice_job", "of the run before")
     again = Attempt("01990009-0000-7000-8000-000000000000", 1)
-    assert opened(again).get("voice_job") == "of the run before"  # what becomes of it is decided by whoever reads it
+    store = opened(again)
+    assert store.get("voice_job") is None
+    assert store.former == [{"voice_job": "of the run before"}]
+    store.set("voice_job", "of this run")
+    second = Attempt("0199000a-0000-7000-8000-000000000000", 2)
+    assert opened(second).get("voice_job") == "of this run"
+    assert opened(second).former == [{"voice_job": "of the run before"}]
+
+
+def test_a_run_that_was_made_again_and_died_while_it_claimed_is_still_a_new_one(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(THIRD).set("voice_job", "of the run before")
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStore, "_inherited", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            opened(Attempt("01990009-0000-7000-8000-000000000000", 1))
+    second = opened(Attempt("0199000a-0000-7000-8000-000000000000", 2))
+    assert second.get("voice_job") is None
+    assert second.former == [{"voice_job": "of the run before"}]
 
 
 def test_a_clock_that_was_set_back_stops_no_try(opened: Any) -> None:

@@ -68,6 +68,7 @@ class Settings:
     require_consent: bool = False
     clone_slots: int | None = None
     state_location: str | None = None
+    spool_location: str | None = None
 
     @property
     def account(self) -> str:
@@ -113,6 +114,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
         require_consent=_switch(extra, "require_consent", name),
         clone_slots=_count(extra, "clone_slots", name),
         state_location=_location(extra, "state_location", name),
+        spool_location=_location(extra, "spool_location", name) or _location(extra, "state_location", name),
     )
 
 

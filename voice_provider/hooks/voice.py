@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from uuid import uuid4
 from voice_provider.exceptions import (
     InvalidInputError,
     JobTimeoutError,
+    NotFoundError,
     PermanentVoiceError,
     StorageError,
     VoiceError,
@@ -45,7 +47,7 @@ from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, 
 from voice_provider.trust.provenance import carry, check_name, current_run, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body
@@ -304,6 +306,21 @@ class VoiceHook(ServiceHook):
         :raises NotFoundError: no such asset
         """
         self.run(self.service.delete_asset(asset_id))
+
+    def delete_leftovers(self, name: str, known: Collection[str] = ()) -> list[str]:
+        """Delete the assets of one exact name that nobody knows of and no job is at work on; return their ids.
+
+        For what was uploaded by a try that was killed before the answer came: its name is known all the same.
+
+        :param known: ids of those that stay
+        """
+        found = [asset.id for asset in self.list_assets(search=name) if asset.name == name and asset.id not in known]
+        in_use = self.run(self.service.assets_in_use()) if found else frozenset()
+        gone = [asset_id for asset_id in found if asset_id not in in_use]
+        for asset_id in gone:
+            with suppress(NotFoundError):
+                self.delete_asset(asset_id)
+        return gone
 
     def download_asset(self, asset_id: str, output: str) -> Manifest:
         """Fetch an asset into storage.

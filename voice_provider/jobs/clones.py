@@ -18,6 +18,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.jobs.names import ManagedName, short_hash
 from voice_provider.jobs.orders import Order, Source, identity
+from voice_provider.jobs.record import fingerprint_of
 from voice_provider.models import Job, JobState
 from voice_provider.services.base import present
 from voice_provider.services.options import VoiceFilters
@@ -86,7 +87,12 @@ class CloneOrder(Order):
     def describe(self) -> dict[str, Any]:
         """The samples' bytes, the label, and what else is heard in the voice."""
         samples = [identity(media, source) for media, source in zip(self.samples, self.files, strict=True)]
-        return {"label": self.label, "samples": samples, **self.options.identity}
+        own = {"ephemeral": True} if self.ephemeral else {}  # what was there for all is not this run's to give back
+        return {"label": self.label, "samples": samples, **self.options.identity, **own}
+
+    def former_fingerprint(self) -> str:
+        """Hash the request without whether the voice is for this run only."""
+        return fingerprint_of({"kind": self.kind, **{k: v for k, v in self.describe().items() if k != "ephemeral"}})
 
     def details(self) -> dict[str, Any]:
         """Return what later tasks say about the voice: its samples by their hash, and the consent."""

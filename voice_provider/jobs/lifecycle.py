@@ -1,28 +1,36 @@
 """The life of a job, from the intent to the kept result; it survives the death of the worker at every line.
 
 Nothing in here knows Airflow: a store, a hook and a scope are handed in, so that tests can kill it between any two
-lines. The order of events is what keeps the promise "paid once": the record is written before the request that may
-be paid, and the job's id right after it.
+lines. The order of events is what keeps the promise "paid once":
+
+1. The order is written down, with its nonce and whether it carries its key; then it is sent.
+2. The job's id is written down, or for speech that is the answer itself what came and where it is.
+3. The result is put in its place, and that is written down.
+4. The task has told its result; only then is it written that it is finished, and only now a clear is a new order.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pendulum
+import tenacity
 
 from voice_provider.exceptions import (
     NameTakenError,
     NotFoundError,
+    NotPublishedError,
     OutcomeUnknownError,
     PermanentVoiceError,
     RateLimitedError,
     ResultError,
     ServiceUnavailableError,
     SlotLimitError,
+    StorageError,
     UnusableSpeechError,
     VoiceError,
 )
@@ -33,13 +41,17 @@ from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.record import (
     RECORD_KEY,
     Decision,
+    Ending,
     OnClear,
     OnUnknownOutcome,
     Record,
     Scope,
     Store,
+    Then,
     decide,
+    follows,
     idempotency_key,
+    new_nonce,
 )
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input
@@ -57,6 +69,7 @@ if TYPE_CHECKING:
 LOOK_EVERY = 1.0  # seconds between two looks for a voice that another task is making
 FEW_LOOKS = 10.0  # seconds, where it is not known that another task is making it
 LOOK_FOR = 60.0  # seconds until a retry has to look again
+TELL_FOR = 60.0  # seconds for which what came is written down again, where the store does not take it
 CONFIRM_AFTER = 2.0  # seconds until a "no such job" is believed: edges and deployments hiccup
 
 
@@ -66,6 +79,7 @@ class Lifecycle:
 
     :param store: where it is kept what was ordered
     :param show: gets a line for people who look how far the job is
+    :param forgets: a clear empties the store, as Airflow's own does from 3.4 on
     :param on_unknown_outcome: what to do when an unkeyed order may have been accepted and cannot be found: ``fail`` (a
         person decides) or ``resubmit`` (it may be paid twice)
     :param on_clear: what clearing a task means whose job still runs: ``reattach`` or ``resubmit``; clearing a
@@ -77,11 +91,13 @@ class Lifecycle:
     scope: Scope
     log: Logger
     show: Callable[[str], None] = lambda _: None
+    forgets: bool = False
     on_unknown_outcome: OnUnknownOutcome = "fail"
     on_clear: OnClear = "reattach"
     _accepted: Job | None = field(default=None, init=False)
     _ordered_again: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
+    deadline: float = field(default=0, init=False)  # until when it is tried to put a result in its place
 
     def load(self) -> Record | None:
         """Read what is remembered."""
@@ -110,6 +126,19 @@ class Lifecycle:
         self.store.set(RECORD_KEY, record.dump())
         return record
 
+    def _save_what_came(self, record: Record, **changes: object) -> Record:
+        """Write down what cannot be had a second time: a store that does not answer for a moment is asked again."""
+        patiently = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(TELL_FOR),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
+            retry=tenacity.retry_if_exception(lambda error: not isinstance(error, PermanentVoiceError)),
+            before_sleep=lambda state: self.log.warning(
+                "What came could not be written down, again in %.1f s: %s", state.upcoming_sleep, state.outcome
+            ),
+            reraise=True,
+        )
+        return patiently(self._save, record, **changes)
+
     # getting a job
 
     def begin(self, order: Order) -> Record:
@@ -119,24 +148,22 @@ class Lifecycle:
             ``fail``
         """
         fingerprint = order.fingerprint()
-        keyed = self.hook.service.is_keyed(order.kind)
-        record = self.load()
+        record = self._asked_for(order, fingerprint)
         decision = decide(
             record,
             fingerprint=fingerprint,
             account=self.hook.settings.account,
-            keyed=keyed,
-            max_tries=self.scope.max_tries,
+            keyed=self.hook.service.is_keyed(order.kind),
+            scope=self.scope,
             on_clear=self.on_clear,
         )
         if record is None or decision in (Decision.START, Decision.RESTART):
             if record is not None:
                 cleared = "the task was cleared, or its job had failed"
-                why = cleared if decision is Decision.RESTART else "the request has changed"
-                self.log.info("This is a new order: %s.", why)
+                self._leave(record, cleared if decision is Decision.RESTART else "the request has changed")
             return self._submit(order, self._new(order, fingerprint, record))
-        if record.max_tries != self.scope.max_tries:
-            record = self._save(record, max_tries=self.scope.max_tries)
+        if (record.max_tries, record.clears) != (self.scope.max_tries, self.scope.clears):
+            record = self._save(record, max_tries=self.scope.max_tries, clears=self.scope.clears)
         if decision is Decision.DELIVERED:
             return self._delivered(order, record)
         if decision is Decision.ATTACH:
@@ -150,21 +177,60 @@ class Lifecycle:
             return self._resolve(order, record)
         return self._submit(order, record)
 
+    def _asked_for(self, order: Order, fingerprint: str) -> Record | None:
+        """Return the record, with the order of this request as its newest where it was asked for before."""
+        record = self.load()
+        if record is None or record.fingerprint == fingerprint:
+            return record
+        if record.v == 1 and record.fingerprint == order.former_fingerprint():
+            return self._save(record, v=2, fingerprint=fingerprint)  # of the version before, which named ids
+        back = record.back_to(fingerprint)
+        if back is None:
+            return record
+        self._leave(record, "another request is asked for again")
+        self.log.info("%s was ordered before, and was not collected: it is gone on with.", _name_of(back))
+        return self._save(back, max_tries=self.scope.max_tries, clears=self.scope.clears)
+
+    def _leave(self, record: Record, why: str) -> None:
+        """Say what becomes of the order before a new one."""
+        if not record.is_open:
+            self.log.info("This is a new order: %s.", why)
+            return
+        self.log.warning(
+            "This is a new order: %s. The one before, %s, may be paid and was not collected; it stays in the task's "
+            "record. Ask for the same again to collect it, or use: voice-provider jobs list, voice-provider jobs "
+            "collect.",
+            why,
+            _name_of(record),
+        )
+
     def _new(self, order: Order, fingerprint: str, old: Record | None) -> Record:
-        generation = old.generation + 1 if old is not None else 0  # also for a request that was made before: A, B, A
+        nonce, settings = new_nonce(), self.hook.settings
         record = Record(
+            v=2,
             kind=order.kind,
             fingerprint=fingerprint,
-            generation=generation,
-            key=idempotency_key(self.scope, fingerprint, generation),
+            nonce=nonce,
+            key=idempotency_key(self.scope, settings.namespace, fingerprint, nonce),
             max_tries=self.scope.max_tries,
+            clears=self.scope.clears,
             conn_id=self.hook.voice_conn_id,
-            account=self.hook.settings.account,
+            account=settings.account,
+            namespace=settings.namespace,
             created_at=_now(),
             name=order.name(self.scope, int(time.time())),
             details=order.details(),
-            uploads=old.uploads if old is not None and old.account == self.hook.settings.account else {},
         )
+        if old is not None:
+            same = old.account == settings.account
+            uploads = {"uploads": old.uploads, "uploading": old.uploading} if same else {}
+            record = old.followed_by(record.model_copy(update=uploads))
+        if self.forgets:
+            self.log.warning(
+                "This Airflow forgets what a task has ordered when it is cleared: a clear while the job runs pays for "
+                "another. Set state_location in connection '%s' to have it remembered.",
+                self.hook.voice_conn_id,
+            )
         return self._save(record)
 
     def _submit(self, order: Order, record: Record) -> Record:
@@ -183,78 +249,88 @@ class Lifecycle:
                 record, where = self._upload(source, record)
                 inputs.append(where)
         hosted = [where for where in inputs if isinstance(where, Input)]
-        before = record.posted_at
-        record = self._save(record, posted_at=_now(), account=self.hook.settings.account, inputs=hosted)
+        before, account = record.posted_at, self.hook.settings.account
+        keyed = self.hook.service.is_keyed(order.kind)
+        record = self._save(record, posted_at=before or _now(), account=account, inputs=hosted, keyed=keyed)
         try:
             job = self.hook.run(order.submit(self.hook.service, inputs, record))
         except VoiceError as error:
-            return self._not_accepted(order, record, error, before)
+            return self._not_accepted(order, record, error, doubtful=before is not None or error.doubtful)
         record = self._accept(record, job)
         line = f"{describe(job)} was accepted by {job.service} ({job.status or job.state.value})."
         self.log.info("%s", line)
         self.tell(line)
         return record
 
-    def _not_accepted(self, order: Order, record: Record, error: VoiceError, before: str | None) -> Record:
+    def _not_accepted(self, order: Order, record: Record, error: VoiceError, *, doubtful: bool) -> Record:
         """Return the record of what is there all the same; else remember what is known, and raise.
 
-        :param before: when it was sent before with an unknown outcome, of which a refusal now says nothing
+        :param doubtful: it was sent before with an unknown outcome, of which a refusal now says nothing
         """
-        service = self.hook.service
-        if error.status == 409 and service.is_keyed(order.kind):
-            raise error  # the key is known there with another body: something was accepted, so nothing is forgotten
-        if isinstance(error, ServiceUnavailableError) and error.sent:
-            if service.is_keyed(order.kind):
-                raise error  # a retry sends it again under the same key
-            others = isinstance(error, BeingMadeError) and before is None
-            if others and order.is_exclusive:
-                self.discard_uploads(self._save(record, posted_at=None, inputs=[]))
-                raise NameTakenError(str(error)) from None
-            seconds = LOOK_FOR if isinstance(error, BeingMadeError) else 0
-            found = self._find(order, record, seconds, others=others and order.is_shared)
+        service, ending = self.hook.service, ending_of(error)
+        then = follows(
+            ending,
+            doubtful=doubtful,
+            keyed=record.keyed is True,
+            by_name=order.is_settled_by_name(service),
+            shared=order.is_shared and isinstance(error, RateLimitedError),
+            exclusive=order.is_exclusive,
+        )
+        if then is Then.ASK:
+            return self._unknown(order, record, f"the answer was lost ({error})", error)
+        if then is Then.LOOK:
+            others = order.is_shared and not doubtful and ending is not Ending.LOST
+            found = self._find(order, record, self._patience(error), others=others)
             if found is not None:
                 return found
-            if order.is_settled_by_name(service):
-                raise error  # a retry looks again, and repeats it under the same name
-            return self._unknown(order, record, f"the answer was lost ({error})", error)
-        # Refused, or never sent: nothing was accepted now.
-        record = self._save(record, posted_at=None if service.is_keyed(order.kind) else before, inputs=[])
-        found = None
-        if isinstance(error, SlotLimitError) and before is not None:
-            # What is in the last slot may be its own, of the order before.
-            found, self._looked = self._find(order, record, 0 if self._looked else FEW_LOOKS), True
-        elif isinstance(error, RateLimitedError) and order.is_shared:
-            found = self._find(order, record, FEW_LOOKS, others=before is None)  # one of the others may have made it
-        if found is not None:
-            return found
-        if isinstance(error, PermanentVoiceError):
-            self.discard_uploads(record)
-        raise error
+        if then in (Then.FORGET, Then.YIELD) or (then is Then.LOOK and ending is Ending.LATER and not doubtful):
+            record = self._save(record, posted_at=None, inputs=[])
+            if then is Then.YIELD or isinstance(error, PermanentVoiceError):
+                self.discard_uploads(record)
+        raise NameTakenError(str(error)) if then is Then.YIELD else error
+
+    def _patience(self, error: VoiceError) -> float:
+        """Return how many seconds it is looked for what another task, or an earlier sending, may be making."""
+        if isinstance(error, BeingMadeError):
+            return LOOK_FOR
+        looked, self._looked = self._looked, self._looked or isinstance(error, SlotLimitError)
+        return (
+            FEW_LOOKS
+            if isinstance(error, RateLimitedError) or (isinstance(error, SlotLimitError) and not looked)
+            else 0
+        )
 
     def _speak(self, order: SpeechOrder, record: Record) -> Record:
-        """Speak where the audio is the answer itself.
+        """Speak where the audio is the answer itself: it cannot be had a second time.
 
-        Its hash is written down before it is moved to its place: a try after a kill in between finds it.
+        Room is taken first. What came is noted beside it, then in the record, then put in its place: a try after a
+        kill in between, or after a storage that refused, finds it.
         """
-        assert order.place is not None  # noqa: S101  # the operator gave it
-        record = self._save(record, posted_at=_now(), account=self.hook.settings.account)
-        with order.place(record.fingerprint[:16], self.scope.run).receive() as sink:
+        output = self._output(order, record)
+        with output.receive(order.likely_bytes()) as sink:
+            account = self.hook.settings.account
+            record = self._save(record, posted_at=_now(), account=account, keyed=False)
             try:
                 job, kept = self.hook.speak(order.options, order.references, sink)
             except VoiceError as error:
-                answered = sink.position > 0 or isinstance(error, ResultError)
+                answered = sink.begun or isinstance(error, ResultError)
                 lost = isinstance(error, ServiceUnavailableError) and error.sent
                 if not answered and not lost:
                     self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
                     raise
                 failure = error
-                if sink.position and not isinstance(error, ResultError | UnusableSpeechError):
+                if sink.begun and not isinstance(error, ResultError | UnusableSpeechError):
                     failure = ResultError(f"The speech stopped after {sink.position:,} bytes. {error}")
             else:
                 details = {"submitted_at": record.posted_at, "outcome": record.outcome}
                 manifest = self.hook.describe_speech(order.options, job, kept, **details)
-                record = self._save(record, manifest=manifest)
-                sink.publish(kept)
+                sink.note(manifest.dump())
+                record = self._save_what_came(record, manifest=manifest, held=[str(sink.place)])
+                try:
+                    sink.publish(kept, self.deadline)
+                except NotPublishedError as error:
+                    self._save_what_came(record, held=[*record.held, error.held])
+                    raise
                 self.log.info(
                     "%s spoke; kept %s: %.1f s, %s bytes.",
                     job.model or job.service,
@@ -262,9 +338,13 @@ class Lifecycle:
                     manifest.seconds or 0,
                     f"{kept.bytes:,}",
                 )
-                return self.finish(record, manifest=manifest)
+                return self._save_what_came(record, collected=True, held=[])
         # Where it is known what came, a clear of the task is a new order; a mere retry never is.
         return self._unknown(order, self._save(record, finished=answered), f"the answer was lost ({failure})", failure)
+
+    def _output(self, order: SpeechOrder, record: Record) -> Output:
+        assert order.place is not None  # noqa: S101  # the operator gave it
+        return order.place(record.fingerprint[:16], self.scope.run)
 
     def _accept(self, record: Record, job: Job) -> Record:
         # A result URL is remembered only where the service cannot be asked for it again: speech that was answered at
@@ -272,7 +352,7 @@ class Lifecycle:
         keep_url = job.kind == "speech" and not job.status
         self._accepted = job
         kept = job if keep_url else job.model_copy(update={"url": None})
-        return self._save(record, job=kept, name=job.name or record.name)
+        return self._save_what_came(record, job=kept, name=job.name or record.name)
 
     def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input | Body]:
         if isinstance(source, Input) or Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
@@ -283,9 +363,15 @@ class Lifecycle:
             with suppress(NotFoundError):
                 self.hook.get_asset(asset_id)
                 return record, Input(asset_id=asset_id)
-        asset = self.hook.upload_file(source, self.scope.asset_name(source.name, self.hook.settings.namespace))
+        name = self.scope.asset_name(source.name, self.hook.settings.namespace)
+        if name in record.uploading:
+            self.hook.delete_leftovers(name, record.known_uploads)  # of a try that was killed before it knew the id
+        else:
+            record = self._save(record, uploading=[*record.uploading, name])
+        asset = self.hook.upload_file(source, name)
         self.log.info("Uploaded %s (%s bytes) as asset %s.", source.location, f"{source.size:,}", asset.id)
-        return self._save(record, uploads={**record.uploads, digest: asset.id}), Input(asset_id=asset.id)
+        uploads, names = {**record.uploads, digest: asset.id}, [other for other in record.uploading if other != name]
+        return self._save_what_came(record, uploads=uploads, uploading=names), Input(asset_id=asset.id)
 
     def _attach(self, record: Record) -> Record:
         assert record.job is not None  # noqa: S101  # decide() looked
@@ -298,15 +384,24 @@ class Lifecycle:
         assert kept is not None  # noqa: S101  # decide() looked
         if is_kept(kept.uri, kept.sha256, kept.bytes):
             self.log.info("The result is kept already: %s.", kept.uri)
-            return self.finish(record, manifest=kept)
-        if isinstance(order, SpeechOrder) and order.place is not None:
-            output = order.place(record.fingerprint[:16], self.scope.run)
-            if not record.finished and output.recover(kept.uri, kept.sha256, kept.bytes):
-                self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
-                return self.finish(record, manifest=kept.model_copy(update={"outcome": "recovered"}))
+            return self._save(record, collected=True, held=[])
+        if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service) and not record.finished:
+            if self._output(order, record).recover(kept.uri, kept.sha256, kept.bytes, record.held):
+                return self._recovered(record, kept)
+            if record.held and self.on_unknown_outcome == "fail":
+                raise StorageError(
+                    f"The speech of {record.posted_at} was received and is held at {' and '.join(record.held)}, where "
+                    f"this worker ({socket.gethostname()}) does not find it. A try that runs there puts it in its "
+                    "place; nothing is paid again."
+                )
         self.log.info("The result that was kept at %s is gone or changed; fetching it again.", kept.uri)
-        record = self._save(record, manifest=None, finished=False)
+        record = self._save(record, manifest=None, held=[], collected=False, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
+
+    def _recovered(self, record: Record, kept: Manifest) -> Record:
+        self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
+        manifest = kept.model_copy(update={"outcome": "recovered"})
+        return self._save(record, manifest=manifest, collected=True, held=[])
 
     def _find(self, order: Order, record: Record, seconds: float = 0, *, others: bool = False) -> Record | None:
         """Look at the service for what became of an order whose answer was lost, or that another task has sent.
@@ -330,6 +425,13 @@ class Lifecycle:
             with suppress(NotFoundError):
                 self.hook.get_job(record.job.kind, record.job.id, path=record.job.path)
                 return self._attach(self._save(record, account=self.hook.settings.account))
+        if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
+            output = self._output(order, record)
+            receipt = output.received()
+            if receipt is not None:
+                kept = Manifest.model_validate(receipt.facts)
+                if output.recover(kept.uri, kept.sha256, kept.bytes):
+                    return self._recovered(record, kept)
         found = self._find(order, record)
         if found is not None:
             return found
@@ -338,11 +440,12 @@ class Lifecycle:
         return self._unknown(order, record, "an earlier try ended before the answer came")
 
     def _unknown(self, order: Order, record: Record, why: str, error: VoiceError | None = None) -> Record:
-        """Order again where that is free or wanted, at most once in a try; else say that a person has to decide.
+        """Order again where that is free or wanted, once in the life of an order; else say that a person has to decide.
 
         :param error: what went wrong just now, if it was just now
         """
-        if self.on_unknown_outcome == "resubmit" or order.is_free(self.hook.service):
+        free = order.is_free(self.hook.service)
+        if free or (self.on_unknown_outcome == "resubmit" and not record.may_be_again):
             if self._ordered_again and error is not None:
                 raise error
             self._ordered_again = True
@@ -352,11 +455,13 @@ class Lifecycle:
         if isinstance(error, ResultError | UnusableSpeechError):
             raise UnusableSpeechError(
                 f"{error} The order of {record.posted_at} was answered and may be billed. Clear the task to order it "
-                "again; with on_unknown_outcome='resubmit' a task does so itself, once in a try."
+                "again; with on_unknown_outcome='resubmit' a task does so itself, once."
             ) from None
         if record.account != self.hook.settings.account:
             why = "this connection now belongs to another account"
         hint = f" {self.hook.service.speech_hint}" if order.kind == "speech" else ""
+        if record.may_be_again and self.on_unknown_outcome == "resubmit":
+            hint = " It was ordered a second time already. Clear the task with on_clear='resubmit' to order it anew."
         raise OutcomeUnknownError(
             f"It is unknown whether {self.hook.service.label} accepted the {order.kind.replace('_', ' ')} order of "
             f"{record.posted_at}: {why}. It may be billed. Look at the account; if it is not there, run the task with "
@@ -371,7 +476,7 @@ class Lifecycle:
         return record.job is not None and not over
 
     def hand_over(self, record: Record) -> Record:
-        """Remember that the rest is another task's: to clear this one afterwards is a new order."""
+        """Remember, when its ticket is told, that the rest is another task's: to clear this one is a new order."""
         return self._save(record, finished=True)
 
     def refresh(self, record: Record) -> Job:
@@ -434,29 +539,77 @@ class Lifecycle:
                 ) from None
             self.log.info("The link to the result has expired; asking for a new one.")
             manifest = self.hook.keep(self.refresh(record), output, **details)
-        self.finish(record, manifest=manifest)
+        self._save_what_came(record, manifest=manifest, collected=True)
         return manifest
 
-    def finish(self, record: Record, manifest: Manifest | None = None) -> Record:
-        """Remember that everything is done, and delete what was uploaded on the way."""
-        job = record.job.model_copy(update={"url": None, "state": JobState.SUCCEEDED}) if record.job else None
-        record = self._save(record, finished=True, manifest=manifest, job=job)
-        return self.discard_uploads(record)
+    def copy_to(self, place: Output, manifest: Manifest) -> Manifest:
+        """Copy a kept result to where it is wanted now: ``output`` is no part of what was asked for."""
+        uri = place.uri(manifest.format)
+        place.copy(manifest.uri, manifest.sha256, manifest.bytes)
+        self.log.info("What was kept at %s is now at %s, too.", manifest.uri, uri)
+        manifest = manifest.model_copy(update={"uri": uri})
+        record = self.load()
+        assert record is not None  # noqa: S101  # it holds the manifest
+        self._save(record, manifest=manifest)
+        return manifest
+
+    def is_there(self, record: Record) -> Record:
+        """Remember that what was made is there for others, too: a task that fails afterwards does not take it back."""
+        return self._save(record, collected=True)
+
+    def finish(self) -> None:
+        """Remember, when the result is told, that everything is done, and delete what was uploaded on the way."""
+        record = self.load()
+        assert record is not None  # noqa: S101  # there is a result
+        if not record.finished:
+            job = record.job.model_copy(update={"url": None, "state": JobState.SUCCEEDED}) if record.job else None
+            record = self._save(record, finished=True, job=job)
+        self.discard_uploads(record)
 
     def discard_uploads(self, record: Record) -> Record:
         """Delete the files that were uploaded for this job: samples and recordings of people are not left behind."""
-        if not record.uploads:
-            return record
-        left = dict(record.uploads)
+        left, names = dict(record.uploads), list(record.uploading)
+        needed = {asset for old in record.earlier for asset in old.uploads.values()}  # by jobs that may still run
         for digest, asset_id in record.uploads.items():
-            try:
-                with suppress(NotFoundError):
-                    self.hook.delete_asset(asset_id)
+            if asset_id in needed or self._deleted(asset_id):
                 del left[digest]
-            except VoiceError as error:
-                self.log.warning("Asset %s, uploaded for this task, could not be deleted: %s", asset_id, error)
-        return self._save(record, uploads=left)
+        for name in record.uploading:
+            if self._deleted(name, leftovers_of=record):
+                names.remove(name)
+        if (left, names) == (record.uploads, record.uploading):
+            return record
+        return self._save(record, uploads=left, uploading=names)
+
+    def _deleted(self, what: str, leftovers_of: Record | None = None) -> bool:
+        """Delete an upload, or what a try has left that was killed before it knew the id; a failure is told."""
+        try:
+            if leftovers_of is not None:
+                self.hook.delete_leftovers(what, leftovers_of.known_uploads)
+            else:
+                with suppress(NotFoundError):
+                    self.hook.delete_asset(what)
+        except VoiceError as error:
+            self.log.warning("Asset %s, uploaded for this task, could not be deleted: %s", what, error)
+            return False
+        return True
 
 
 def _now() -> str:
     return pendulum.now("UTC").isoformat(timespec="milliseconds")
+
+
+def ending_of(error: VoiceError) -> Ending:
+    """Say how a sending ended that brought no job."""
+    if isinstance(error, BeingMadeError):
+        return Ending.ANOTHER
+    if isinstance(error, ServiceUnavailableError) and error.sent:
+        return Ending.LOST
+    return Ending.REFUSED if isinstance(error, PermanentVoiceError) else Ending.LATER
+
+
+def _name_of(record: Record) -> str:
+    """Name an order for people: its kind, its job or voice, and when it was sent."""
+    what = record.kind.replace("_", " ")
+    job = f" job {record.job.id}" if record.job is not None and record.kind != "clone" else ""
+    voice = f" '{record.name}'" if record.name and not job else ""
+    return f"the {what}{job}{voice} of {record.posted_at or record.created_at}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from voice_provider.exceptions import InvalidInputError
@@ -11,9 +11,10 @@ from voice_provider.files.storage import StoredFile
 from voice_provider.jobs.record import Scope, fingerprint_of
 from voice_provider.models import Capability, Job
 from voice_provider.services.base import Input
+from voice_provider.services.options import spoken_characters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from voice_provider.files.storage import Output
     from voice_provider.jobs.record import Record
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from voice_provider.services.options import LipSyncOptions, Media, SpeechOptions
 
 Source = Input | StoredFile
+SPOKEN_A_SECOND = 13  # letters and digits; people speak about 185 words a minute
+MOST_PACKED = 40_000  # bytes a second of packed audio: 320 kbit/s
+LEAST_ROOM = 256 * 1024  # bytes
 
 
 def identity(media: Media, source: Source) -> str:
@@ -68,6 +72,10 @@ class Order(ABC):
         """Hash the request."""
         return fingerprint_of({"kind": self.kind, **self.describe()})
 
+    def former_fingerprint(self) -> str:
+        """Hash the request as the version before did, whose records may still be there."""
+        return self.fingerprint()
+
     def name(self, scope: Scope, made: int) -> str | None:  # noqa: ARG002  # for orders that name what they make
         """Return the name at the service of what is made, where it has one."""
         return None
@@ -107,22 +115,38 @@ class Order(ABC):
 class SpeechOrder(Order):
     """One line in one voice, or several.
 
+    :param made_from: what cloned voices were made from, by the id that the service gave them: a voice that is cloned
+        anew from the same is the same
     :param place: returns where the speech is kept, by the name it has in a folder and the task instance
     """
 
     kind = "speech"
     options: SpeechOptions
     references: tuple[StoredFile, ...] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
     place: Callable[[str, str], Output] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Everything that is heard; references by their hash."""
+        """Everything that is heard; references by their hash, cloned voices by what they were made from."""
         what = self.options.model_dump(mode="json", exclude_none=True, exclude={"references"})
+        if "voice_id" in what:
+            what["voice_id"] = _named(what["voice_id"], self.made_from)
         files = iter(self.references)
         spoken = [
             [(identity(item.audio, next(files)), item.text) for item in speaker] for speaker in self.options.speakers
         ]
         return {**what, "references": spoken} if spoken else what
+
+    def former_fingerprint(self) -> str:
+        """Hash the request with the ids of its voices."""
+        return replace(self, made_from={}).fingerprint()
+
+    def likely_bytes(self) -> int:
+        """Return for how much audio there has to be room before it is paid for: twice what people would take."""
+        rate = self.options.pcm_rate or getattr(self.options, "sample_rate", None) or 44_100
+        whole = getattr(self.options, "format", None) in ("wav", "pcm")
+        seconds = 2 * spoken_characters(self.options.text) / SPOKEN_A_SECOND
+        return int(max(seconds * (2 * rate if whole else MOST_PACKED), LEAST_ROOM))
 
     def is_answer(self, service: Service) -> bool:
         """Whether the speech is the answer itself, and there is no job to ask after."""
@@ -144,6 +168,7 @@ class LipSyncOrder(Order):
     kind = "lip_sync"
     options: LipSyncOptions
     media: tuple[Source, ...]
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -156,10 +181,23 @@ class LipSyncOrder(Order):
         names = [item.ref_id for item in self.options.audio]
         seen = [identity(media, source) for media, source in zip(self.options.media, self.media, strict=True)]
         visual = "video" if self.options.video is not None else "image"
+        for item in what.get("text", ()):
+            item["voice_id"] = _named(item["voice_id"], self.made_from)
         return {**what, visual: seen[0], "audio": list(zip(names, seen[1:], strict=True))}
+
+    def former_fingerprint(self) -> str:
+        """Hash the request with the ids of its voices."""
+        return replace(self, made_from={}).fingerprint()
 
     def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:
         """Send the request."""
         key = record.key if service.is_keyed("lip_sync") else None
         hosted = [where for where in inputs if isinstance(where, Input)]
         return (yield from service.start_lip_sync(self.options, hosted, key))
+
+
+def _named(voices: Any, made_from: Mapping[str, str]) -> Any:
+    """Name cloned voices by what they were made from."""
+    if isinstance(voices, list):
+        return [_named(voice, made_from) for voice in voices]
+    return made_from.get(voices, voices)

@@ -1,16 +1,19 @@
-"""What is remembered about a job between the attempts of a task, and the decision that follows from it.
+"""What is remembered about the orders of a task between its attempts, and the decisions that follow from it.
 
-XCom is wiped when a retry starts, so the record lives in Airflow's task state store, under one key, and is written
-**before** the request that may be paid. Two invariants that must not be relaxed:
+XCom is wiped when a retry starts, so the record lives in a store of its own, under one key, and is written **before**
+the request that may be paid. It is a short history: the order that is asked for now, and those before it that may be
+paid and were not collected. Invariants that must not be relaxed:
 
 - The idempotency key never depends on the number of the try: a retry has to send the same one.
 - A record whose ``posted_at`` is set and which has no job means "the outcome is unknown", never "nothing happened".
+- An order that may be paid and is not collected is never dropped, whatever the task is asked next; closed ones are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -20,6 +23,11 @@ from voice_provider.jobs.names import AssetName, owner_of, task_key
 from voice_provider.models import Job, JobKind, Manifest
 from voice_provider.services.base import Input
 
+MAX_BYTES = 60_000  # Airflow refuses 65,535
+_STUB = {
+    *("v", "kind", "fingerprint", "nonce", "key", "keyed", "max_tries", "conn_id", "account", "namespace"),
+    *("created_at", "name", "posted_at", "job", "held"),
+}
 RECORD_KEY = "voice_job"  # renaming it would lose the jobs that are running when a deployment is upgraded
 
 OnUnknownOutcome = Literal["fail", "resubmit"]
@@ -44,6 +52,8 @@ class Scope(BaseModel):
 
     :param max_tries: Airflow raises it when the task is cleared and at no other time; that is how 3.3 tells a clear
         from a retry (from 3.4 a clear empties the store, which says the same)
+    :param clears: how often tasks of the run were cleared: a clear that came together with lower ``retries`` may
+        leave ``max_tries`` as it was
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +63,7 @@ class Scope(BaseModel):
     run_id: str
     map_index: int = -1
     max_tries: int = 0
+    clears: int = 0
 
     @property
     def run(self) -> str:
@@ -70,36 +81,77 @@ class Scope(BaseModel):
 
 
 class Record(BaseModel):
-    """What is remembered. Times are ISO 8601 in UTC."""
+    """What is remembered of an order, and of those before it. Times are ISO 8601 in UTC."""
 
     model_config = ConfigDict(extra="ignore")
 
-    v: int = 1
+    v: int = Field(default=1, description="2 since orders have a nonce")
     kind: JobKind
     fingerprint: str
-    generation: int = 0
+    nonce: str = Field(default="", description="of this order alone: two orders of one request have different keys")
     key: str
+    keyed: bool | None = Field(default=None, description="whether it was sent with its key; not known of version 1")
     max_tries: int
+    clears: int = 0
     conn_id: str
     account: str
+    namespace: str = "default"
     created_at: str
     name: str | None = None
+    uploading: list[str] = Field(default_factory=list, description="names of uploads that were begun, and maybe made")
     uploads: dict[str, str] = Field(default_factory=dict, description="sha256 of a file -> id of the asset it became")
     inputs: list[Input] = Field(default_factory=list, description="what was sent; the same key needs the same body")
     posted_at: str | None = None
     job: Job | None = None
     failed: bool = False
-    finished: bool = False
+    collected: bool = Field(default=False, description="what was made is in its place: others may use it")
+    finished: bool = Field(default=False, description="the task has returned it; written last")
     manifest: Manifest | None = None
+    held: list[str] = Field(default_factory=list, description="where audio is that was received, and is not in place")
     deadline: float = Field(default=0, description="of this attempt's wait, seconds since 1970")
     outcome: Outcome | None = Field(default=None, description="where it was not simply ordered once")
     redefers: int = Field(default=0, description="how often this attempt went back to waiting")
     details: dict[str, Any] = Field(default_factory=dict, description="for those who use the result; see the order")
     evicted: list[str] = Field(default_factory=list, description="names of the voices that had to go for this one")
+    earlier: list[Record] = Field(default_factory=list, description="open orders before this one, newest last")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be paid, and was not collected."""
+        return self.posted_at is not None and not self.finished and not self.failed
+
+    @property
+    def may_be_again(self) -> bool:
+        """Whether it may be paid twice already: it was ordered again because it was unknown what became of it."""
+        return self.outcome == "ordered_again"
+
+    @property
+    def known_uploads(self) -> set[str]:
+        """Ids of all that was uploaded for this order and those before it."""
+        return {asset for record in (self, *self.earlier) for asset in record.uploads.values()}
+
+    def followed_by(self, newer: Record) -> Record:
+        """Return a newer order that remembers this one, if it is open, and those before it."""
+        before = [*self.earlier, *([self.model_copy(update={"earlier": []})] if self.is_open else [])]
+        return newer.model_copy(update={"earlier": [old for old in before if old.is_open]})
+
+    def back_to(self, fingerprint: str) -> Record | None:
+        """Return the newest open order of a request that was asked for before, if there is one, as the one of now."""
+        for number in reversed(range(len(self.earlier))):
+            if self.earlier[number].fingerprint == fingerprint:
+                rest = self.model_copy(update={"earlier": self.earlier[:number] + self.earlier[number + 1 :]})
+                return rest.followed_by(self.earlier[number])
+        return None
 
     def dump(self) -> dict[str, Any]:
-        """Return plain JSON-ready values."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return plain JSON-ready values, under 60 KB: of many orders the oldest are kept as what finds them again."""
+        value = self.model_dump(mode="json", exclude_none=True, exclude={"earlier": {"__all__": {"earlier"}}})
+        for old in value["earlier"]:
+            if len(json.dumps(value)) < MAX_BYTES:
+                break
+            for name in set(old) - _STUB:
+                del old[name]
+        return value
 
     @classmethod
     def load(cls, value: Any) -> Record | None:
@@ -131,28 +183,68 @@ class Decision(StrEnum):
 
 
 def decide(
-    record: Record | None, *, fingerprint: str, account: str, keyed: bool, max_tries: int, on_clear: OnClear
+    record: Record | None, *, fingerprint: str, account: str, keyed: bool, scope: Scope, on_clear: OnClear
 ) -> Decision:
     """Decide from the record alone; the table in the tests is the specification.
 
     :param fingerprint: of what is asked for now
     :param account: of the connection as it is now
-    :param keyed: whether the service takes an idempotency key for this kind of job
+    :param keyed: whether the connection as it is now sends such an order with an idempotency key
     """
     if record is None or record.fingerprint != fingerprint:
         return Decision.START
-    cleared = record.max_tries != max_tries
-    if record.failed or (cleared and (record.finished or on_clear == "resubmit")):
+    cleared = record.max_tries != scope.max_tries
+    if record.failed or (cleared and on_clear == "resubmit"):
+        return Decision.RESTART
+    if record.finished and (cleared or record.clears != scope.clears):
         return Decision.RESTART
     if record.manifest is not None:
         return Decision.DELIVERED
-    if record.account != account and record.posted_at is not None:
+    if record.posted_at is not None and record.account != account:
         return Decision.RESOLVE  # the job lies at another account: it cannot be asked after with this connection
     if record.job is not None:
         return Decision.ATTACH
-    if record.posted_at is None or keyed:
+    was_keyed = keyed if record.keyed is None else record.keyed
+    if record.posted_at is None or (was_keyed and keyed):
         return Decision.SUBMIT
     return Decision.RESOLVE
+
+
+class Ending(StrEnum):
+    """How a sending ended that brought no job."""
+
+    REFUSED = "refused"  # the service says so, and would again
+    LATER = "later"  # the service says that it was not accepted now, or it did not leave
+    LOST = "lost"  # nobody has said what became of it
+    ANOTHER = "another"  # the service has one of this name, which can only be another task's or an earlier try's
+
+
+class Then(StrEnum):
+    """What follows for the order."""
+
+    FORGET = "forget"  # nothing was accepted: the next try sends it anew
+    KEEP = "keep"  # it may have been accepted: the next try sends the very same under its key
+    LOOK = "look"  # it may be there: look for it, and else keep it, because sending it twice makes one thing
+    ASK = "ask"  # it may have been accepted and cannot be found: a person decides, or it is ordered again
+    YIELD = "yield"  # another task has made it, which was not wanted
+
+
+def follows(ending: Ending, *, doubtful: bool, keyed: bool, by_name: bool, shared: bool, exclusive: bool) -> Then:
+    """Say what follows for an order from how its sending ended; the table in the tests is the specification.
+
+    :param doubtful: an earlier sending of the same order has an unknown outcome, of which this one says nothing
+    :param keyed: it was sent with its idempotency key
+    :param by_name: sending it twice makes one thing, which is found by its name
+    :param shared: what another task has made serves as well
+    :param exclusive: it has to fail where another task has made the same
+    """
+    if ending is Ending.ANOTHER:
+        return Then.YIELD if exclusive and not doubtful else Then.LOOK
+    if ending is Ending.LOST:
+        return Then.KEEP if keyed else Then.LOOK if by_name else Then.ASK
+    if doubtful:
+        return Then.KEEP if keyed or not by_name else Then.LOOK
+    return Then.LOOK if ending is Ending.LATER and shared else Then.FORGET
 
 
 def fingerprint_of(what: dict[str, Any]) -> str:
@@ -160,11 +252,15 @@ def fingerprint_of(what: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def idempotency_key(scope: Scope, fingerprint: str, generation: int) -> str:
+def new_nonce() -> str:
+    """Return what tells an order from all others: also from that of a run that was deleted and made again."""
+    return secrets.token_hex(8)
+
+
+def idempotency_key(scope: Scope, namespace: str, fingerprint: str, nonce: str) -> str:
     """Return the key of a new order; the record keeps it, so that every try sends the same one.
 
-    ``max_tries`` is in it because Airflow raises it when a task is cleared: from 3.4 a clear also empties the store,
-    and the new order would else be taken for a repetition of the old one.
+    :param namespace: of the connection: two Airflows on one account have task instances of the same names
     """
-    parts = (scope.dag_id, scope.task_id, scope.run_id, scope.map_index, scope.max_tries, fingerprint, generation)
+    parts = (namespace, scope.dag_id, scope.task_id, scope.run_id, scope.map_index, fingerprint, nonce)
     return "vp-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]

@@ -59,6 +59,10 @@ class Attempt:
         """
         return other.id != self.id and other.number >= self.number and other.id > self.id
 
+    def is_of_a_new_run(self, before: Attempt) -> bool:
+        """Whether the try before was of a run that was deleted since: within one run the number grows with the id."""
+        return before.id < self.id and before.number >= self.number
+
 
 class Folder(Protocol):
     """What of a filesystem is needed."""
@@ -201,9 +205,15 @@ class ObjectStore:
         self._namespace = namespace
         self._number = 0
         self._values: dict[str, Any] = {}
+        self._former: list[dict[str, Any]] = []
         with self._explained():
             self._folder = folder_of(f"{self._location.rstrip('/')}/{namespace}/{path_of(scope)}")
             self._claim()
+
+    @property
+    def former(self) -> list[dict[str, Any]]:
+        """The values of runs that had this run's id before, were deleted and are made again: none of its business."""
+        return self._former
 
     @property
     def attempt(self) -> Attempt:
@@ -252,7 +262,7 @@ class ObjectStore:
             break
         else:
             raise StorageError(f"{self._location} lists no object that is there.")
-        self._values = self._inherited()
+        self._values, self._former = self._inherited()
         self._folder.write(_name(self._number), self._content(self._values))
 
     def _create(self, number: int) -> None:
@@ -268,14 +278,22 @@ class ObjectStore:
             "is there already once more, so it cannot stop a try that is over. S3 can (conditional writes)."
         )
 
-    def _inherited(self) -> dict[str, Any]:
-        """Return the values of the newest try that has taken over those before it; a claim alone has none."""
+    def _inherited(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return what the newest try holds that has taken over those before it; a claim alone holds nothing.
+
+        What a run of this id held that was deleted since is told apart: it is none of this run's business.
+        """
+        newer, of_a_new_run = self._attempt, False
         for number in range(self._number, 0, -1):
             with suppress(FileNotFoundError):
-                values = self._read(number)["values"]
-                if values is not None:
-                    return dict(values)
-        return {}
+                found = self._read(number)
+                attempt = Attempt(str(found["attempt"]), int(found["try_number"]))
+                of_a_new_run = of_a_new_run or newer.is_of_a_new_run(attempt)
+                newer = attempt
+                if found["values"] is not None:
+                    values, former = dict(found["values"]), list(found.get("former") or [])
+                    return ({}, [*former, values]) if of_a_new_run else (values, former)
+        return {}, []
 
     def _attempt_of(self, number: int) -> Attempt:
         found = self._read(number)
@@ -297,10 +315,11 @@ class ObjectStore:
         what = {
             "v": 1,
             "namespace": self._namespace,
-            **self._scope.model_dump(exclude={"max_tries"}),
+            **self._scope.model_dump(exclude={"max_tries", "clears"}),
             "try_number": self._attempt.number,
             "attempt": self._attempt.id,
             "values": values,
+            **({"former": self._former} if self._former else {}),
         }
         return json.dumps(what, ensure_ascii=False).encode()
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from voice_provider.compat import task_state_store
 from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
 from voice_provider.files.storage import StoredFile
 from voice_provider.models import Capability
-from voice_provider.operators.base import VoiceOperator, as_text, scope_of
+from voice_provider.operators.base import VoiceOperator, as_text, scope_of, tell_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context, XComArg
+
+    from voice_provider.models import Asset
+
+UPLOAD_KEY = "voice_upload"  # what a try of this task has uploaded
 
 
 class UploadAssetOperator(VoiceOperator):
@@ -68,10 +74,35 @@ class UploadAssetOperator(VoiceOperator):
         if Capability.HOSTS_ASSETS not in service.capabilities:
             self.log.info("%s hosts no files: the next task streams it from %s.", service.label, file.location)
             return {"service": service.name, "asset_id": None, **file.describe(), **told}
-        name = as_text(self.name) or scope_of(context).asset_name(file.name, self.hook.settings.namespace)
+        asset = self._uploaded(context, file)
+        result = {"service": service.name, "asset_id": asset.id, **file.describe(), "name": asset.name, **told}
+        tell_result(context, result, pushes=self.do_xcom_push)
+        return result
+
+    def _uploaded(self, context: Context, file: StoredFile) -> Asset:
+        """Upload the file, unless a try before has; what one has left that was killed meanwhile goes first.
+
+        What is made is known by its name, which is the same for every try; a name of the author's own may be another's.
+        """
+        own = scope_of(context).asset_name(file.name, self.hook.settings.namespace)
+        name, store = as_text(self.name) or own, task_state_store(context)
+        before = store.get(UPLOAD_KEY) if store is not None else None
+        known = before if isinstance(before, dict) else {}
+        if known.get("asset_id") and (known["sha256"], known["name"]) == (file.sha256(), name):
+            with suppress(NotFoundError):
+                asset = self.hook.get_asset(known["asset_id"])
+                self.log.info("The try before has uploaded it as asset %s.", asset.id)
+                return asset
+        if name == own and (known or context["ti"].try_number > 1):
+            for asset_id in self.hook.delete_leftovers(name):
+                self.log.info("Deleted asset %s, which a try before has left.", asset_id)
+        if store is not None:
+            store.set(UPLOAD_KEY, {"name": name, "sha256": file.sha256()})
         asset = self.hook.upload_file(file, name)
         self.log.info("Uploaded as asset %s.", asset.id)
-        return {"service": service.name, "asset_id": asset.id, **file.describe(), "name": asset.name or name, **told}
+        if store is not None:
+            store.set(UPLOAD_KEY, {"name": name, "sha256": file.sha256(), "asset_id": asset.id})
+        return asset if asset.name else asset.model_copy(update={"name": name})
 
 
 class DeleteAssetOperator(VoiceOperator):

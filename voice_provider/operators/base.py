@@ -15,7 +15,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError
 from airflow.sdk.serde import serialize
 
-from voice_provider.compat import task_state_store
+from voice_provider.compat import CLEAR_FORGETS, task_state_store
 from voice_provider.exceptions import ConcurrencyLimitError, InvalidInputError, JobTimeoutError, RateLimitedError
 from voice_provider.files.locations import read_text
 from voice_provider.hooks.base import describe
@@ -86,6 +86,16 @@ def number_of(value: Any, name: str) -> int | None:
     return int(text)
 
 
+def tell_result(context: Context, result: dict[str, Any], *, pushes: bool) -> None:
+    """Push what a task returns, before it is written down that it is finished: Airflow does so only afterwards.
+
+    :param pushes: whether the task pushes XComs
+    """
+    push = getattr(context["ti"], "xcom_push", None)  # there is none where an operator is run by hand
+    if pushes and push is not None:
+        push(key="return_value", value=result)
+
+
 def scope_of(context: Context) -> Scope:
     """Return which task instance this is."""
     ti = context["ti"]
@@ -95,6 +105,7 @@ def scope_of(context: Context) -> Scope:
         run_id=ti.run_id,
         map_index=ti.map_index if ti.map_index is not None else -1,
         max_tries=ti.max_tries,
+        clears=getattr(context.get("dag_run"), "clear_number", None) or 0,
     )
 
 
@@ -250,6 +261,7 @@ class JobOperator(VoiceOperator):
                 raise
             self.log.warning("%s What was ordered before is collected all the same.", error)
         else:
+            lifecycle.deadline = deadline
             record = self._begin(lifecycle, order, deadline)
         return self._follow(context, lifecycle, lifecycle.wait_until(record, deadline, record.redefers))
 
@@ -315,13 +327,16 @@ class JobOperator(VoiceOperator):
         return self._follow(context, lifecycle, record)
 
     def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
-        deadline = record.deadline
+        deadline = lifecycle.deadline = record.deadline
         if record.manifest is not None:
-            return self._return_kept(record.manifest)
+            return self._finished(context, lifecycle, self._return_kept(record.manifest, lifecycle))
         job = self._job = lifecycle.refresh(record)
         self.job_page = job.page_url
         if not self.wait_for_completion and not job.state.is_final:
-            return self.ticket(lifecycle.hand_over(record), job)
+            ticket = self.ticket(record, job)
+            tell_result(context, ticket, pushes=self.do_xcom_push)
+            lifecycle.hand_over(record)
+            return ticket
         inline = min(deadline, time.time() + INLINE_WAIT) if self.deferrable else deadline
         if not job.state.is_final:
             job = self._job = lifecycle.watch(record, job, inline, self.poll_interval)
@@ -334,7 +349,13 @@ class JobOperator(VoiceOperator):
             )
         if job.state is JobState.FAILED:
             lifecycle.fail(record, job)
-        return self.deliver(lifecycle, record, job, context)
+        return self._finished(context, lifecycle, self.deliver(lifecycle, record, job, context))
+
+    def _finished(self, context: Context, lifecycle: Lifecycle, result: dict[str, Any]) -> dict[str, Any]:
+        """Tell the result, and write down last that the task is finished: what fails before is collected by a clear."""
+        tell_result(context, result, pushes=self.do_xcom_push)
+        lifecycle.finish()
+        return result
 
     def _wait_elsewhere(self, job: Job, deadline: float) -> None:
         trigger = JobTrigger(
@@ -348,7 +369,7 @@ class JobOperator(VoiceOperator):
         )
         self.defer(trigger=trigger, method_name="execute_complete")
 
-    def _return_kept(self, manifest: Manifest) -> dict[str, Any]:
+    def _return_kept(self, manifest: Manifest, lifecycle: Lifecycle) -> dict[str, Any]:  # noqa: ARG002
         self.result_location = manifest.uri
         return manifest.dump()
 
@@ -359,6 +380,7 @@ class JobOperator(VoiceOperator):
             hook=self.hook,
             store=self.state(context),
             show=panel(context),
+            forgets=CLEAR_FORGETS and self.hook.settings.state_location is None,
             scope=scope_of(context),
             log=self.log,
             on_unknown_outcome=self.on_unknown_outcome,

@@ -188,7 +188,7 @@ class CloneVoiceOperator(JobOperator):
             lifecycle = self._lifecycle(context)
             record = lifecycle.load()
             wanted = ManagedName.parse(record.name or "") if record is not None else None
-            if record is None or wanted is None or wanted.run is None or (record.finished and not self.ephemeral):
+            if record is None or wanted is None or wanted.run is None or (record.collected and not self.ephemeral):
                 return  # nothing was begun, or it is there for others
             names = [(voice, ManagedName.parse(voice.name)) for voice in self.hook.list_voices()]
             made = [voice for voice, name in names if wanted.accepts(name) or wanted.is_of_the_same_task(name)]
@@ -318,7 +318,7 @@ class CloneVoiceOperator(JobOperator):
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Return the voice."""
-        lifecycle.finish(record)
+        record = lifecycle.is_there(record)
         ticket = self.ticket(record, job)  # may find that nobody may have this voice: then the one before stays
         if self.if_exists == "replace":
             self._replace(record, job)

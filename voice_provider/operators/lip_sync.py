@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from voice_provider.jobs.orders import LipSyncOrder
 from voice_provider.models import Capability
 from voice_provider.operators.result import ResultOperator
-from voice_provider.operators.speech import speakers_of
+from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import LipSyncOptions, parse
 from voice_provider.trust.origin import consents_in, lip_sync_origin
 
@@ -126,7 +126,7 @@ class LipSyncOperator(ResultOperator):
         self.check_place(context)
         sources = tuple(self.hook.resolve(media) for media in options.media)
         origin = lip_sync_origin(options, sources, speakers_of(self.voice_id), consents_in(self.voice_id))
-        return self.remember(context, LipSyncOrder(options, sources), origin)
+        return self.remember(context, LipSyncOrder(options, sources, made_from(self.voice_id)), origin)
 
     def _options(self) -> LipSyncOptions:
         values = {name: getattr(self, name) for name in _OPTIONS}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.locations import is_location
 from voice_provider.files.storage import Output
-from voice_provider.operators.base import JobOperator, VoiceOperator
+from voice_provider.jobs.store import path_of
+from voice_provider.operators.base import JobOperator, VoiceOperator, scope_of
 from voice_provider.trust.origin import Origin
 from voice_provider.trust.provenance import Run, check_name, keep
 
@@ -39,6 +41,7 @@ class ResultOperator(JobOperator):
         self.output_location = output
         self._origin = Origin()
         self._run: Run | None = None
+        self._spool: str | None = None
 
     def place(self, name: str, task: str = "") -> Output:
         """Return where the result goes.
@@ -47,7 +50,14 @@ class ResultOperator(JobOperator):
         :param task: which task instance receives it
         """
         self.result_location = self.output_location.strip()
-        return Output(self.result_location, name, self.hook.settings.allowed_outputs, task)
+        return Output(self.result_location, name, self.hook.settings.allowed_outputs, task, self._spool)
+
+    def _spool_of(self, context: Context) -> str | None:
+        """Return this task instance's own folder below the connection's spool location, where there is one."""
+        settings = self.hook.settings
+        if settings.spool_location is None:
+            return None
+        return f"{settings.spool_location.rstrip('/')}/{settings.namespace}/{path_of(scope_of(context))}/"
 
     def check_place(self, context: Context) -> None:
         """Find out before anything is paid whether the result can be kept."""
@@ -56,6 +66,7 @@ class ResultOperator(JobOperator):
                 f"output is '{self.output_location}': give an absolute path or a URI such as s3://bucket/key.mp4."
             )
         check_name(self.output_location.strip())
+        self._spool = self._spool_of(context)
         self.place("check").check_writable()
         mapped = context["ti"].map_index not in (None, -1)
         if mapped and not self.output_location.strip().endswith("/"):
@@ -80,7 +91,7 @@ class ResultOperator(JobOperator):
         place = self.place(record.fingerprint[:16], lifecycle.scope.run)
         manifest = lifecycle.collect(record, job, place, **self.details())
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
-        return self._return_kept(manifest)
+        return self._return_kept(manifest, lifecycle)
 
     def remember(self, context: Context, order: OrderT, origin: Origin) -> OrderT:
         """Keep what the record beside the result will say: the try that keeps the result may be another one."""
@@ -92,12 +103,16 @@ class ResultOperator(JobOperator):
         known: Any = self.state(context).get(ORIGIN_KEY) or {}
         is_of_it = known.get("fingerprint") == record.fingerprint  # else a request that was refused came after it
         self._origin = Origin.load(known.get("origin") if is_of_it else None)
-        self._run = Run.of(context["ti"])
+        self._run, self._spool = Run.of(context["ti"]), self._spool_of(context)
         return super()._follow(context, lifecycle, record)
 
-    def _return_kept(self, manifest: Manifest) -> dict[str, Any]:
-        """Write the record beside the result, also where a try before was killed between the two."""
-        return super()._return_kept(keep(manifest, self._origin, self._run))
+    def _return_kept(self, manifest: Manifest, lifecycle: Lifecycle) -> dict[str, Any]:
+        """Put it where it is wanted now, and write the record beside it, also where a try was killed in between."""
+        place = self.place(Path(manifest.uri).stem, lifecycle.scope.run)
+        if place.uri(manifest.format) != manifest.uri:
+            manifest = lifecycle.copy_to(place, manifest)
+        place.tidy()
+        return super()._return_kept(keep(manifest, self._origin, self._run), lifecycle)
 
     def details(self) -> dict[str, Any]:
         """Return more fields of the manifest."""

@@ -129,7 +129,8 @@ class TTSOperator(ResultOperator):
         self.check_place(context)
         consents = (*consents_in(self.voice_id), agreed)
         origin = speech_origin(options, references, speakers_of(self.voice_id), consents)
-        return self.remember(context, SpeechOrder(options, tuple(references), self.place), origin)
+        order = SpeechOrder(options, tuple(references), made_from(self.voice_id), self.place)
+        return self.remember(context, order, origin)
 
     def _with_transcript(self, item: Any) -> Any:
         """Replace ``text_uri`` of a reference by the transcript that is there."""
@@ -161,3 +162,13 @@ def speakers_of(value: Any) -> list[Speaker]:
         return []
     managed = ManagedName.parse(str(value.get("name") or ""))
     return [Speaker.of(value, managed.fingerprint if managed is not None else None)]
+
+
+def made_from(value: Any) -> dict[str, str]:
+    """Read what cloned voices were made from out of what another task has told, by their ids."""
+    if isinstance(value, list | tuple):
+        return {voice: made for item in value for voice, made in made_from(item).items()}
+    if not isinstance(value, dict) or not value.get("voice_id"):
+        return {}
+    managed = ManagedName.parse(str(value.get("name") or ""))
+    return {} if managed is None else {str(value["voice_id"]): f"clone {managed.label} {managed.fingerprint}"}

@@ -80,6 +80,12 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "needs it for what is paid or cloned; from 3.3 on Airflow has a store of its own. Empty: Airflow's.",
         pattern="^(/|[a-z][a-z0-9+.-]*://)|^$",
     ),
+    "spool_location": text(
+        "Spool location",
+        "Where paid audio is kept that cannot be put in its place, until a later try puts it there: a folder that all "
+        "workers share, or s3://bucket/path/. Empty: the state location, else the worker's disk.",
+        pattern="^(/|[a-z][a-z0-9+.-]*://)|^$",
+    ),
     "allowed_inputs": text(
         "Allowed input locations",
         "Storage prefixes that files may be read from, one a line, such as s3://campaigns/in/ or file:///data/voice/. "
