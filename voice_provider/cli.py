@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voice_provider import __version__
-from voice_provider.commands import verify, voices
+from voice_provider.commands import jobs, verify, voices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("emulator", help="run the voice services on this machine", add_help=False)
     verify.add(commands)
     voices.add(commands)
+    jobs.add(commands)
     return top
 
 

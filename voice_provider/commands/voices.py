@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from voice_provider.commands import plain
+from voice_provider.commands import connection, plain
+from voice_provider.commands.connection import DONE, FAILED, LEAST, MORE, USAGE, fail, print_json, print_table
 
 if TYPE_CHECKING:
     import argparse
@@ -23,19 +21,12 @@ if TYPE_CHECKING:
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.models import Room, Voice
 
-DONE, FAILED, USAGE = 0, 1, 2
 _HELP = "list, show and delete the voices of a connection"
-_MORE = (
-    "The connection is read as Airflow reads it: environment, secrets backends, metadata database. Exit code: 0 done; "
-    "1 the service refused, or not everything was deleted; 2 used wrongly, or no such connection."
-)
-_WIDE = 240  # columns where nobody looks: no line is wrapped
-_LEAST = 120  # columns of the list: a narrower terminal breaks its lines, which is easier to read than columns of words
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
-    group = commands.add_parser("voices", help=_HELP, description=f"{_HELP.capitalize()}. {_MORE}")
+    group = commands.add_parser("voices", help=_HELP, description=f"{_HELP.capitalize()}. {MORE}")
     actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     says = "list the clones that take a slot: ours, other namespaces' and hand-made ones; expired first, then oldest"
@@ -69,50 +60,7 @@ def _action(
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked, and return the exit code."""
-    out = sys.stdout
-    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # as `airflow connections` does, to read its database too
-    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")  # what matters is told here
-    with redirect_stdout(sys.stderr):  # Airflow logs to stdout
-        from airflow.sdk.exceptions import AirflowException  # noqa: PLC0415 - loads Airflow
-
-        from voice_provider.exceptions import VoiceError  # noqa: PLC0415
-
-        try:
-            hook = _open(options.conn_id)
-        except AirflowException as error:
-            return _fail(error, USAGE)
-        try:
-            return {"list": _list, "show": _show, "delete": _delete}[options.action](hook, options, out)
-        except VoiceError as error:
-            return _fail(error, FAILED)
-        except KeyboardInterrupt:
-            return _fail("Stopped.", 130)
-
-
-def _fail(why: object, code: int) -> int:
-    sys.stderr.write(f"{plain(str(why))}\n")
-    return code
-
-
-def _open(conn_id: str) -> VoiceHook:
-    """Read and check the connection.
-
-    :raises InvalidInputError: there is none of this id
-    """
-    from airflow.sdk.exceptions import AirflowNotFoundException  # noqa: PLC0415
-
-    from voice_provider.exceptions import InvalidInputError  # noqa: PLC0415
-    from voice_provider.hooks.voice import VoiceHook  # noqa: PLC0415
-
-    try:
-        hook = VoiceHook.for_connection(conn_id)
-    except AirflowNotFoundException:
-        raise InvalidInputError(
-            f"Connection '{conn_id}' is not defined, or cannot be read: neither as AIRFLOW_CONN_{conn_id.upper()}, nor "
-            "in a secrets backend or the database of this Airflow. Check --conn-id and AIRFLOW_HOME."
-        ) from None
-    _ = hook.settings  # raises for one that cannot be used
-    return hook
+    return connection.run(options, {"list": _list, "show": _show, "delete": _delete})
 
 
 @dataclass(frozen=True)
@@ -175,9 +123,9 @@ def _list(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
     rows = [row for row in rows if options.all or (row["ours"] if options.ours else row["takes_slot"])]
     rows.sort(key=lambda row: (not row["takes_slot"], not row["expired"], row["made_at"] or "~", row["name"]))
     if options.json:
-        return _print_json(rows, out)
+        return print_json(rows, out)
     if rows:
-        _print(_table(rows), out, _LEAST)
+        print_table(_table(rows), out, LEAST)
     out.write(
         f"{len(rows)} voice{'s' * (len(rows) != 1)}, {own} of ours in namespace '{account.namespace}'; "
         f"clone slots in use: {account.room}.\n"
@@ -189,7 +137,7 @@ def _show(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
     voice = hook.get_voice(options.id)
     found = Account.look(hook).facts(voice)
     if options.json:
-        return _print_json(found, out)
+        return print_json(found, out)
     from rich.table import Table  # noqa: PLC0415 - only where a table is drawn
     from rich.text import Text  # noqa: PLC0415
 
@@ -198,7 +146,7 @@ def _show(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
         shown = _shown(value)
         if shown:
             table.add_row(Text(field.replace("_", " "), "bold"), Text(plain(shown), overflow="fold"))
-    _print(table, out)
+    print_table(table, out)
     return DONE
 
 
@@ -207,7 +155,7 @@ def _delete(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
     from voice_provider.exceptions import NotFoundError, VoiceError  # noqa: PLC0415
 
     if not options.yes and not sys.stdin.isatty():
-        return _fail(
+        return fail(
             "There is no terminal to ask on, so nothing was deleted. Say --yes to delete without asking.", USAGE
         )
     account = Account.look(hook)
@@ -240,13 +188,13 @@ def _delete(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
         else:
             report["deleted"].append(found["id"])
     if options.json:
-        _print_json(report, out)
+        print_json(report, out)
     else:
         names = {found["id"]: f" '{plain(found['name'])}'" for found in goes}
         for word, label in (("deleted", "Deleted"), ("gone", "Gone already")):
             out.writelines(f"{label}: {voice_id}{names.get(voice_id, '')}\n" for voice_id in report[word])
         for failure in report["failed"]:
-            _fail(f"{failure['id']}: {failure['error']}", FAILED)
+            fail(f"{failure['id']}: {failure['error']}", FAILED)
     return FAILED if report["failed"] else DONE
 
 
@@ -261,7 +209,7 @@ def _objection(found: dict[str, Any], namespace: str, *, force: bool) -> str | N
 
 
 def _agreed(goes: Sequence[dict[str, Any]]) -> bool:
-    _print(_table(goes), sys.stderr, _LEAST)
+    print_table(_table(goes), sys.stderr, LEAST)
     try:
         answer = input(f"Delete {'this voice' if len(goes) == 1 else f'these {len(goes)} voices'}? [y/N] ")
     except EOFError:
@@ -313,19 +261,6 @@ def _age(made_at: str | None) -> str:
         if (number := int(seconds // size)) > 0:
             return f"{number} {unit}{'s' * (number != 1)}"
     return "just now"
-
-
-def _print(table: Table, out: TextIO, least: int = 0) -> None:
-    from rich.console import Console  # noqa: PLC0415
-
-    console = Console(file=out)
-    console.width = max(console.width, least) if console.is_terminal else _WIDE
-    console.print(table)
-
-
-def _print_json(value: Any, out: TextIO) -> int:
-    out.write(json.dumps(value, indent=2) + "\n")
-    return DONE
 
 
 def _shown(value: Any) -> str:

@@ -25,7 +25,7 @@ from voice_provider.files.locations import LASTING, open_path
 from voice_provider.jobs.names import short_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from voice_provider.jobs.record import Scope, Store
 
@@ -352,3 +352,38 @@ def attempt_of(ti: Any) -> Attempt:
 
 def _name(number: int) -> str:
     return f"{number:06d}.json"
+
+
+def task_folders(location: str) -> Iterator[tuple[str, list[str]]]:
+    """Find the folders of all task instances below a ``state_location``, each with the names of its objects."""
+    location = location.rstrip("/")
+    folder_of(location)  # raises for one that cannot be used
+    if location.startswith(("/", "file://")):
+        root = location.removeprefix("file://")
+        found = [str(path) for path in Path(root).rglob("*.json")]
+        prefix = ""
+    else:
+        path = open_path(location)
+        path.fs.invalidate_cache()
+        found = path.fs.find(path.path)
+        prefix = f"{location.partition('://')[0]}://"
+        root = path.path
+    conn = location.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    folders: dict[str, list[str]] = {}
+    for name in sorted(found):
+        parent, _, last = name.rpartition("/")
+        folders.setdefault(parent, []).append(last)
+    for parent, names in folders.items():
+        if any(_NAME.fullmatch(name) for name in names):
+            yield (f"{prefix}{conn}@{parent}" if conn else f"{prefix}{parent}"), names
+
+
+def newest_of(folder: str, names: Sequence[str]) -> dict[str, Any] | None:
+    """Read what the newest try of a task instance has written; ``None`` where it cannot be read."""
+    place = folder_of(folder)
+    for name in sorted((name for name in names if _NAME.fullmatch(name)), reverse=True):
+        with suppress(ValueError, FileNotFoundError):
+            found = json.loads(place.read(name))
+            if isinstance(found, dict) and found.get("values") is not None:
+                return found
+    return None
