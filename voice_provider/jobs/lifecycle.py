@@ -242,13 +242,13 @@ class Lifecycle:
             try:
                 job, kept = self.hook.speak(order.options, order.references, sink)
             except VoiceError as error:
-                answered = sink.position > 0 or isinstance(error, ResultError)
+                answered = sink.begun or isinstance(error, ResultError)
                 lost = isinstance(error, ServiceUnavailableError) and error.sent
                 if not answered and not lost:
                     self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
                     raise
                 failure = error
-                if sink.position and not isinstance(error, ResultError | UnusableSpeechError):
+                if sink.begun and not isinstance(error, ResultError | UnusableSpeechError):
                     failure = ResultError(f"The speech stopped after {sink.position:,} bytes. {error}")
             else:
                 details = {"submitted_at": record.posted_at, "outcome": record.outcome}
