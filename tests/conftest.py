@@ -290,8 +290,9 @@ def object_store() -> Iterator[Any]:
 
 
 @pytest.fixture
-def s3(object_store: Any) -> Any:
-    """The store with a bucket named ``studio``, empty."""
+def s3(object_store: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The store with a bucket named ``studio``, empty; what goes there is received into a folder of this test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("worker")))
     if object_store.exists("studio"):
         object_store.rm("studio", recursive=True)
     object_store.call_s3("create_bucket", Bucket="studio")

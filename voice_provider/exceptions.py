@@ -21,6 +21,7 @@
         │   └── ConcurrencyLimitError   too many jobs at once; the request was not accepted
         ├── ServiceUnavailableError  5xx, no reply, or a page where an answer should be
         ├── StorageError             the object storage did not answer as it should
+        │   └── NotPublishedError    a result that is here, whole, and cannot be put in its place yet; carries ``held``
         ├── ResultError              a result that is cut short, empty or not media
         ├── VoiceNotReadyError       the voice is still being trained
         └── JobTimeoutError          the job was still running at the deadline; it goes on, and a retry finds it
@@ -156,6 +157,19 @@ class ServiceUnavailableError(TransientVoiceError):
 
 class StorageError(TransientVoiceError):
     """The object storage did not answer as it should."""
+
+
+class NotPublishedError(StorageError):
+    """A result that is here, whole, and cannot be put in its place yet: a retry puts it there, and pays nothing.
+
+    :param held: where it is now: ``host:/path`` on a worker, or a URI in the spool; empty where nothing took it
+    :param reason: why it cannot be put in its place
+    """
+
+    def __init__(self, message: str, *, held: str = "", reason: str = "", **details: str | int | None) -> None:
+        super().__init__(message, **details)  # type: ignore[arg-type]  # status is an int, the rest are strings
+        self.held = held
+        self.reason = reason
 
 
 class ResultError(TransientVoiceError):

@@ -22,6 +22,7 @@ from voice_provider.exceptions import (
     StorageError,
     UnusableSpeechError,
 )
+from voice_provider.files import transfer
 from voice_provider.files.locations import check_allowed, is_location, read_text
 from voice_provider.files.storage import UPLOADS, Download, Output, StoredFile, is_kept
 
@@ -517,7 +518,7 @@ class _Full:
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr(Download._upload.retry, "wait", tenacity.wait_none())  # type: ignore[attr-defined]
+    monkeypatch.setattr(transfer, "PAUSE", tenacity.wait_none())
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
@@ -633,7 +634,7 @@ def test_an_upload_that_fails_at_first_is_tried_again_from_its_beginning(
     [
         (ConnectionResetError("went away"), StorageError, UPLOADS),
         (RuntimeError("went away"), StorageError, UPLOADS),
-        (PermissionError("went away"), InvalidInputError, 1),
+        (PermissionError("went away"), InvalidInputError, UPLOADS),
         (Stop("went away"), Stop, 1),
         (KeyboardInterrupt("went away"), KeyboardInterrupt, 1),
     ],
@@ -655,16 +656,6 @@ def test_an_upload_that_fails_for_good_publishes_nothing_and_a_kill_ends_it_at_o
     assert pending_uploads(s3) == []
 
 
-def test_there_is_a_pause_between_two_uploads() -> None:
-    wait = Download._upload.retry.wait  # type: ignore[attr-defined]
-    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-    pauses = []
-    for number in range(1, UPLOADS):
-        state.attempt_number = number
-        pauses += [wait(state) for _ in range(50)]
-    assert 0 <= min(pauses) < max(pauses) <= 5
-
-
 # speech that comes with its answer: checked, then published
 
 
@@ -677,14 +668,6 @@ def test_a_result_is_checked_before_it_is_anywhere(folder: str, tmp_path: Path) 
         assert is_kept(kept.uri, kept.sha256, kept.bytes)
     assert (kept.uri, kept.bytes, kept.info.seconds) == (f"{folder}x.wav", len(sound()), 2000 / 16000)
     assert left_in(tmp_path) in ([], ["x.wav"])
-
-
-def test_a_result_that_is_checked_and_not_published_leaves_nothing(folder: str, tmp_path: Path) -> None:
-    with Output(folder, "x").receive() as download:
-        fill(download, sound())
-        kept = download.check()
-    assert not is_kept(kept.uri, kept.sha256, kept.bytes)
-    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [2000, 3 * MIB])
@@ -759,13 +742,18 @@ def test_speech_that_is_long_enough_for_its_text_is_kept(least: float, kept: boo
     assert left_in(tmp_path) == ["x.wav" if kept else "x.unusable.wav"]
 
 
+@pytest.mark.usefixtures("no_pause")
 def test_speech_that_is_too_short_and_cannot_be_put_aside_says_where(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     break_calls(monkeypatch, "put_object", 99, PermissionError("Access denied"))
     with Output("s3://studio/out/", "x").receive() as download:
         fill(download, sound())
-        with pytest.raises(InvalidInputError, match=r"kept at s3://studio/out/x\.unusable\.wav: Access denied"):
+        with pytest.raises(
+            UnusableSpeechError,
+            match=r"not be put aside as s3://studio/out/x\.unusable\.wav \(Access denied\); it is at .*:/",
+        ) as caught:
             download.check(least_seconds=60)
     assert objects(s3) == []
+    assert Path(str(caught.value).rpartition(":")[2].partition(";")[0]).read_bytes() == sound()
 
 
 # what a killed try had received
@@ -795,18 +783,6 @@ def test_what_is_not_what_was_checked_is_not_put_in_place(change: str, tmp_path:
         part.write_bytes({"cut": data[:-4], "other": data[:-4] + b"diff"}[change])
     assert not Output(f"{tmp_path}/", "x").recover(f"{tmp_path}/x.wav", digest, len(data))
     assert not (tmp_path / "x.wav").exists()
-
-
-def test_of_a_bucket_nothing_is_recovered_because_a_kill_leaves_nothing(s3: Any) -> None:
-    assert not Output("s3://studio/out/", "x").recover("s3://studio/out/x.wav", "0" * 64, 1)
-
-
-def test_what_cannot_be_put_in_place_says_why(tmp_path: Path) -> None:
-    (tmp_path / "x.wav").mkdir()
-    (tmp_path / ".x.part").write_bytes(sound())
-    digest = hashlib.sha256(sound()).hexdigest()
-    with pytest.raises(InvalidInputError, match=r"cannot be kept at .*x\.wav: .*Correct it and clear the task"):
-        Output(f"{tmp_path}/", "x").recover(f"{tmp_path}/x.wav", digest, len(sound()))
 
 
 # is it writable, and is it still there

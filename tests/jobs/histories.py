@@ -312,10 +312,10 @@ class World:
         monkeypatch.setattr(Download, "owns", lambda self_, part: not self.life.dead and owns(self_, part))
 
         @contextmanager
-        def received(output: Output) -> Iterator[Download]:
+        def received(output: Output, expected: int = 0) -> Iterator[Download]:
             moved = self.life.effects.count("move")
             try:
-                with receive(output) as download:
+                with receive(output, expected) as download:
                     yield download
             finally:
                 if not self.life.dead and self.life.effects.count("move") == moved:

@@ -31,6 +31,11 @@ def local_path(location: str) -> Path:
     return Path(location.removeprefix("file://"))
 
 
+def is_local(location: str) -> bool:
+    """Whether a location is on this machine."""
+    return urlsplit(location).scheme in ("", "file")
+
+
 def is_location(text: str) -> bool:
     """Tell a storage location (a path, or a URI of anything but the web) from ids and web addresses."""
     scheme = urlsplit(text).scheme
@@ -95,6 +100,16 @@ LASTING = (
 )
 
 
+def reason_of(error: Exception) -> str:
+    """Return what a storage backend's error says, without a full stop."""
+    reason = str(error)
+    if isinstance(error, FileNotFoundError) and "does not exist" not in reason:
+        reason = "it does not exist"
+    if isinstance(error, FileExistsError):
+        reason = f"{error.filename} is a file, not a folder"
+    return reason.rstrip(".") or type(error).__name__
+
+
 @contextmanager
 def explained(what: str, next_step: str) -> Iterator[None]:
     """Turn a storage backend's error into ours: what lies in the request fails at once, the rest may be retried."""
@@ -103,15 +118,11 @@ def explained(what: str, next_step: str) -> Iterator[None]:
     except VoiceError:
         raise
     except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
-        reason = str(error)
-        if isinstance(error, FileNotFoundError) and "does not exist" not in reason:
-            reason = "it does not exist"
-        if isinstance(error, FileExistsError):
-            reason = f"{error.filename} is a file, not a folder"
+        reason = reason_of(error)
         if reason.startswith("No filesystem registered"):
             next_step = "Install this storage's Airflow provider, such as apache-airflow-providers-amazon[s3fs]."
         kind = InvalidInputError if isinstance(error, LASTING) else StorageError
-        raise kind(f"{what}: {reason.rstrip('.') or type(error).__name__}. {next_step}") from None
+        raise kind(f"{what}: {reason}. {next_step}") from None
 
 
 def reading(location: str) -> AbstractContextManager[None]:

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
+import socket
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
-import tenacity
-
-from voice_provider.exceptions import InvalidInputError, ResultError, UnusableSpeechError
-from voice_provider.files.locations import LASTING, check_allowed, explained, local_path, open_path, reading
-from voice_provider.files.media import HEAD, WAV, Format, MediaInfo, NotWholeError, inspect, repair_wav, sniff
+from voice_provider.exceptions import InvalidInputError, NotPublishedError, StorageError, VoiceError
+from voice_provider.files.locations import check_allowed, explained, is_local, local_path, open_path, reading
+from voice_provider.files.media import HEAD, Format, NotWholeError, inspect, sniff
+from voice_provider.files.receiving import (
+    Download,
+    Held,
+    Kept,
+    Receipt,
+    aside_of,
+    discard,
+    private_folder,
+    reserve,
+    spooled,
+)
+from voice_provider.files.transfer import BLOCK, CHUNK, UPLOADS, create, is_kept, remove, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-BLOCK = 8 * 1024 * 1024  # bytes of one part of an object; s3fs would hold 50 MB of every open file in memory
-CHUNK = 256 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
-UPLOADS = 3  # tries to put one result into an object store
-MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
+__all__ = ["UPLOADS", "Download", "Held", "Kept", "Output", "Receipt", "StoredFile", "is_kept"]
 
+SYNCED = 4096  # bytes that are written to find out whether a disk is full
 
 _ODD_CHARACTERS = re.compile(r"[^\w.-]+")
 
@@ -130,16 +140,6 @@ class StoredFile:
                 raise InvalidInputError(f"The input {self.location}: {error}. Was it written completely?") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A result that was checked, and its place."""
-
-    uri: str
-    sha256: str
-    bytes: int
-    info: MediaInfo
-
-
 @dataclass
 class Output:
     """Where a result is to be kept; a location that ends in ``/`` is a folder.
@@ -149,31 +149,32 @@ class Output:
     :param allowed: the connection's allowed output prefixes
     :param task: which task instance receives it; with ``name`` it names the temporary file, so that an attempt after a
         kill finds and replaces what the killed one left, and two tasks do not meet
+    :param spool: where a result goes as long as it cannot be in its place: a folder of this task instance, path or URI;
+        None: it stays on the worker
     """
 
     location: str
     name: str
     allowed: Sequence[str] = field(default=())
     task: str = ""
+    spool: str | None = None
 
     def __post_init__(self) -> None:
         check_allowed(self.location, self.allowed, "output")
         self.name = _ODD_CHARACTERS.sub("_", self.name)  # may be an id that the service chose
 
-    @property
-    def _is_local(self) -> bool:
-        return urlsplit(self.location).scheme in ("", "file")
-
     def check_writable(self) -> None:
         """Find out before anything is paid whether the result can be kept.
 
         :raises InvalidInputError: naming the location and the reason
+        :raises StorageError: the disk is full, or the storage fails
         """
         with explained(f"The output location {self.location} cannot be written", "Nothing was paid; correct it."):
-            if self._is_local:
+            if is_local(self.location):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=self._folder):
-                    pass
+                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
+                    file.write(bytes(SYNCED))
+                    os.fsync(file.fileno())
                 if not self.location.endswith("/") and local_path(self.location).is_dir():
                     raise IsADirectoryError("it is a folder; end the location with '/' to keep files in it")
             else:
@@ -189,184 +190,155 @@ class Output:
         """Return where a result of this format goes."""
         return f"{self.location}{self.name}.{extension}" if self.location.endswith("/") else self.location
 
-    def recover(self, uri: str, sha256: str, size: int) -> bool:
-        """Put in place what a killed attempt had received and checked, but not yet moved.
-
-        :param uri: where it goes, as ``check`` said
-        :return: whether it was there, byte for byte; only a file on this machine can be
-        """
-        if not self._is_local or not is_kept(str(self._temporary), sha256, size):
-            return False
-        with explained(f"The result cannot be kept at {uri}", "Correct it and clear the task."):
-            self._temporary.replace(local_path(uri))
-        return True
-
     @property
-    def _temporary(self) -> Path:
-        return self._folder / f".{self.name}{self.task and '.'}{self.task}.part"
+    def _part(self) -> Path:
+        """What it is received into: beside its place, so that a rename suffices, or in this worker's own folder."""
+        folder, name = self._folder, self.name
+        if not is_local(self.location):
+            folder, name = private_folder(), f"{name}.{hashlib.sha256(self.location.encode()).hexdigest()[:8]}"
+        return folder / f".{name}{self.task and '.'}{self.task}.part"
 
     @contextmanager
-    def receive(self) -> Iterator[Download]:
-        """Open a download; what is not ``keep``-ed leaves nothing behind."""
-        if not self._is_local:
-            with tempfile.TemporaryFile() as file:  # has no name: a kill leaves nothing
-                yield Download(self, cast("BinaryIO", file))
-            return
-        part = self._temporary
-        with explained(f"The output location {self.location} cannot be written", "Correct it and clear the task."):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            part.unlink(missing_ok=True)
-            file = part.open("xb+")
-        with file:
-            download = Download(self, file, part)
+    def receive(self, expected: int = 0) -> Iterator[Download]:
+        """Open a download. It leaves nothing behind, unless it was checked and is not in its place yet.
+
+        :param expected: bytes that it will have, as far as that is known; the room for them is taken at once
+        :raises StorageError: there is no room; nothing was paid
+        :raises InvalidInputError: the place cannot be written
+        """
+        with self._explained():
+            part = self._part
+            part.parent.mkdir(parents=True, exist_ok=True)
+            self._make_way(part)
+            file = create(part)
+        download = self._download(file, part)
+        try:
+            with self._explained():
+                reserve(file, expected, part)
+            yield download
+        finally:
+            download.close()
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"The output location {self.location} cannot be written", "Correct it and clear the task.")
+
+    def _download(self, file: BinaryIO, part: Path) -> Download:
+        return Download(file, part, name=self.name, uri=self.uri, spool=self.spool)
+
+    def _make_way(self, part: Path) -> None:
+        """Delete what a killed try left; what it had received whole may be paid, and makes way for another order."""
+        found = self.received()
+        if found is not None:
+            aside = aside_of(part, found.sha256)
+            part.replace(aside)
+            Receipt.path(part).replace(Receipt.path(aside))
+        discard(part)
+
+    def received(self) -> Receipt | None:
+        """Return what a try before had received on this host, whole, under this name, and did not put in its place.
+
+        :raises InvalidInputError: it may not be read
+        :raises StorageError: it cannot be read
+        """
+        with explained(f"What was received for {self.location} cannot be read", "Check the worker's permissions."):
+            receipt = Receipt.read(self._part)
+            if receipt is None or receipt.name != self.name:
+                return None
+            return receipt if _holds(str(self._part), receipt.sha256, receipt.bytes) else None
+
+    def recover(self, uri: str, sha256: str, size: int, held: Sequence[str] = (), until: float = 0.0) -> bool:
+        """Put in place what an attempt had received and checked, but not yet moved; nothing else is left of it then.
+
+        It is looked for where this host receives it, in the spool, and in ``held``.
+
+        :param uri: where it goes, as ``check`` said
+        :param size: bytes
+        :param held: more places: what ``NotPublishedError.held`` or ``Download.place`` said
+        :param until: see ``Download.publish``
+        :return: whether it was there, byte for byte
+        :raises NotAllowedError: the connection does not allow ``uri``
+        :raises NotPublishedError: it is there, and cannot be put in its place yet
+        :raises StorageError: a place where it may be cannot be looked at
+        """
+        check_allowed(uri, self.allowed, "output")
+        trouble: VoiceError | None = None
+        places = self._places(sha256, held)
+        for place in places:
             try:
+                if not _holds(place, sha256, size):
+                    continue
+                with self._take(place, size) as download:
+                    if (download.sha256, download.position) != (sha256, size):
+                        continue  # it has changed since
+                    download.publish_at(uri, until)
+            except NotPublishedError:
+                raise
+            except VoiceError as error:
+                trouble = error
+                continue
+            self._forget([other for other in places if local_path(other) != local_path(uri)], sha256, size)
+            return True
+        if trouble is not None:
+            raise trouble
+        return False
+
+    def _places(self, sha256: str, held: Sequence[str]) -> list[str]:
+        """Return where bytes may be held, as paths and URIs: what is on this host first."""
+        host = f"{socket.gethostname()}:/"
+        here = ["/" + place.removeprefix(host) for place in held if place.startswith(host)]
+        there = [place for place in held if place.startswith("/") or "://" in place]
+        part = self._part
+        spool = [spooled(self.spool, part, sha256)] if self.spool else []
+        return list(dict.fromkeys([str(part), str(aside_of(part, sha256)), *here, *spool, *there]))
+
+    @contextmanager
+    def _take(self, place: str, size: int) -> Iterator[Download]:
+        """Open what is held as a download: the part itself, or a copy of what is elsewhere."""
+        part = self._part
+        if place == str(part):
+            with self._explained():
+                download = self._download(reopen(part), part)
+            try:
+                download.adopt()
                 yield download
             finally:
-                if download.owns(part):
-                    part.unlink(missing_ok=True)
-
-
-class Download:
-    """A result on its way; a ``services.base.Sink``. Create it with ``Output.receive``."""
-
-    def __init__(self, output: Output, file: BinaryIO, part: Path | None = None) -> None:
-        self._output, self._file, self._part = output, file, part
-        self.restart()
-
-    @property
-    def position(self) -> int:
-        """Bytes received so far."""
-        return self._size
-
-    def owns(self, part: Path) -> bool:
-        """Whether the temporary file is still this one, and not that of a later attempt."""
-        try:
-            return part.stat().st_ino == os.fstat(self._file.fileno()).st_ino
-        except FileNotFoundError:
-            return False
-
-    def write(self, data: bytes) -> None:
-        """Take the next piece."""
-        with explained("The result cannot be written to this worker's disk", "Make room and clear the task."):
-            self._file.write(data)
-        self._digest.update(data)
-        self._size += len(data)
-
-    def restart(self) -> None:
-        """Forget what was received."""
-        self._file.seek(0)
-        self._file.truncate()
-        self._digest, self._size = hashlib.sha256(), 0
-
-    def keep(self, expected_seconds: float | None = None) -> Kept:
-        """Check a result that can be fetched again, and put it in its place, whole; see ``check`` and ``publish``."""
-        try:
-            kept = self.check(expected_seconds)
-        except ResultError as error:
-            raise ResultError(f"{error} It is fetched again by a retry.") from None
-        self.publish(kept)
-        return kept
-
-    def check(
-        self, expected_seconds: float | None = None, *, pcm_rate: int | None = None, least_seconds: float = 0
-    ) -> Kept:
-        """Check the result, and say what it is and where it is to go.
-
-        :param expected_seconds: what the service said; a result that is more than a second and 5 % shorter is cut short
-        :param pcm_rate: Hz of raw samples, where they were asked for
-        :param least_seconds: what is shorter is put aside, next to its place, and not used
-        :raises ResultError: empty, not media, or cut short; nothing is kept
-        :raises UnusableSpeechError: whole, but shorter than the text can be
-        """
-        self._file.flush()
-        try:
-            info = inspect(self._file, self._size, pcm_rate)
-            if info.format == WAV and repair_wav(self._file, self._size):
-                self._hash_again()
-        except NotWholeError as error:
-            raise ResultError(f"The result that came is unusable: {error}.") from None
-        short = (expected_seconds or 0) - (info.seconds or 0)
-        if expected_seconds and info.seconds and short > max(MAX_LENGTH_ERROR, 0.05 * expected_seconds):
-            raise ResultError(
-                f"The result that came is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} s that the "
-                "service announced."
-            )
-        uri = self._output.uri(info.format.extension)
-        kept = Kept(uri=uri, sha256=self._digest.hexdigest(), bytes=self._size, info=info)
-        if info.seconds is not None and info.seconds < least_seconds:
-            aside = replace(kept, uri=_aside(uri))
-            self.publish(aside)
-            raise UnusableSpeechError(
-                f"The speech is {info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
-                f"part of it is missing. It was put aside as {aside.uri}; listen to it."
-            )
-        return kept
-
-    def publish(self, kept: Kept) -> None:
-        """Put a checked result in its place, whole or not at all.
-
-        :raises InvalidInputError: the place cannot be written
-        :raises StorageError: the storage fails, also when it is asked again
-        """
-        with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
-            if self._part is not None:
-                os.fsync(self._file.fileno())
-                if not self.owns(self._part):
-                    raise OSError("another attempt of this task is writing it at the same time")
-                self._part.replace(local_path(kept.uri))
-            else:
-                self._upload(kept.uri)
-
-    def _hash_again(self) -> None:
-        self._file.seek(0)
-        self._digest = hashlib.sha256()
-        while piece := self._file.read(CHUNK):
-            self._digest.update(piece)
-
-    @tenacity.retry(
-        stop=tenacity.stop_after_attempt(UPLOADS),
-        wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
-        retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, Exception) and not isinstance(error, LASTING)
-        ),
-        reraise=True,
-    )
-    def _upload(self, uri: str) -> None:
-        """Write one object; fsspec would publish a half-written one on close, so on any error it is discarded.
-
-        It is tried again, because what is in hand may have been paid for, and cannot be had a second time.
-        """
-        path = open_path(uri)
-        stream: Any = path.fs.open(path.path, "wb", block_size=BLOCK)
-        try:
-            self._file.seek(0)
-            while piece := self._file.read(CHUNK):
-                stream.write(piece)
-            stream.close()
-        except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
-                stream.discard()
-            stream.closed = True  # else the finalizer would close it, and close publishes
-            raise
-
-
-def _aside(uri: str) -> str:
-    """Return where a result goes that must not be taken for a good one."""
-    stem, dot, extension = uri.rpartition(".")
-    return f"{stem}.unusable.{extension}" if dot and "/" not in extension else f"{uri}.unusable"
-
-
-def is_kept(uri: str, sha256: str, size: int) -> bool:
-    """Whether a result is still where it was kept, byte for byte."""
-    digest = hashlib.sha256()
-    with explained(f"The result kept at {uri} cannot be checked", "Check the worker's permissions."):
-        try:
-            path = open_path(uri)
-            if path.stat().st_size != size:
-                return False
-            with path.open("rb", block_size=BLOCK) as file:
+                download.close()
+            return
+        with self.receive(size) as download:
+            with (
+                explained(f"What is held at {place} cannot be read", "Check the worker's permissions."),
+                open_path(place).open("rb", block_size=BLOCK) as file,
+            ):
                 while piece := file.read(CHUNK):
-                    digest.update(piece)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-    return digest.hexdigest() == sha256
+                    download.write(piece)
+            yield download  # what it came from is still there: held by that, not by this copy
+
+    def _forget(self, places: Sequence[str], sha256: str, size: int) -> None:
+        """Delete what is in its place now from where it was held."""
+        for place in places:
+            with suppress(OSError, VoiceError):
+                if _holds(place, sha256, size):
+                    remove(place)
+                    if is_local(place):
+                        discard(local_path(place))
+        if self.spool and is_local(self.spool):
+            with suppress(OSError):
+                local_path(self.spool).rmdir()
+
+    def tidy(self) -> None:
+        """Delete what killed tries of this task instance left beside the result; when the task has finished.
+
+        What is held with a receipt for another name stays, all of other tasks, and what cannot be deleted.
+        """
+        with suppress(OSError, StorageError):
+            part = self._part
+            end = f".{self.task}.part" if self.task else part.name
+            for path in part.parent.glob(f"{'.*' if self.task else ''}{glob.escape(end)}*"):
+                receipt = Receipt.read(path.with_name(path.name.partition(end)[0] + end))
+                if receipt is None or receipt.name == self.name:
+                    path.unlink(missing_ok=True)
+
+
+def _holds(place: str, sha256: str, size: int) -> bool:
+    """Whether a place holds these bytes, in a file of its own."""
+    return not (is_local(place) and local_path(place).is_symlink()) and is_kept(place, sha256, size)

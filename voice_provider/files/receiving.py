@@ -1,0 +1,458 @@
+"""A result on its way: received into a file that has a name, checked, and held until it is in its place.
+
+Speech may be the paid answer itself, which cannot be fetched again. So from its last byte on it is never deleted before
+it is in its place: neither by an error, nor by a kill, nor by a storage that is away. Invariants:
+
+- What is received lies in one file of this worker, the *part*; whoever else has written it since is not overwritten.
+- A part that passed the check is *held*. A receipt beside it says what it is, for a try after a kill.
+- Nothing works on the only copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import socket
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from voice_provider.exceptions import (
+    NotPublishedError,
+    ResultError,
+    StorageError,
+    UnusableSpeechError,
+)
+from voice_provider.files.locations import explained, is_local, local_path, reason_of
+from voice_provider.files.media import WAV, MediaInfo, NotWholeError, inspect, read_wav, repair_wav
+from voice_provider.files.transfer import (
+    CHUNK,
+    SupersededError,
+    create,
+    exists,
+    is_kept,
+    persist,
+    pieces,
+    put,
+    reopen,
+    sync_folder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
+MAX_RECEIPT = 1024 * 1024  # bytes
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A result that was checked, and its place."""
+
+    uri: str
+    sha256: str
+    bytes: int
+    info: MediaInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Where received bytes are before they are in their place; as text ``host:/path``."""
+
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a try before had received, as it wrote it down.
+
+    :param facts: what was given to ``Download.note``
+    :param name: of the result, as in ``Output``
+    """
+
+    facts: dict[str, Any]
+    sha256: str
+    bytes: int
+    name: str
+
+    @staticmethod
+    def path(part: Path) -> Path:
+        """Return where the receipt of a part is."""
+        return part.with_name(f"{part.name}.json")
+
+    @classmethod
+    def read(cls, part: Path) -> Receipt | None:
+        """Return the receipt beside a part, as far as there is one that can be read."""
+        try:
+            with reopen(cls.path(part)) as file:
+                return cls(**json.loads(file.read(MAX_RECEIPT)))
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link that somebody planted
+                return None
+            raise
+
+    def write(self, part: Path) -> None:
+        """Write it beside the part, whole or not at all."""
+        facts = {"facts": self.facts, "sha256": self.sha256, "bytes": self.bytes, "name": self.name}
+        new = part.with_name(f"{part.name}.new")
+        try:
+            with create(new) as file:
+                file.write(json.dumps(facts).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path(part))
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(part.parent)
+
+
+def private_folder() -> Path:
+    """Return this worker's folder for what goes to an object store; nobody else can look or write into it.
+
+    :raises StorageError: it belongs to somebody else, or is open to others
+    """
+    folder = Path(tempfile.gettempdir()) / f"voice-provider-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise StorageError(
+            f"{folder} is not a folder of this worker alone, so nothing is received into it; nothing was paid. Remove "
+            "it, or set TMPDIR."
+        )
+    return folder
+
+
+def reserve(file: BinaryIO, size: int, place: Path) -> None:
+    """Take the room that a result needs, before it is paid.
+
+    :param size: bytes; 0 takes none
+    :param place: of the file, for the message
+    :raises StorageError: there is no room for it
+    """
+    try:
+        if size:
+            _fill(file.fileno(), size)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise StorageError(
+            f"There is no room for {size:,} bytes at {place.parent}: {error.strerror}; nothing was paid. Make room; a "
+            "retry asks again."
+        ) from None
+
+
+def _fill(handle: int, size: int) -> None:
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", None) in _NO_ROOM:
+            raise
+        at = 0  # the file system, or the system, has none: zeros take the room as well
+        while at < size:
+            at += os.pwrite(handle, bytes(min(CHUNK, size - at)), at)
+    os.fsync(handle)  # a network's file system says only now that it is full
+
+
+def aside_of(part: Path, sha256: str) -> Path:
+    """Return where a part goes that has to make way for another one; known by its bytes."""
+    return part.with_name(f".{sha256[:16]}{part.name}")
+
+
+def spooled(spool: str, part: Path, sha256: str) -> str:
+    """Return where the bytes of a part are in the spool."""
+    return f"{spool.rstrip('/')}/{sha256[:16]}{part.name}"
+
+
+def discard(part: Path) -> None:
+    """Delete a part and its receipt."""
+    for path in (part, Receipt.path(part)):
+        path.unlink(missing_ok=True)
+
+
+class Download:
+    """A result on its way; a ``services.base.Sink``. Create it with ``Output.receive``.
+
+    :param file: the part, open for reading and writing
+    :param part: where it is
+    :param name: of the result, as in ``Output``
+    :param uri: tells where a result with this extension goes
+    :param spool: where it goes as long as it cannot be in its place; None: it stays where it is
+    """
+
+    def __init__(
+        self, file: BinaryIO, part: Path, *, name: str, uri: Callable[[str], str], spool: str | None = None
+    ) -> None:
+        self._file, self._part = file, part
+        self._name, self._uri, self._spool = name, uri, spool
+        self._begun = False
+        self.restart()
+
+    @property
+    def position(self) -> int:
+        """Bytes received so far."""
+        return self._size
+
+    @property
+    def begun(self) -> bool:
+        """Whether an answer came: it had to take at least one byte, although perhaps it could not."""
+        return self._begun
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what was received."""
+        return self._digest.hexdigest()
+
+    @property
+    def place(self) -> Held:
+        """Where the received bytes are now."""
+        return Held(socket.gethostname(), str(self._part))
+
+    def owns(self, part: Path) -> bool:
+        """Whether the temporary file is still this one, and not that of a later attempt."""
+        try:
+            return os.path.samestat(part.lstat(), os.fstat(self._file.fileno()))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def write(self, data: bytes) -> None:
+        """Take the next piece."""
+        self._begun = self._begun or bool(data)
+        with _on_disk():
+            self._file.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+
+    def restart(self) -> None:
+        """Forget what was received; the room that was taken stays."""
+        self._file.seek(0)
+        self._digest, self._size, self._held = hashlib.sha256(), 0, False
+
+    def adopt(self) -> None:
+        """Take what is in the file already for what was received, and hold it."""
+        self._hash_again()
+        self._held = True
+
+    def close(self) -> None:
+        """Leave nothing behind but what is held."""
+        if not self._held and self.owns(self._part):
+            discard(self._part)
+        with suppress(OSError):  # what a full disk did not take is tried once more here
+            self._file.close()
+
+    def keep(self, expected_seconds: float | None = None) -> Kept:
+        """Check a result that can be fetched again, and put it in its place, whole; see ``check`` and ``publish``.
+
+        :raises ResultError: empty, not media, or cut short; nothing is kept
+        :raises InvalidInputError: the place cannot be written; nothing is kept
+        :raises StorageError: the storage fails, also when it is asked again; nothing is kept
+        """
+        try:
+            kept = self.check(expected_seconds)
+        except ResultError as error:
+            raise ResultError(f"{error} It is fetched again by a retry.") from None
+        self._held = False
+        with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
+            persist(lambda: self._move(kept.uri))
+        return kept
+
+    def check(
+        self, expected_seconds: float | None = None, *, pcm_rate: int | None = None, least_seconds: float = 0
+    ) -> Kept:
+        """Check the result, and say what it is and where it is to go. From here on it is held until it is there.
+
+        :param expected_seconds: what the service said; a result that is more than a second and 5 % shorter is cut short
+        :param pcm_rate: Hz of raw samples, where they were asked for
+        :param least_seconds: what is shorter is put aside, next to its place, and not used
+        :raises ResultError: empty, not media, or cut short; nothing is kept
+        :raises UnusableSpeechError: whole, but shorter than the text can be
+        :raises StorageError: another attempt of this task receives it at the same time
+        """
+        self._held = True
+        try:
+            info = self._inspect(expected_seconds, pcm_rate)
+        except ResultError:
+            self._held = False
+            raise
+        with explained(f"The result in {self.place} cannot be kept", "The other one is used."):
+            if not self.owns(self._part):
+                raise SupersededError("another attempt of this task is writing it at the same time")
+        if info.format == WAV:
+            self._repair()
+        kept = Kept(uri=self._uri(info.format.extension), sha256=self.sha256, bytes=self._size, info=info)
+        if info.seconds is not None and info.seconds < least_seconds:
+            raise UnusableSpeechError(
+                f"The speech is {info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
+                f"part of it is missing. {self._put_aside(kept)}; listen to it."
+            )
+        return kept
+
+    def _inspect(self, expected_seconds: float | None, pcm_rate: int | None) -> MediaInfo:
+        with _on_disk():
+            self._file.flush()
+            self._file.truncate(self._size)
+            os.fsync(self._file.fileno())
+        try:
+            info = inspect(self._file, self._size, pcm_rate)
+        except NotWholeError as error:
+            raise ResultError(f"The result that came is unusable: {error}.") from None
+        short = (expected_seconds or 0) - (info.seconds or 0)
+        if expected_seconds and info.seconds and short > max(MAX_LENGTH_ERROR, 0.05 * expected_seconds):
+            raise ResultError(
+                f"The result that came is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} s that the "
+                "service announced."
+            )
+        return info
+
+    def _repair(self) -> None:
+        """Fill in the sizes of a WAV, in a copy. Where there is no room for one it is kept as it came."""
+        if read_wav(self._file, self._size).has_sizes:
+            return
+        repaired = self._part.with_name(f"{self._part.name}.new")
+        with suppress(OSError):
+            try:
+                put(self._file, str(repaired))
+                copy = reopen(repaired)
+                repair_wav(copy, self._size)
+                copy.flush()
+                os.fsync(copy.fileno())
+                repaired.replace(self._part)
+            finally:
+                repaired.unlink(missing_ok=True)
+            self._take(copy)
+            self._hash_again()
+
+    def _take(self, file: BinaryIO) -> None:
+        self._file.close()
+        self._file = file
+
+    def _hash_again(self) -> None:
+        self._digest, self._size = hashlib.sha256(), 0
+        for piece in pieces(self._file):
+            self._digest.update(piece)
+            self._size += len(piece)
+
+    def _put_aside(self, kept: Kept) -> str:
+        """Put what must not be taken for a good result next to its place, and say where it is."""
+        aside = _unusable(kept.uri)
+        try:
+            self.publish(replace(kept, uri=aside))
+        except NotPublishedError as error:
+            return f"It could not be put aside as {aside} ({error.reason}); it is at {error.held or 'no place'}"
+        return f"It was put aside as {aside}"
+
+    def note(self, facts: Mapping[str, Any]) -> bool:
+        """Write beside the part what it is, for a try after a kill; after ``check``.
+
+        :param facts: what ``Output.received`` is to return; JSON
+        :return: whether it could be written; where not, only the task's record knows of the part
+        """
+        try:
+            Receipt(dict(facts), self.sha256, self._size, self._name).write(self._part)
+        except OSError:
+            return False
+        return True
+
+    def publish(self, kept: Kept, until: float = 0.0) -> None:
+        """Put a checked result in its place, whole or not at all; then nothing else is left of it.
+
+        :param kept: what ``check`` said
+        :param until: wall-clock time, seconds since 1970, until which every error is tried again, three times at least;
+            one that lies in the request, such as a missing right, for a minute at most
+        :raises NotPublishedError: that did not succeed; the bytes are in the spool, or where they were received
+        """
+        self.publish_at(kept.uri, until)
+
+    def publish_at(self, uri: str, until: float = 0.0) -> None:
+        """Put what is held in a place; see ``publish``."""
+        try:
+            persist(lambda: self._move(uri), until)
+        except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
+            held = self._spool_it() or self._stay()
+            where = f"It is kept at {held}: the next try looks there first and pays nothing"
+            raise NotPublishedError(
+                f"The result cannot be kept at {uri}: {reason_of(error)}. "
+                f"{where if held else 'No other place takes it either: it is lost'}.",
+                held=held,
+                reason=reason_of(error),
+            ) from None
+        self._held = False
+        with suppress(OSError):
+            if self.owns(self._part):  # it was uploaded
+                self._part.unlink()
+            if not os.path.lexists(self._part):  # else it is that of a later try
+                Receipt.path(self._part).unlink(missing_ok=True)
+
+    def _move(self, uri: str) -> None:
+        """Put the bytes in their place: on this machine by a rename, else by one upload."""
+        if not self.owns(self._part):
+            if is_kept(uri, self.sha256, self._size):
+                return  # another try has found it, and put it there
+            if os.path.lexists(self._part) or exists(uri):
+                raise SupersededError("another attempt of this task is writing it at the same time")
+            if is_local(uri):
+                self._restore(self._part)  # its folder was removed; the open file is all there is
+        if not is_local(uri):
+            put(self._file, uri)
+            return
+        target = local_path(uri)
+        with suppress(OSError):
+            os.fchmod(self._file.fileno(), 0o640)
+        self._part.replace(target)
+        sync_folder(target.parent)
+
+    def _restore(self, part: Path) -> None:
+        """Give the bytes a name again that have lost theirs."""
+        put(self._file, str(part))
+        self._take(reopen(part))
+        self._part = part
+
+    def _spool_it(self) -> str:
+        """Move the bytes into the spool, and return where they are; empty where that fails, or there is none."""
+        if not self._spool:
+            return ""
+        place = spooled(self._spool, self._part, self.sha256)
+        try:
+            if not is_kept(place, self.sha256, self._size):
+                persist(lambda: put(self._file, place))
+                if not is_kept(place, self.sha256, self._size):
+                    return ""
+        except Exception:  # noqa: BLE001  # the error of the place itself is the one to tell
+            return ""
+        if self.owns(self._part):
+            with suppress(OSError):
+                discard(self._part)
+        return place
+
+    def _stay(self) -> str:
+        """Leave the bytes where they are, under a name, and return it."""
+        folders: tuple[Callable[[], Path], ...] = (lambda: self._part.parent, private_folder)
+        for folder in folders:
+            if self.owns(self._part):
+                return str(self.place)
+            with suppress(OSError, StorageError):
+                self._restore(folder() / aside_of(self._part, self.sha256).name)
+        return str(self.place) if self.owns(self._part) else ""
+
+
+def _on_disk() -> AbstractContextManager[None]:
+    return explained("The result cannot be written to this worker's disk", "Make room and clear the task.")
+
+
+def _unusable(uri: str) -> str:
+    """Return where a result goes that must not be taken for a good one."""
+    stem, dot, extension = uri.rpartition(".")
+    return f"{stem}.unusable.{extension}" if dot and "/" not in extension else f"{uri}.unusable"

@@ -1,0 +1,144 @@
+"""Bytes on their way into a place: piece by piece, whole or not at all, and tried again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import tenacity
+
+from voice_provider.files.locations import LASTING, explained, is_local, local_path, open_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+BLOCK = 8 * 1024 * 1024  # bytes of one part of an object; s3fs would hold 50 MB of every open file in memory
+CHUNK = 256 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
+UPLOADS = 3  # tries at least to put one result into its place
+LASTING_FOR = 60.0  # seconds that an error is tried again which lies in the request: a right or a folder may come back
+PAUSE = tenacity.wait_random_exponential(multiplier=0.5, max=30)
+
+
+class SupersededError(OSError):
+    """A later try of the same task receives into the same file."""
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """Yield a file from its beginning, piece by piece."""
+    file.seek(0)
+    while piece := file.read(CHUNK):
+        yield piece
+
+
+def create(path: Path) -> BinaryIO:
+    """Create a file that only this user can read, in place of what a killed try left; no link is followed."""
+    path.unlink(missing_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return cast("BinaryIO", os.fdopen(os.open(path, flags, 0o600), "rb+"))
+
+
+def reopen(path: Path) -> BinaryIO:
+    """Open a file that ``create`` made; no link is followed."""
+    return cast("BinaryIO", os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "rb+"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Let a name in a folder outlive a crash of the machine, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def persist(action: Callable[[], None], until: float = 0.0) -> None:
+    """Try until it succeeds or a time has come, three times at least.
+
+    It is tried again, because what is in hand may have been paid for, and cannot be had a second time.
+
+    :param until: wall-clock time, seconds since 1970; what lies in the request itself ends after a minute
+    :raises Exception: the last error, as the storage raised it
+    """
+    began = time.time()
+
+    def end(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        return min(until, began + LASTING_FOR) if isinstance(error, LASTING) else until
+
+    tenacity.Retrying(
+        stop=lambda state: state.attempt_number >= UPLOADS and time.time() >= end(state),
+        wait=lambda state: min(PAUSE(state), max(end(state) - time.time(), 5)),
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, Exception) and not isinstance(error, SupersededError)
+        ),
+        reraise=True,
+    )(action)
+
+
+def put(file: BinaryIO, location: str) -> None:
+    """Write a copy of an open file to any storage, whole or not at all; folders are made."""
+    if not is_local(location):
+        _upload(file, location)
+        return
+    target = local_path(location)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with create(part) as copy:
+            for piece in pieces(file):
+                copy.write(piece)
+            copy.flush()
+            os.fsync(copy.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def _upload(file: BinaryIO, uri: str) -> None:
+    """Write one object; fsspec would publish a half-written one on close, so on any error it is discarded."""
+    path = open_path(uri)
+    stream: Any = path.fs.open(path.path, "wb", block_size=BLOCK)
+    try:
+        for piece in pieces(file):
+            stream.write(piece)
+        stream.close()
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to tell
+            stream.discard()
+        stream.closed = True  # else the finalizer would close it, and close publishes
+        raise
+
+
+def exists(location: str) -> bool:
+    """Whether there is something in a place."""
+    path = open_path(location)
+    return bool(path.fs.exists(path.path))  # path.exists() would not use Airflow's connection
+
+
+def remove(location: str) -> None:
+    """Delete a file that is needed no more; what cannot be deleted stays."""
+    with suppress(Exception):
+        path = open_path(location)
+        path.fs.rm_file(path.path)
+
+
+def is_kept(uri: str, sha256: str, size: int) -> bool:
+    """Whether a result is still where it was kept, byte for byte."""
+    digest = hashlib.sha256()
+    with explained(f"The result kept at {uri} cannot be checked", "Check the worker's permissions."):
+        try:
+            path = open_path(uri)
+            if path.stat().st_size != size:
+                return False
+            with path.open("rb", block_size=BLOCK) as file:
+                while piece := file.read(CHUNK):
+                    digest.update(piece)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return digest.hexdigest() == sha256
