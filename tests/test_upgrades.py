@@ -79,11 +79,10 @@ def test_a_deferred_lip_sync_is_waited_for_and_collected(
         **arguments, job_id=job, path=f"/v2/generate/{job}", deadline=4102444800.0, first_poll=0.0
     )
 
-    async def wait() -> Any:
-        async for event in trigger.run():
-            return event.payload
+    async def wait() -> list[Any]:
+        return [event.payload async for event in trigger.run()]
 
-    event = asyncio.run(wait())
+    [event] = asyncio.run(wait())
     result = lip_sync(inputs, tmp_path / "out", deferrable=True).execute_complete(task.context, event)
     assert result["job_id"] == job
     assert paid(emulator, "lip_sync") == 1

@@ -131,7 +131,7 @@ def _collect(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
 
 def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) -> Manifest | None:
     """Keep the result at a location; say why, and return nothing, where there is none yet."""
-    from voice_provider.files.storage import Output  # noqa: PLC0415 - loads storage
+    from voice_provider.files.storage import Output, is_kept  # noqa: PLC0415 - loads storage
     from voice_provider.hooks.base import succeeded  # noqa: PLC0415
     from voice_provider.trust.origin import Origin  # noqa: PLC0415
     from voice_provider.trust.provenance import Run, check_name, keep  # noqa: PLC0415
@@ -143,12 +143,14 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
     if found is not None:
         run = Run(dag_id=found.dag_id, run_id=found.run_id, task_id=found.task_id, map_index=found.map_index)
     if found is not None and (received := found.record.manifest) is not None:
-        held = [*found.record.held, received.uri]
-        manifest = received.model_copy(update={"uri": place.uri(received.format), "outcome": "recovered"})
-        if not place.recover(manifest.uri, received.sha256, received.bytes, held):
-            fail(f"What was received is at {' or '.join(held)}, and cannot be read from this machine.", FAILED)
+        uri = place.uri(received.format)
+        if is_kept(received.uri, received.sha256, received.bytes):
+            place.copy(received.uri, received.format, received.sha256, received.bytes)
+        elif not place.recover(uri, received.sha256, received.bytes, found.record.held):
+            where = " or ".join([*found.record.held, received.uri])
+            fail(f"What was received is at {where}, and cannot be read from this machine.", FAILED)
             return None
-        return keep(manifest, Origin(), run)
+        return keep(received.model_copy(update={"uri": uri, "outcome": "recovered"}), Origin(), run)
     record = found.record if found is not None else None
     kind = record.kind if record is not None else "lip_sync"
     job = hook.get_job(kind, job_id, path=record.job.path if record is not None and record.job is not None else None)

@@ -282,6 +282,20 @@ class Output:
             raise trouble
         return False
 
+    def copy(self, source: str, extension: str, sha256: str, size: int) -> str:
+        """Put a copy of what is kept elsewhere in place, whole or not at all; return where it is.
+
+        :param source: path or URI of a kept result
+        :raises StorageError: it is not what was kept, or cannot be read or written
+        """
+        uri = self.uri(extension)
+        with self.receive(size) as download:
+            self._read_into(download, source)
+            if (download.sha256, download.position) != (sha256, size):
+                raise StorageError(f"What is kept at {source} has changed: it is not copied to {uri}.")
+            download.publish_at(uri)
+        return uri
+
     def _places(self, sha256: str, held: Sequence[str]) -> list[str]:
         """Return where bytes may be held, as paths and URIs: what is on this host first."""
         host = f"{socket.gethostname()}:/"
@@ -305,13 +319,17 @@ class Output:
                 download.close()
             return
         with self.receive(size) as download:
-            with (
-                explained(f"What is held at {place} cannot be read", "Check the worker's permissions."),
-                open_path(place).open("rb", block_size=BLOCK) as file,
-            ):
-                while piece := file.read(CHUNK):
-                    download.write(piece)
+            self._read_into(download, place)
             yield download  # what it came from is still there: held by that, not by this copy
+
+    @staticmethod
+    def _read_into(download: Download, place: str) -> None:
+        with (
+            explained(f"What is held at {place} cannot be read", "Check the worker's permissions."),
+            open_path(place).open("rb", block_size=BLOCK) as file,
+        ):
+            while piece := file.read(CHUNK):
+                download.write(piece)
 
     def _forget(self, places: Sequence[str], sha256: str, size: int) -> None:
         """Delete what is in its place now from where it was held."""

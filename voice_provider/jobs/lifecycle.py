@@ -544,8 +544,7 @@ class Lifecycle:
 
     def copy_to(self, place: Output, manifest: Manifest) -> Manifest:
         """Copy a kept result to where it is wanted now: ``output`` is no part of what was asked for."""
-        uri = place.uri(manifest.format)
-        place.copy(manifest.uri, manifest.sha256, manifest.bytes)
+        uri = place.copy(manifest.uri, manifest.format, manifest.sha256, manifest.bytes)
         self.log.info("What was kept at %s is now at %s, too.", manifest.uri, uri)
         manifest = manifest.model_copy(update={"uri": uri})
         record = self.load()
