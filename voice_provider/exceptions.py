@@ -42,6 +42,8 @@ class VoiceError(AirflowException):
     :param error_code: the service's own machine-readable code, if it sent one
     :param status: HTTP status of the answer, if there was one
     :param request_id: the service's id of the request, to quote to its support
+    :param doubtful: an earlier sending of the same order has an unknown outcome; this error speaks of its own sending
+        only, so that a refusal does not mean that nothing was accepted
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class VoiceError(AirflowException):
         error_code: str | None = None,
         status: int | None = None,
         request_id: str | None = None,
+        doubtful: bool = False,
     ) -> None:
         super().__init__(message)
         self.error_code = error_code
         self.status = status
         self.request_id = request_id
+        self.doubtful = doubtful
 
 
 class PermanentVoiceError(VoiceError, AirflowFailException):
