@@ -30,7 +30,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.files import receiving, transfer
 from voice_provider.files.receiving import Receipt
-from voice_provider.files.storage import UPLOADS, Download, Held, Kept, Output, is_kept
+from voice_provider.files.storage import UPLOADS, Held, Kept, Output, is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,6 +83,23 @@ def spoken(output: Output, data: bytes = b"", facts: dict[str, Any] | None = FAC
         if facts is not None:
             assert download.note(facts)
         return kept, download.place
+
+
+def refused(
+    output: Output, data: bytes = b"", before: Callable[[], object] = lambda: None
+) -> tuple[Kept, NotPublishedError]:
+    """Receive and check what cannot be published then.
+
+    :param before: what happens between the two
+    """
+    with output.receive() as download:
+        fill(download, data or piped())
+        kept = download.check()
+        download.note(FACTS)
+        before()
+        with pytest.raises(NotPublishedError) as caught:
+            download.publish(kept)
+    return kept, caught.value
 
 
 @contextmanager
@@ -174,9 +191,9 @@ def test_no_room_is_said_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(os, "posix_fallocate", refuse(OSError(errno.EOPNOTSUPP, "Operation not supported")))
     monkeypatch.setattr(os, call, refuse(OSError(code, os.strerror(code))))
-    with pytest.raises(StorageError, match=f"no room for 5,000 bytes at .*{os.strerror(code)}; nothing was paid"):
-        with place().receive(5000):
-            pytest.fail("it would have been paid")
+    expected = f"no room for 5,000 bytes at .*{os.strerror(code)}; nothing was paid"
+    with pytest.raises(StorageError, match=expected), place().receive(5000):
+        pytest.fail("it would have been paid")
     assert left_in(tmp_path) + left_in(worker) == []
 
 
@@ -284,9 +301,11 @@ def test_a_folder_of_the_worker_that_is_not_its_own_is_not_used(
     if kind == "of another":
         monkeypatch.setattr(os, "getuid", lambda: 4321)
         folder.rename(worker / f"voice-provider-{os.getuid()}")
-    with pytest.raises((StorageError, InvalidInputError), match=r"nothing was paid|not a folder"):
-        with Output("s3://studio/out/", "x").receive():
-            pytest.fail("it would have been paid")
+    with (
+        pytest.raises((StorageError, InvalidInputError), match=r"nothing was paid|not a folder"),
+        Output("s3://studio/out/", "x").receive(),
+    ):
+        pytest.fail("it would have been paid")
 
 
 def test_the_next_try_on_this_host_receives_into_the_same_file_and_others_do_not(place: Callable[..., Output]) -> None:
@@ -328,9 +347,8 @@ def test_a_repair_does_not_work_on_the_only_copy(tmp_path: Path, monkeypatch: py
         raise Stop
 
     monkeypatch.setattr(receiving, "repair_wav", die)
-    with pytest.raises(Stop), Output(f"{tmp_path}/", "x").receive() as download:  # noqa: PT012
-        fill(download, piped())
-        download.check()
+    with pytest.raises(Stop):
+        spoken(Output(f"{tmp_path}/", "x"))
     assert left_in(tmp_path) == [".x.part"]
     assert (tmp_path / ".x.part").read_bytes() == piped()
 
@@ -467,12 +485,8 @@ def test_pauses_grow_and_differ() -> None:
 def test_a_place_that_stays_away_leaves_it_in_the_spool_and_another_worker_finds_it(
     place: Callable[..., Output], tmp_path: Path, worker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with store_away(monkeypatch), pytest.raises(NotPublishedError) as caught, place().receive() as download:  # noqa: PT012
-        fill(download, piped())
-        kept = download.check()
-        download.note(FACTS)
-        download.publish(kept)
-    error = caught.value
+    with store_away(monkeypatch):
+        kept, error = refused(place())
     assert isinstance(error, StorageError)
     assert error.held.startswith(f"{tmp_path}/spool/task/")
     assert str(error) == (
@@ -493,13 +507,11 @@ def test_a_place_that_stays_away_leaves_it_in_the_spool_and_another_worker_finds
 
 def test_a_spool_in_an_object_store(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = Output(f"{tmp_path}/out/", "x", task="run1", spool="s3://studio/spool/task/")
-    with store_away(monkeypatch), pytest.raises(NotPublishedError) as caught, output.receive() as download:  # noqa: PT012
-        fill(download, sound(9 * MIB))
-        kept = download.check()
-        download.publish(kept)
-    assert objects(s3) == [caught.value.held.removeprefix("s3://")]
+    with store_away(monkeypatch):
+        kept, error = refused(output, sound(9 * MIB))
+    assert objects(s3) == [error.held.removeprefix("s3://")]
     elsewhere = Output(f"{tmp_path}/out/", "x", task="run1")  # the connection has no spool any more
-    assert elsewhere.recover(kept.uri, kept.sha256, kept.bytes, [caught.value.held])
+    assert elsewhere.recover(kept.uri, kept.sha256, kept.bytes, [error.held])
     assert is_kept(kept.uri, kept.sha256, kept.bytes)
     assert objects(s3) == []
     assert left_in(tmp_path) == ["x.wav"]
@@ -512,20 +524,17 @@ def test_without_a_spool_it_stays_on_the_worker(
     (tmp_path / "file").write_bytes(b"")
     output = place(spool=None if spool == "none" else f"{tmp_path}/file/spool")
     if spool == "lies":
-        monkeypatch.setattr(receiving, "put", lambda file, location: None)
-        output = place(spool=f"{tmp_path}/spool")
-    with pytest.raises(NotPublishedError) as caught, output.receive() as download:  # noqa: PT012
-        fill(download, sound())
-        kept = download.check()
-        download.note(FACTS)
-        with store_away(monkeypatch):
-            monkeypatch.setattr(Download, "_move", refuse(OSError("away")))
-            download.publish(kept)
+        real, output = receiving.put, place(spool=f"{tmp_path}/spool")
+        monkeypatch.setattr(
+            receiving, "put", lambda file, to: None if to.startswith(f"{tmp_path}/sp") else real(file, to)
+        )
+    with store_away(monkeypatch):
+        kept, error = refused(output)
     monkeypatch.undo()
     monkeypatch.setattr(tempfile, "tempdir", str(worker))
-    assert caught.value.held.startswith(f"{HOST}:/")
+    assert error.held.startswith(f"{HOST}:/")
     assert output.received() is not None
-    assert output.recover(kept.uri, kept.sha256, kept.bytes, [caught.value.held])
+    assert output.recover(kept.uri, kept.sha256, kept.bytes, [error.held])
     assert is_kept(kept.uri, kept.sha256, kept.bytes)
     assert hidden(tmp_path, worker) == []
 
@@ -575,6 +584,21 @@ def test_a_recovery_that_finds_no_place_keeps_what_it_has(
     assert is_kept(kept.uri, kept.sha256, kept.bytes)
 
 
+@pytest.mark.parametrize("spooled", [True, False])
+def test_a_recovery_from_elsewhere_that_finds_no_place_says_where_it_is_now(
+    spooled: bool, place: Callable[..., Output], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "held").write_bytes(sound())
+    uri, digest, size = place().uri("wav"), hashlib.sha256(sound()).hexdigest(), len(sound())
+    output = place() if spooled else place(spool=None)
+    with store_away(monkeypatch), pytest.raises(NotPublishedError) as caught:
+        output.recover(uri, digest, size, [f"{HOST}:{tmp_path}/held"])
+    (tmp_path / "held").unlink()
+    assert Path(caught.value.held.removeprefix(f"{HOST}:")).read_bytes() == sound()
+    assert output.recover(uri, digest, size, [caught.value.held])
+    assert is_kept(uri, digest, size)
+
+
 # the folder is not what it was
 
 
@@ -603,30 +627,26 @@ def test_a_folder_that_was_removed_is_made_again(when: str, again: bool, tmp_pat
 def test_a_folder_that_cannot_be_made_again_is_no_reason_to_lose_it(tmp_path: Path, worker: Path) -> None:
     out = tmp_path / "out"
     output = Output(f"{out}/", "x", task="run1")
-    with pytest.raises(NotPublishedError, match=r"out is a file, not a folder|Not a directory") as caught:  # noqa: PT012
-        with output.receive() as download:
-            fill(download, sound())
-            kept = download.check()
-            shutil.rmtree(out)
-            out.write_bytes(b"a file")
-            download.publish(kept)
-    assert caught.value.held.startswith(f"{HOST}:{worker}/")
+
+    def replaced() -> None:
+        shutil.rmtree(out)
+        out.write_bytes(b"a file")
+
+    kept, error = refused(output, sound(), replaced)
+    assert "out is a file, not a folder" in str(error)
+    assert error.held.startswith(f"{HOST}:{worker}/")
     out.unlink()
     out.mkdir()
-    assert output.recover(kept.uri, kept.sha256, kept.bytes, [caught.value.held])
+    assert output.recover(kept.uri, kept.sha256, kept.bytes, [error.held])
     assert is_kept(kept.uri, kept.sha256, kept.bytes)
     assert hidden(worker, tmp_path) == []
 
 
 def test_a_place_that_became_a_folder(tmp_path: Path) -> None:
     output = Output(f"{tmp_path}/x.wav", "x", task="run1")
-    with pytest.raises(NotPublishedError, match=r"x\.wav: .*Is a directory.*It is kept at") as caught:  # noqa: PT012
-        with output.receive() as download:
-            fill(download, sound())
-            kept = download.check()
-            (tmp_path / "x.wav").mkdir()
-            download.publish(kept)
-    assert caught.value.held == f"{HOST}:{tmp_path}/.x.run1.part"
+    kept, error = refused(output, sound(), (tmp_path / "x.wav").mkdir)
+    assert "Is a directory" in str(error)
+    assert error.held == f"{HOST}:{tmp_path}/.x.run1.part"
     (tmp_path / "x.wav").rmdir()
     assert output.recover(kept.uri, kept.sha256, kept.bytes)
     assert left_in(tmp_path) == ["x.wav"]
@@ -673,15 +693,17 @@ def test_what_a_later_try_has_put_in_its_place_is_in_its_place(
 
 
 def test_of_two_tries_the_later_one_that_is_done_is_not_replaced(place: Callable[..., Output]) -> None:
-    with pytest.raises(NotPublishedError, match="another attempt"), place().receive() as earlier:  # noqa: PT012
-        fill(earlier, sound())
-        kept = earlier.check()
-        with place().receive() as later:
-            fill(later, sound(4000))
-            second = later.check()
-            later.publish(second)
-        earlier.publish(kept)
-    assert is_kept(second.uri, second.sha256, second.bytes)
+    found: list[Kept] = []
+
+    def later() -> None:
+        with place().receive() as download:
+            fill(download, sound(4000))
+            found.append(download.check())
+            download.publish(found[0])
+
+    _, error = refused(place(), sound(), later)
+    assert "another attempt of this task" in str(error)
+    assert is_kept(found[0].uri, found[0].sha256, found[0].bytes)
 
 
 # a kill at every point
@@ -830,9 +852,10 @@ def test_tidying_never_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_can_be_fetched_again_is_not_held(
     place: Callable[..., Output], tmp_path: Path, worker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with store_away(monkeypatch), pytest.raises(StorageError) as caught, place().receive() as download:  # noqa: PT012
+    with store_away(monkeypatch), place().receive() as download:
         fill(download, piped())
-        download.keep()
+        with pytest.raises(StorageError) as caught:
+            download.keep()
     assert not isinstance(caught.value, NotPublishedError)
     assert left_in(tmp_path) + left_in(worker) == []
 
@@ -841,10 +864,10 @@ def test_what_is_unusable_and_cannot_be_put_aside_is_held(
     place: Callable[..., Output], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = place(spool=None)
-    with store_away(monkeypatch), pytest.raises(UnusableSpeechError, match="could not be put aside") as caught:  # noqa: PT012
-        with output.receive() as download:
-            fill(download, sound())
-            held = str(download.place)
+    with store_away(monkeypatch), output.receive() as download:
+        fill(download, sound())
+        held = str(download.place)
+        with pytest.raises(UnusableSpeechError, match="could not be put aside") as caught:
             download.check(least_seconds=60)
     assert f"it is at {held}; listen to it." in str(caught.value)
     assert output.received() is None  # nobody takes it for a good one
@@ -856,12 +879,13 @@ def test_memory_stays_flat(place: Callable[..., Output], monkeypatch: pytest.Mon
         pytest.skip("moto holds the object in this process")
     tracemalloc.start()
     try:
-        with store_away(monkeypatch), pytest.raises(NotPublishedError), place().receive(size) as download:  # noqa: PT012
+        with store_away(monkeypatch), place().receive(size) as download:
             download.write(piped(MIB))
             for _ in range(size // len(piece)):
                 download.write(piece)
             kept = download.check()
-            download.publish(kept)
+            with pytest.raises(NotPublishedError):
+                download.publish(kept)
         assert place().recover(kept.uri, kept.sha256, kept.bytes)
         assert tracemalloc.get_traced_memory()[1] < 20 * MIB
     finally:

@@ -249,7 +249,15 @@ class Download:
     def adopt(self) -> None:
         """Take what is in the file already for what was received, and hold it."""
         self._hash_again()
+        self.hold()
+
+    def hold(self) -> None:
+        """Let it stay, whatever ends the try; only ``publish`` takes it away."""
         self._held = True
+        with _on_disk():
+            self._file.flush()
+            self._file.truncate(self._size)
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Leave nothing behind but what is held."""
@@ -287,8 +295,8 @@ class Download:
         :raises UnusableSpeechError: whole, but shorter than the text can be
         :raises StorageError: the disk did not take its end; nothing is kept
         """
-        self._held = True
         try:
+            self.hold()
             info = self._inspect(expected_seconds, pcm_rate)
         except (ResultError, StorageError):
             self._held = False
@@ -304,10 +312,6 @@ class Download:
         return kept
 
     def _inspect(self, expected_seconds: float | None, pcm_rate: int | None) -> MediaInfo:
-        with _on_disk():
-            self._file.flush()
-            self._file.truncate(self._size)
-            os.fsync(self._file.fileno())
         try:
             info = inspect(self._file, self._size, pcm_rate)
         except NotWholeError as error:

@@ -270,6 +270,7 @@ class Output:
                 with self._take(place, sha256, size) as download:
                     if (download.sha256, download.position) != (sha256, size):
                         continue  # it has changed since
+                    download.hold()
                     download.publish_at(uri, until)
             except NotPublishedError:
                 raise
@@ -311,7 +312,7 @@ class Output:
             ):
                 while piece := file.read(CHUNK):
                     download.write(piece)
-            yield download  # what it came from is still there: held by that, not by this copy
+            yield download
 
     def _forget(self, places: Sequence[str], sha256: str, size: int) -> None:
         """Delete what is in its place now from where it was held."""
