@@ -228,6 +228,11 @@ class Download:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
+    @property
+    def _is_superseded(self) -> bool:
+        """Whether another attempt receives into the same file; where there is none, its folder was removed."""
+        return os.path.lexists(self._part) and not self.owns(self._part)
+
     def write(self, data: bytes) -> None:
         """Take the next piece."""
         self._begun = self._begun or bool(data)
@@ -244,7 +249,15 @@ class Download:
     def adopt(self) -> None:
         """Take what is in the file already for what was received, and hold it."""
         self._hash_again()
+        self.hold()
+
+    def hold(self) -> None:
+        """Let it stay, whatever ends the try; only ``publish`` takes it away."""
         self._held = True
+        with _on_disk():
+            self._file.flush()
+            self._file.truncate(self._size)
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Leave nothing behind but what is held."""
@@ -264,7 +277,8 @@ class Download:
             kept = self.check(expected_seconds)
         except ResultError as error:
             raise ResultError(f"{error} It is fetched again by a retry.") from None
-        self._held = False
+        finally:
+            self._held = False
         with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
             persist(lambda: self._move(kept.uri))
         return kept
@@ -279,17 +293,14 @@ class Download:
         :param least_seconds: what is shorter is put aside, next to its place, and not used
         :raises ResultError: empty, not media, or cut short; nothing is kept
         :raises UnusableSpeechError: whole, but shorter than the text can be
-        :raises StorageError: another attempt of this task receives it at the same time
+        :raises StorageError: the disk did not take its end; nothing is kept
         """
-        self._held = True
         try:
+            self.hold()
             info = self._inspect(expected_seconds, pcm_rate)
-        except ResultError:
+        except (ResultError, StorageError):
             self._held = False
             raise
-        with explained(f"The result in {self.place} cannot be kept", "The other one is used."):
-            if not self.owns(self._part):
-                raise SupersededError("another attempt of this task is writing it at the same time")
         if info.format == WAV:
             self._repair()
         kept = Kept(uri=self._uri(info.format.extension), sha256=self.sha256, bytes=self._size, info=info)
@@ -301,10 +312,6 @@ class Download:
         return kept
 
     def _inspect(self, expected_seconds: float | None, pcm_rate: int | None) -> MediaInfo:
-        with _on_disk():
-            self._file.flush()
-            self._file.truncate(self._size)
-            os.fsync(self._file.fileno())
         try:
             info = inspect(self._file, self._size, pcm_rate)
         except NotWholeError as error:
@@ -319,7 +326,7 @@ class Download:
 
     def _repair(self) -> None:
         """Fill in the sizes of a WAV, in a copy. Where there is no room for one it is kept as it came."""
-        if read_wav(self._file, self._size).has_sizes:
+        if self._is_superseded or read_wav(self._file, self._size).has_sizes:
             return
         repaired = self._part.with_name(f"{self._part.name}.new")
         with suppress(OSError):
@@ -360,6 +367,8 @@ class Download:
         :param facts: what ``Output.received`` is to return; JSON
         :return: whether it could be written; where not, only the task's record knows of the part
         """
+        if self._is_superseded:
+            return False
         try:
             Receipt(dict(facts), self.sha256, self._size, self._name).write(self._part)
         except OSError:
@@ -401,7 +410,7 @@ class Download:
         if not self.owns(self._part):
             if is_kept(uri, self.sha256, self._size):
                 return  # another try has found it, and put it there
-            if os.path.lexists(self._part) or exists(uri):
+            if self._is_superseded or exists(uri):
                 raise SupersededError("another attempt of this task is writing it at the same time")
             if is_local(uri):
                 self._restore(self._part)  # its folder was removed; the open file is all there is

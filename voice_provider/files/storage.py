@@ -267,9 +267,10 @@ class Output:
             try:
                 if not _holds(place, sha256, size):
                     continue
-                with self._take(place, size) as download:
+                with self._take(place, sha256, size) as download:
                     if (download.sha256, download.position) != (sha256, size):
                         continue  # it has changed since
+                    download.hold()
                     download.publish_at(uri, until)
             except NotPublishedError:
                 raise
@@ -306,12 +307,12 @@ class Output:
         return list(dict.fromkeys([str(part), str(aside_of(part, sha256)), *here, *spool, *there]))
 
     @contextmanager
-    def _take(self, place: str, size: int) -> Iterator[Download]:
+    def _take(self, place: str, sha256: str, size: int) -> Iterator[Download]:
         """Open what is held as a download: the part itself, or a copy of what is elsewhere."""
-        part = self._part
-        if place == str(part):
+        own = Path(place)
+        if own in (self._part, aside_of(self._part, sha256)):
             with self._explained():
-                download = self._download(reopen(part), part)
+                download = self._download(reopen(own), own)
             try:
                 download.adopt()
                 yield download
@@ -320,7 +321,7 @@ class Output:
             return
         with self.receive(size) as download:
             self._read_into(download, place)
-            yield download  # what it came from is still there: held by that, not by this copy
+            yield download
 
     @staticmethod
     def _read_into(download: Download, place: str) -> None:
