@@ -19,7 +19,7 @@
     └── TransientVoiceError          another try may well succeed: Airflow's retries apply
         ├── RateLimitedError         too many requests; carries ``retry_after``
         │   └── ConcurrencyLimitError   too many jobs at once; the request was not accepted
-        ├── ServiceUnavailableError  5xx, no reply, or a page where an answer should be
+        ├── ServiceUnavailableError  5xx, no reply, or an answer that is not the service's own
         ├── StorageError             the object storage did not answer as it should
         │   └── NotPublishedError    a result that is here, whole, and cannot be put in its place yet; carries ``held``
         ├── ResultError              a result that is cut short, empty or not media
@@ -130,7 +130,7 @@ class RateLimitedError(TransientVoiceError):
 
 
 class ConcurrencyLimitError(RateLimitedError):
-    """Too many jobs at once: the request was not accepted, and nothing was paid.
+    """Too many jobs at once: this request was not accepted, and nothing was paid for it.
 
     :param limit: how many the account may have at a time, if the service says so
     :param brief: room is made by the second, because requests are counted and not jobs
@@ -145,18 +145,30 @@ class ConcurrencyLimitError(RateLimitedError):
 
 
 class ServiceUnavailableError(TransientVoiceError):
-    """The service failed, did not answer, or answered with something that is no answer.
+    """The service failed, did not answer, or something answered that is not the service.
 
-    :param sent: whether the request may have reached the service
+    :param sent: whether the request may have been carried out: unknown where this is true. It is false only where no
+        connection came about, or where the service itself says that it has not begun
     :param job_id: the job that the service has nevertheless accepted, if it says so
+    :param foreign: the answer was not in the service's own shape: it is the word of something in between
+    :param retry_after: seconds that the answer asked to wait, if it said so
     """
 
     def __init__(
-        self, message: str, *, sent: bool = True, job_id: str | None = None, **details: str | int | None
+        self,
+        message: str,
+        *,
+        sent: bool = True,
+        job_id: str | None = None,
+        foreign: bool = False,
+        retry_after: float | None = None,
+        **details: str | int | None,
     ) -> None:
         super().__init__(message, **details)  # type: ignore[arg-type]  # status is an int, the rest are strings
         self.sent = sent
         self.job_id = job_id
+        self.foreign = foreign
+        self.retry_after = retry_after
 
 
 class StorageError(TransientVoiceError):

@@ -117,11 +117,28 @@ def test_a_connection_that_does_not_work_says_why_in_a_line(
         (
             200,
             b"<!DOCTYPE html><title>Welcome to nginx!</title>",
-            "a page or with something else than a list. Check the",
+            "GET /v2/models: 200 came with a page 'Welcome to nginx!', which is no answer of sync. labs. Something in",
         ),
-        (404, b"<title>404 Not Found</title>", "page '404 Not Found' instead of an answer. Nothing answers there as"),
-        (403, b"<title>Attention Required!</title>", "the edge in front of sync. labs refused with 403"),
-        (503, b"<title>Down for maintenance</title>", "503 with a page 'Down for maintenance' instead of an answer"),
+        (
+            404,
+            b"<title>404 Not Found</title>",
+            "404 came with a page '404 Not Found', which is no answer of sync. labs",
+        ),
+        (
+            403,
+            b"<title>Attention Required!</title>",
+            "network, and the base URL of connection 'voice_default'.",
+        ),
+        (
+            503,
+            b"<title>Down for maintenance</title>",
+            "503 came with a page 'Down for maintenance', which is no answer",
+        ),
+        (200, b'{"status": "up"}', "200 came with JSON of another form, which is no answer"),
+        (404, b'{"message": "no Route matched"}', "JSON of another form ('no Route matched'), which is no answer"),
+        (404, b'{"message": "Cannot GET /v2/models", "statusCode": 404}', "It has no such route: the base URL of the"),
+        (404, b"404 page not found", "404 came with text ('404 page not found'), which is no answer"),
+        (502, b"", "502 came with an empty body, which is no answer"),
         (302, b"", "was redirected to login.example"),
     ],
 )

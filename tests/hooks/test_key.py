@@ -247,7 +247,7 @@ def test_other_users_of_httpx_keep_their_log(stranger: Stranger, caplog: pytest.
 
 
 def test_a_wait_of_the_service_is_not_a_way_to_hold_a_worker(stranger: Stranger) -> None:
-    stranger.answer = lambda _: (429, {"retry-after": "inf"}, b"{}")
+    stranger.answer = lambda _: (429, {"retry-after": "inf"}, b'{"message": "Slow down", "statusCode": 429}')
     began = time.monotonic()
     with pytest.raises(VoiceError, match="too many requests"):
         to(stranger.url).run(ask())

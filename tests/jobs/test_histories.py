@@ -75,6 +75,8 @@ def expected_end(buy: Buy, policy: str, fault: str, first: Life, written_after: 
     if policy == "resubmit":
         return "done", 1 + sum(not first.noted(post) for post in carried_out)
     known = first.noted(first.posts[-1]) if first.posts else len(first.effects) < written_after
+    if buy.is_answer and fault == "status" and first.posts:  # its own word that it has not begun, where it was noted
+        known = known or "set" in first.effects[first.posts[-1].after :]
     if known:
         return "done", 1
     return "unknown", len(carried_out)

@@ -396,7 +396,7 @@ def test_a_voice_in_the_making_is_waited_for(
         path="/v2/voices",
         method="POST",
         status=409,
-        body='{"error": "taken", "errorCode": "voice_name_conflict"}',
+        code="voice_name_conflict",
         times=None,
     )
     if not listed:

@@ -239,15 +239,15 @@ def test_the_other_401_body(task: Task, emulator: EmulatorHandle, speak: Callabl
 
 def test_no_credit(task: Task, emulator: EmulatorHandle, speak: Callable[..., Any]) -> None:
     emulator.settings(credit_usd=0)
-    refused(task, emulator, speak(), QuotaError, "402.*Nothing was done|Add credit")
+    refused(task, emulator, speak(), QuotaError, "402.*Add credit")
 
 
-@pytest.mark.parametrize(("status", "message"), [(403, "edge.*403.*page"), (503, "503.*page")])
+@pytest.mark.parametrize("status", [403, 404, 503])
 def test_an_html_page_instead_of_an_answer(
-    status: int, message: str, task: Task, emulator: EmulatorHandle, lip_sync: Callable[..., Any]
+    status: int, task: Task, emulator: EmulatorHandle, lip_sync: Callable[..., Any]
 ) -> None:
     emulator.fault("html", path="/v2/generate", status=status, times=None)
-    with pytest.raises(ServiceUnavailableError, match=message):
+    with pytest.raises(ServiceUnavailableError, match=f"{status} came with a page .*is no answer of sync. labs"):
         task.run(lip_sync())
     assert emulator.ledger() == []
 

@@ -265,7 +265,7 @@ class TestTrouble:
     def test_one_that_fails_does_not_stop_the_rest(self, service: EmulatorHandle, task: Task) -> None:
         seed(service, *[voice("Ann", age=age) for age in range(100, 104)])
         path = {"sync_labs": "/v2/voices/*"}.get(VoiceHook.for_connection("voice_default").service.name, "/model/*")
-        service.fault("status", path=path, method="DELETE", status=401, body="{}", times=1)
+        service.fault("status", path=path, method="DELETE", status=401, times=1)
         with pytest.raises(AuthError):
             task.run(sweep(orphaned=True))
         report = task.ti.pushed["report"]
@@ -316,7 +316,7 @@ class TestTrouble:
     ) -> None:
         seed(emulator, "by hand", voice("Ann"))
         TestFiles().upload(sample, "ended")
-        emulator.fault("status", path=path, method="GET", status=503, body="{}", times=None, after=after)
+        emulator.fault("status", path=path, method="GET", status=503, times=None, after=after)
         with pytest.raises(ServiceUnavailableError):
             task.run(sweep(orphaned=True))
         report = task.ti.pushed["report"]
@@ -330,7 +330,7 @@ class TestTrouble:
         self, emulator: EmulatorHandle, task: Task, status: int, error: type[Exception]
     ) -> None:
         seed(emulator, *[voice("Ann", age=age) for age in range(100, 130)])
-        emulator.fault("status", path="/v2/voices/*", method="DELETE", status=status, body="{}", times=None)
+        emulator.fault("status", path="/v2/voices/*", method="DELETE", status=status, times=None)
         with pytest.raises(error):
             task.run(sweep(orphaned=True))
         report = task.ti.pushed["report"]
@@ -339,14 +339,14 @@ class TestTrouble:
 
     def test_a_rate_limit_is_waited_out(self, emulator: EmulatorHandle, task: Task) -> None:
         seed(emulator, *[voice("Ann", age=age) for age in range(100, 104)])
-        emulator.fault("status", path="/v2/voices/*", method="DELETE", status=429, body="{}", times=12)
+        emulator.fault("status", path="/v2/voices/*", method="DELETE", status=429, times=12)
         assert len(task.run(sweep(orphaned=True))["deleted"]) == 4
 
     def test_it_waits_as_long_as_it_is_told(
         self, emulator: EmulatorHandle, task: Task, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seed(emulator, *[voice("Ann", age=age) for age in range(100, 104)])
-        limited = {"status": 429, "body": "{}", "headers": {"Retry-After": "40"}}
+        limited = {"status": 429, "headers": {"Retry-After": "40"}}
         emulator.fault("status", path="/v2/voices/*", method="DELETE", times=3, after=1, **limited)
         slept: list[float] = []
         monkeypatch.setattr(

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from voice_provider.emulator import control
 from voice_provider.emulator.world.emulator import Emulator
-from voice_provider.emulator.world.faults import inflict, inflict_live, transport_of
+from voice_provider.emulator.world.faults import EDGE, inflict, inflict_live, transport_of
 from voice_provider.emulator.world.files import StorageError
 from voice_provider.emulator.world.half import owner
 from voice_provider.emulator.world.refusals import Refusal
@@ -101,9 +101,10 @@ class Gate:
         entry = self._noted(scope, "storage" if on_storage else "api")
         transport = transport_of(send)
         half = owner(self._halves, scope["path"])
-        marked = half.mark(send, self._emulator, scope) if half.mark and not on_storage else send
-        watched = _Watched(marked, entry)
         rule = self._emulator.faults.strike(entry["method"], scope["path"])
+        edge = rule is not None and rule.kind in EDGE  # it does not bear the service's marks
+        marked = half.mark(send, self._emulator, scope) if half.mark and not on_storage and not edge else send
+        watched = _Watched(marked, entry)
         try:
             if rule is not None:
                 entry["fault"] = rule.kind

@@ -15,6 +15,7 @@ from voice_provider.exceptions import (
     InvalidInputError,
     JobFailedError,
     JobTimeoutError,
+    PermanentVoiceError,
     ServiceUnavailableError,
     TransientVoiceError,
     VoiceError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CONFIRMATIONS = 2  # a refusal (401, 404) ends a wait only when it is repeated: deployments hiccup
 FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
 
 
@@ -205,17 +207,25 @@ class ServiceHook(BaseHook):
         :param until: wall-clock time, seconds since 1970
         :param poll_interval: seconds between two questions; the first come sooner, and the service may ask for more
         :param tell: gets a line whenever there is progress
+        :raises PermanentVoiceError: the service itself has refused to say, twice in a row
         """
         pause = min(FIRST_PAUSE, poll_interval)
-        progress, asked = Progress(), 0
+        progress, asked, refusals = Progress(), 0, 0
         while not job.state.is_final and time.time() < until:
             began = time.monotonic()
             asked += 1  # every third question is answered at once: an answer that is held back tells no progress
             patience = max(0.0, min(poll_interval, until - time.time())) if asked % 3 else 0
             try:
                 job = self.get_job(job.kind, job.id, path=job.path, wait=patience)
+            except PermanentVoiceError as error:
+                refusals += 1
+                if refusals >= CONFIRMATIONS:
+                    raise
+                self.log.warning("Asking after the job was refused; asking again. %s", error)
             except TransientVoiceError as error:
                 self.log.warning("Asking after the job did not succeed; asking again. %s", error)
+            else:
+                refusals = 0
             if (line := progress.told(job)) is not None:
                 self.log.info("%s", line)
                 tell(line)

@@ -6,6 +6,8 @@ Invariants:
   across origins), and files behind public URLs are sent and fetched without it.
 - What may have been accepted and paid is never sent again, unless it carries an idempotency key. Such a request also
   never travels on a connection that was idle: a server that has just closed it would leave the outcome unknown.
+- Only the service's own words are believed. A page, foreign JSON or bare text, of any status, says nothing of what
+  became of a request: of one that pays the outcome is unknown, of the others it is an outage.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import ssl
 from contextvars import ContextVar
 from functools import cache
@@ -96,7 +99,7 @@ class Transport:
 
     def run(self, flow: Flow[T], attempts: int = ATTEMPTS) -> T:
         """Drive a flow to its end on the worker; a request is sent at most so many times."""
-        return self._drive(flow, lambda request: self._retrying(request, attempts)(self._send, request))
+        return self._drive(flow, lambda request: self._send_often(request, attempts))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""
@@ -133,6 +136,22 @@ class Transport:
             return cast("T", stop.value)
 
     # attempts
+
+    def _send_often(self, request: Request, attempts: int) -> Response:
+        """Send, again where that is safe; an order whose fate one sending leaves open makes what follows doubtful."""
+        open_ended = False
+
+        def send() -> Response:
+            nonlocal open_ended
+            try:
+                return self._send(request)
+            except VoiceError as error:
+                error.doubtful = open_ended
+                unknown = isinstance(error, ServiceUnavailableError) and error.sent
+                open_ended = open_ended or (request.method == "POST" and unknown)
+                raise
+
+        return self._retrying(request, attempts)(send)
 
     def _retrying(self, request: Request, attempts: int) -> tenacity.Retrying:
         return tenacity.Retrying(
@@ -210,7 +229,8 @@ class Transport:
                 if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     sink.restart()
                     continue
-                if not answer.is_success:
+                head = Response(status=answer.status_code, headers=_headers(answer))
+                if not answer.is_success or not (request.public or request.expects(head)):
                     answer.read()
                     return self._read(request, answer)
                 if sink.position and not _goes_on(answer, sink.position):
@@ -220,7 +240,7 @@ class Transport:
                 # What is being made comes slowly: it is written as it comes, so that it is known how far it came.
                 for piece in answer.iter_bytes(DOWNLOAD_CHUNK if request.method == "GET" else None):
                     sink.write(piece)
-                return Response(status=answer.status_code, headers=_headers(answer))
+                return head
             finally:
                 answer.close()
         raise ServiceUnavailableError("The file's storage answers in circles; nothing was kept.")
@@ -283,11 +303,8 @@ class Transport:
     def _read(self, request: Request, answer: httpx.Response) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=answer.content)
         if answer.is_success:
-            if not request.public and response.headers.get("content-type", "").startswith("text/html"):
-                raise ServiceUnavailableError(
-                    f"{request.method} {request.url.partition('?')[0]}: a page came, and no data. Something in "
-                    f"between (a proxy, a login page) answers for {self._service.label}; check base URL and network."
-                )
+            if not request.public and not request.expects(response):
+                raise self._foreign(request, response)
             return response
         if answer.has_redirect_location:
             where = answer.next_request.url.host if answer.next_request else "another address"
@@ -295,9 +312,23 @@ class Transport:
                 f"{request.method} {request.url.partition('?')[0]} was redirected to {where}. Redirects are not "
                 f"followed, so that the key stays with its service. Check the base URL of the connection.",
                 status=answer.status_code,
-                sent=False,
             )
+        if not request.public and not self._service.speaks(request, response):
+            raise self._foreign(request, response)
         raise self._service.error(request, response)
+
+    def _foreign(self, request: Request, response: Response) -> ServiceUnavailableError:
+        """Return the error for an answer that is not the service's: what came says nothing of what was done."""
+        label = self._service.label
+        unknown = "" if request.may_repeat else f" Whether {label} got the request is unknown."
+        return ServiceUnavailableError(
+            f"{request.method} {request.url.partition('?')[0]}: {response.status} came with {_shown(response)}, which "
+            f"is no answer of {label}.{unknown} Something in between (a proxy, a gateway, a login page) answers for "
+            f"it: check the network, and the base URL of connection '{self.settings.conn_id}'.",
+            foreign=True,
+            status=response.status,
+            retry_after=response.retry_after,
+        )
 
     def _no_answer(self, request: Request, error: Exception) -> VoiceError:
         sent = not isinstance(error, _NO_ATTEMPT)
@@ -354,17 +385,42 @@ def _headers(answer: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in answer.headers.items()}
 
 
+def _shown(response: Response) -> str:
+    """Say what came, short and in one line; of a success no values, because it may repeat what was sent."""
+    title = re.search(r"<title[^>]*>([^<]{1,100})", response.text, re.IGNORECASE)
+    if title:
+        return f"a page '{_line(title[1], 100)}'"
+    if response.is_page or response.text.lstrip().startswith("<"):
+        return "a page"
+    if not response.content.strip():
+        return "an empty body"
+    refused = response.status >= httpx.codes.BAD_REQUEST
+    body = response.object()
+    said = next((body[name] for name in ("message", "error", "detail") if isinstance(body.get(name), str)), None)
+    if response.json() is not None:
+        return f"JSON of another form ('{_line(said, 100)}')" if said and refused else "JSON of another form"
+    kind = response.media_type or "text"
+    return f"{kind} ('{_line(response.text, 100)}')" if refused else kind
+
+
+def _line(text: str, longest: int) -> str:
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:longest].rstrip()
+
+
 def _may_repeat(request: Request, error: BaseException) -> bool:
     """Whether the same request may be sent again at once: nothing may be paid twice by it."""
     if isinstance(error, ConcurrencyLimitError) and not error.brief:
         return False  # a state that can last for minutes; the job's life cycle waits for it
-    if isinstance(error, RateLimitedError):
+    if isinstance(error, RateLimitedError):  # the service's own word: it did not accept the request
         return error.retry_after is None or error.retry_after <= LONGEST_WAIT
     if not isinstance(error, ServiceUnavailableError) or error.job_id:
         return False
-    if error.status is not None and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
-        return False  # a refusal that will not change within seconds
-    return request.may_repeat or not error.sent
+    if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
+        return False  # left to Airflow's own retry
+    if not request.may_repeat:
+        return error.status is None and not error.sent  # no connection came about, so nobody got it
+    # A refusal of the service's own will not change within seconds; what is in between hiccups.
+    return error.foreign or error.status is None or error.status >= httpx.codes.INTERNAL_SERVER_ERROR
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

@@ -5,6 +5,8 @@ description serves the worker (``VoiceHook.run``) and the triggerer (``VoiceHook
 
 - A flow never sleeps, polls or touches a file. Bodies and sinks are objects that the driver opens.
 - The driver throws the mapped error into the flow at its ``yield``, so that a flow can catch "name taken".
+- An answer is the service's word only in the service's own shape: ``Service.speaks`` knows it of errors, and
+  ``Request.expects`` of a success. Whatever else comes, of any status, is something in between, and says nothing.
 - A path is asked at the service with the key; a ``public`` URL carries its own permission and never gets the key.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -76,6 +78,59 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """The answer to a request, read whole; downloads are in their sink and have no content here."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
+    content: bytes = b""
+    _parsed: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Return the body as JSON, or ``None`` when it is something else."""
+        if not self._parsed:
+            try:
+                self._parsed.append(json.loads(self.content))
+            except (ValueError, RecursionError):
+                self._parsed.append(None)
+        return self._parsed[0]
+
+    def object(self) -> dict[str, Any]:
+        """Return the body as a JSON object; anything else is an empty one."""
+        value = self.json()
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def media_type(self) -> str:
+        """What the body is said to be, without its parameters; empty where nothing is said."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is for people to look at: no service answers its API with one."""
+        return "html" in self.media_type
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds from the ``Retry-After`` header; dates are not used by these services."""
+        try:
+            return max(0.0, float(self.headers.get("retry-after", "")))
+        except ValueError:
+            return None
+
+
+def is_data(response: Response) -> bool:
+    """Whether a success can be the service's where no body is documented: JSON or nothing, no page and no bare text."""
+    body = response.content.strip()
+    return not response.is_page and (body in (b"", b"null") or response.json() is not None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One HTTP request of a flow.
 
@@ -87,6 +142,8 @@ class Request:
     :param public: the URL carries its own permission; the key is never sent with it
     :param repeatable: may be sent again although its outcome is unknown; default: by method, so a POST is not.
         A paid POST is repeatable only with an idempotency key.
+    :param expects: whether a success is the documented one; of a download only status and headers are known. Files
+        behind ``public`` URLs are no answers of the service, and are not asked
     :param timeout: seconds of silence that are allowed at least; the connection may allow more
     """
 
@@ -101,6 +158,7 @@ class Request:
     sink: Sink | None = None
     public: bool = False
     repeatable: bool | None = None
+    expects: Callable[[Response], bool] = is_data
     timeout: float | None = None
 
     @property
@@ -111,40 +169,6 @@ class Request:
     def __repr__(self) -> str:
         """Name the request without its query, headers and body: they may hold signatures and scripts."""
         return f"<Request {self.method} {self.url.partition('?')[0]}>"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Response:
-    """The answer to a request, read whole; downloads are in their sink and have no content here."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
-    content: bytes = b""
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.content.decode("utf-8", "replace")
-
-    def json(self) -> Any:
-        """Return the body as JSON, or ``None`` when it is something else."""
-        try:
-            return json.loads(self.content)
-        except ValueError:
-            return None
-
-    def object(self) -> dict[str, Any]:
-        """Return the body as a JSON object; anything else is an empty one."""
-        value = self.json()
-        return value if isinstance(value, dict) else {}
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds from the ``Retry-After`` header; dates are not used by these services."""
-        try:
-            return max(0.0, float(self.headers.get("retry-after", "")))
-        except ValueError:
-            return None
 
 
 Flow: TypeAlias = Generator[Request, Response, T]
@@ -202,8 +226,12 @@ class Service(ABC):
         """Return the headers that carry the key."""
 
     @abstractmethod
+    def speaks(self, request: Request, response: Response) -> bool:
+        """Whether an answer that is no success is in this service's own shape; else something in between gave it."""
+
+    @abstractmethod
     def error(self, request: Request, response: Response) -> VoiceError:
-        """Map an answer that is no success to the one tree of errors."""
+        """Map an answer that is no success to the one tree of errors: one that it ``speaks``, or a file host's."""
 
     @abstractmethod
     def check_account(self) -> Flow[str]:

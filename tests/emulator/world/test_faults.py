@@ -147,3 +147,29 @@ def test_one_rule_can_be_taken_back_and_a_bad_one_is_refused(customer, voice_emu
 def test_the_control_plane_has_no_faults(voice_emulator):
     voice_emulator.fault("drop_before", "*", times=None)
     assert voice_emulator.state()["faults"] == 1
+
+
+@pytest.mark.parametrize("form", ["html", "json", "text"])
+def test_an_edge_answers_in_place_of_the_service_before_the_work_or_after_it(customer, body, voice_emulator, form):
+    voice_emulator.fault("edge_before", "/v2/tts", status=403, form=form)
+    blocked = customer.post("/v2/tts", json=body)
+    assert blocked.status_code == 403
+    assert "statusCode" not in blocked.text
+    assert voice_emulator.ledger() == []
+    voice_emulator.fault("edge_after", "/v2/tts", form=form)
+    assert customer.post("/v2/tts", json=body).status_code == 502
+    assert len(voice_emulator.ledger("speech")) == 1
+
+
+def test_an_edge_says_what_was_ordered_and_does_not_bear_the_marks_of_the_service(customer, voice_emulator):
+    voice_emulator.fault("edge_before", "/model*", status=404, form="text", body="404 page not found")
+    answer = web.get(f"{voice_emulator.url}/model")
+    assert (answer.status_code, answer.text, answer.headers["content-type"]) == (
+        404,
+        "404 page not found",
+        "text/plain",
+    )
+    assert "x-fish-trace-id" not in answer.headers
+    voice_emulator.fault("edge_before", "/v2/models", status=499, form="json", headers={"Retry-After": "3"})
+    answer = customer.get("/v2/models")
+    assert (answer.status_code, answer.json(), answer.headers["retry-after"]) == (499, {"message": "Unknown"}, "3")

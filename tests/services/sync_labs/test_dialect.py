@@ -9,8 +9,10 @@ import pytest
 
 from tests.services.flows import answer, drive
 from voice_provider.exceptions import (
+    AuthError,
     CapabilityError,
     InvalidInputError,
+    NotFoundError,
     RateLimitedError,
     ServiceUnavailableError,
 )
@@ -320,6 +322,12 @@ def test_assets_are_listed_page_by_page(service: SyncLabs) -> None:
         {"sortBy": "dateDesc", "limit": "100", "cursor": "b"},
         {"sortBy": "dateDesc", "limit": "100", "cursor": "c"},
     ]
+
+
+@pytest.mark.parametrize("body", [{}, {"items": None}, {"assets": []}, [], "<html>"])
+def test_what_holds_no_list_does_not_say_that_there_are_no_assets(body: Any, service: SyncLabs) -> None:
+    with pytest.raises(ServiceUnavailableError, match="something else than a list of assets"):
+        drive(service.list_assets(), answer(body))
 
 
 def test_a_limit_ends_the_listing(service: SyncLabs) -> None:
@@ -670,6 +678,14 @@ def test_a_generation_that_was_accepted_while_its_answer_was_lost_is_found(servi
     flow = service.start_lip_sync(lip_sync(), [V, A], "key")
     job, sent = drive(flow, lost, answer({"id": "G", "status": "PROCESSING"}))
     assert (job.id, sent[1].url) == ("G", "/v2/generate/G")
+
+
+@pytest.mark.parametrize("error", [NotFoundError("not yet"), AuthError("no"), ServiceUnavailableError("down")])
+def test_a_question_that_is_refused_is_no_refusal_of_the_order(error: Any, service: SyncLabs) -> None:
+    lost = ServiceUnavailableError("outcome unknown", job_id="G")
+    with pytest.raises(ServiceUnavailableError, match="outcome unknown") as caught:
+        drive(service.start_lip_sync(lip_sync(), [V, A], "key"), lost, error)
+    assert (caught.value.job_id, caught.value.sent) == ("G", True)
 
 
 @pytest.mark.parametrize("error", [LOST, RateLimitedError("slow down")])

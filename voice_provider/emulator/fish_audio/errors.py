@@ -75,9 +75,10 @@ class Invalid422(Refusal):
 
 def refuse(request: Request, status: int, _: str) -> Response:
     """How an error that no endpoint raised looks under a path: unknown routes, too large, bugs."""
-    if request.url.path.startswith(INFERENCE) or status >= 500:
-        return FishError(status, HTTPStatus(status).phrase).response()
-    return PlainError(status).response()
+    routes = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+    if not request.url.path.startswith(INFERENCE) and status in routes:
+        return PlainError(status).response()  # the framework's below the platform
+    return FishError(status, HTTPStatus(status).phrase).response()
 
 
 def ordered(path: str, status: int, code: str | None) -> Response:

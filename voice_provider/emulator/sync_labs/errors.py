@@ -29,6 +29,7 @@ CODES = {
     503: "elevenlabs_service_unavailable",
     504: "elevenlabs_service_unavailable",
 }
+MISSING = {"/v2/voices": "voice_not_found", "/v2/generat": "generation_not_found", "/v2/projects": "project_not_found"}
 
 
 class ApiError(Refusal):
@@ -92,8 +93,10 @@ def refuse(request: Request, status: int, detail: str) -> Response:
     return ApiError(status, message=detail).response()
 
 
-def ordered(_: str, status: int, code: str | None) -> Response:
-    """What an injected fault answers with."""
+def ordered(path: str, status: int, code: str | None) -> Response:
+    """What an injected fault answers with; a 404 is about what lies under the path."""
     if status == HTTPStatus.UNAUTHORIZED:
         return unauthorized(header_present=True).response()
+    if status == HTTPStatus.NOT_FOUND and code is None:
+        code = next((code for start, code in MISSING.items() if path.startswith(start)), CODES[status])
     return ApiError(status, code or CODES.get(status)).response()

@@ -1,6 +1,8 @@
 """Faults on order: replies that come late, broken or never, with the work done or not.
 
 A rule matches requests by method and path; the outermost ASGI layer carries it out on the real socket.
+`status` speaks for the service, in its own words. `edge_before` and `edge_after` speak for something in front of it (a
+gateway, a proxy, a block page), before the service has seen the request or after it has done the work.
 `job_failed` and `job_rejected` are the exception: they let the request pass and decide how the job will end.
 """
 
@@ -12,6 +14,7 @@ import random
 import uuid
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 Kind = Literal[
     "status",
     "html",
+    "edge_before",
+    "edge_after",
     "drop_before",
     "drop_after",
     "slow",
@@ -42,15 +47,26 @@ Kind = Literal[
     "job_rejected",
 ]
 
+EDGE: tuple[Kind, ...] = ("edge_before", "edge_after")
+
 BLOCK_PAGE = (
     "<!DOCTYPE html><html><head><title>Attention Required!</title></head>"
     "<body><h1>Sorry, you have been blocked</h1></body></html>"
 )
 JUNK = b"this is not media. "
+# What gateways answer with, by the form that was ordered; the status in words is put in.
+EDGES = {
+    "html": ("text/html", "<html><head><title>{status} {phrase}</title></head><body><hr>nginx</body></html>"),
+    "json": ("application/json", '{{"message": "{phrase}"}}'),
+    "text": ("text/plain", "upstream connect error or disconnect/reset before headers"),
+}
 
 
 class FaultRule(BaseModel):
-    """When a fault strikes and what it does. `times` null is always; `after` lets the first n matches pass."""
+    """When a fault strikes and what it does. `times` null is always; `after` lets the first n matches pass.
+
+    An edge says `body` if there is one, else what gateways say in its `form`, by default a page with a 502.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,6 +80,7 @@ class FaultRule(BaseModel):
     status: int | None = Field(default=None, ge=200, le=599)
     code: str | None = None
     body: Any = None
+    form: Literal["html", "json", "text"] = "html"
     headers: dict[str, str] = {}
     seconds: float | None = Field(default=None, ge=0)
     bytes: int | None = Field(default=None, ge=0)
@@ -158,8 +175,11 @@ async def inflict(
 ) -> None:
     """Carry a rule out on a request; `words` are those of the service that it was sent to."""
     match rule.kind:
-        case "status" | "html" | "redirect":
+        case "status" | "html" | "redirect" | "edge_before":
             await _drain(receive)
+            await _reply(rule, words, send)
+        case "edge_after":
+            await app(scope, receive, _discard)
             await _reply(rule, words, send)
         case "drop_before":
             await _drain(receive, rule.bytes)
@@ -199,7 +219,7 @@ async def inflict_live(
 ) -> None:
     """The same on a live socket: a handshake refused, or frames that come late, broken or no more."""
     match rule.kind:
-        case "status" | "html" | "redirect":
+        case "status" | "html" | "redirect" | "edge_before" | "edge_after":
             await receive()
             await _reply(rule, words, lambda message: send({**message, "type": f"websocket.{message['type']}"}))
         case "drop_before":
@@ -228,6 +248,12 @@ async def _reply(rule: FaultRule, words: Words, send: Send) -> None:
     if rule.kind == "html":
         status, body = rule.status or 403, str(rule.body or BLOCK_PAGE)
         headers["content-type"] = "text/html; charset=UTF-8"
+    elif rule.kind in EDGE:
+        status = rule.status or 502
+        headers["content-type"], said = EDGES[rule.form]
+        known = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unknown"
+        written = rule.body if isinstance(rule.body, str) else json.dumps(rule.body)
+        body = said.format(status=status, phrase=known) if rule.body is None else written
     elif rule.kind == "redirect":
         status, body = rule.status or 302, ""
         headers["location"] = rule.location or "http://127.0.0.1:9/"

@@ -16,14 +16,13 @@ from voice_provider.exceptions import (
     InvalidInputError,
     NotFoundError,
     RateLimitedError,
-    ResultError,
     ServiceUnavailableError,
     VoiceNotReadyError,
 )
 from voice_provider.models import Capability, Job, JobState, Room, Segment, Transcript, Voice, Wallet
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, path_segment, present
 from voice_provider.services.fish_audio import options as of_fish_audio
-from voice_provider.services.fish_audio.errors import read_error
+from voice_provider.services.fish_audio.errors import read_error, speaks
 from voice_provider.services.fish_audio.form import FORM
 from voice_provider.services.fish_audio.options import DEFAULT_MODEL, ENGINE, FREE_MODELS, FishClone, FishSpeech
 from voice_provider.services.fish_audio.packed import PackedBody
@@ -85,6 +84,10 @@ class FishAudio(Service):
         """Return the header that carries the key."""
         return {"authorization": f"Bearer {key}"}
 
+    def speaks(self, request: Request, response: Response) -> bool:
+        """Whether an answer that is no success is in this service's own shape."""
+        return speaks(request, response)
+
     def error(self, request: Request, response: Response) -> VoiceError:
         """Map an answer that is no success to the one tree of errors."""
         return read_error(request, response)
@@ -112,7 +115,7 @@ class FishAudio(Service):
         )
 
     def _credit(self) -> Flow[Wallet]:
-        body = (yield Request(method="GET", url="/wallet/self/api-credit")).object()
+        body = (yield Request(method="GET", url="/wallet/self/api-credit", expects=_is_wallet)).object()
         try:
             return Wallet(service=self.name, usd=body.get("credit"), topped_up_usd=body.get("cumulative_top_up"))
         except ValidationError:
@@ -140,7 +143,8 @@ class FishAudio(Service):
         )
         found: dict[str, Voice] = {}  # by id: a voice that is made meanwhile moves others to the next page
         for number in range(1, 1_000):
-            page = (yield Request(method="GET", url="/model", params={**params, "page_number": str(number)})).object()
+            asked = {**params, "page_number": str(number)}
+            page = (yield Request(method="GET", url="/model", params=asked, expects=_has_items)).object()
             if not isinstance(items := page.get("items"), list):
                 raise ServiceUnavailableError(
                     f"{self.label} answered with something else than a list of voices. Check the connection's base URL."
@@ -155,7 +159,8 @@ class FishAudio(Service):
 
     def get_voice(self, voice_id: str) -> Flow[Voice]:
         """Read one voice."""
-        return self._voice((yield Request(method="GET", url=f"/model/{path_segment(voice_id, self.label)}")).object())
+        url = f"/model/{path_segment(voice_id, self.label)}"
+        return self._voice((yield Request(method="GET", url=url, expects=_is_voice)).object())
 
     def check_voice_name(self, name: str) -> None:
         """Titles are not empty."""
@@ -179,7 +184,9 @@ class FishAudio(Service):
         form += [("generate_sample", str(chosen.generate_sample).lower())] if chosen.generate_sample is not None else []
         files = [("voices", _file(sample)) for sample in samples]
         files += [("cover_image", cover)] if cover is not None else []
-        response = yield Request(method="POST", url="/model", form=form, files=files, timeout=CLONE_TIMEOUT)
+        response = yield Request(
+            method="POST", url="/model", form=form, files=files, expects=_is_voice, timeout=CLONE_TIMEOUT
+        )
         return self._voice(response.object())
 
     def update_voice(self, voice_id: str, changes: Mapping[str, Any], cover: Body | None = None) -> Flow[None]:
@@ -205,7 +212,8 @@ class FishAudio(Service):
 
     def slots(self) -> Flow[Room]:
         """Count the account's voices, without listing them."""
-        page = (yield Request(method="GET", url="/model", params={"self": "true", "page_size": "1"})).object()
+        params: dict[str, str | list[str]] = {"self": "true", "page_size": "1"}
+        page = (yield Request(method="GET", url="/model", params=params, expects=_has_items)).object()
         return Room(active=_whole_number(page.get("total")))
 
     # speech
@@ -232,6 +240,7 @@ class FishAudio(Service):
             headers={"model": engine, **({"content-type": PackedBody.media_type} if references else {})},
             sink=sink,
             repeatable=engine in FREE_MODELS,
+            expects=_is_sound,
             timeout=SPEECH_TIMEOUT,
         )
         try:
@@ -243,9 +252,6 @@ class FishAudio(Service):
                 except (RateLimitedError, ServiceUnavailableError):
                     raise refusal from None  # speech was refused, whatever became of the question why
             raise
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind and not kind.startswith("audio/") and kind not in _SOUND_TOO:
-            raise ResultError(f"{self.label} answered a request for speech with {kind} instead of audio.")
         return Job(
             service=self.name,
             kind="speech",
@@ -296,6 +302,7 @@ class FishAudio(Service):
             form=form,
             files=[("audio", body)],
             headers={"model": model or "transcribe-1"},
+            expects=_is_transcript,
             timeout=TRANSCRIPTION_TIMEOUT,
         )
         answer = response.object()
@@ -312,7 +319,7 @@ class FishAudio(Service):
 
     def room(self) -> Flow[Room]:
         """Read the headers that every answer carries: requests in flight of the account, and its limit."""
-        headers = (yield Request(method="GET", url="/wallet/self/api-credit")).headers
+        headers = (yield Request(method="GET", url="/wallet/self/api-credit", expects=_is_wallet)).headers
         counts = [headers.get(f"ratelimit-{name}-concurrency", "") for name in ("current", "limit")]
         active, limit = (int(count) if count.isdecimal() else None for count in counts)
         return Room(active=active, limit=limit)
@@ -368,6 +375,30 @@ def _file(sample: Input | Body) -> Body:
             f"Fish Audio clones from files, not from '{sample.url or sample.asset_id}': pass storage locations."
         )
     return sample
+
+
+# What a success has to hold to be the service's.
+
+
+def _is_voice(response: Response) -> bool:
+    return not response.is_page and bool(response.object().get("_id"))
+
+
+def _has_items(response: Response) -> bool:
+    return not response.is_page and isinstance(response.object().get("items"), list)
+
+
+def _is_wallet(response: Response) -> bool:
+    return not response.is_page and "credit" in response.object()
+
+
+def _is_sound(response: Response) -> bool:
+    kind = response.media_type
+    return not kind or kind.startswith("audio/") or kind in _SOUND_TOO
+
+
+def _is_transcript(response: Response) -> bool:
+    return not response.is_page and isinstance(response.object().get("text"), str)
 
 
 def _segments(heard: list[Any]) -> Iterator[Segment]:

@@ -1,7 +1,9 @@
 """How Fish Audio says that something is wrong, read into the one tree of errors.
 
-Two back ends answer: the platform (``/model*``, ``/wallet*``) with JSON, a JSON list (422) or plain text, and the
-inference (``/v1/*``) with ``{"message": ..., "status": ...}``; and the edge in front of both, with pages.
+Two back ends answer: the platform (``/model*``, ``/wallet*``) and the inference (``/v1/*``). Both say
+``{"message": ..., "status": ...}``, with the HTTP status once more; the platform has a JSON list for fields (422), and
+two texts are bare: a wrong key at ``/model`` (401), and a body that cannot be parsed (400). What has another form comes
+from something in between, and is not read here.
 """
 
 from __future__ import annotations
@@ -29,24 +31,49 @@ _BY_STATUS: dict[int, type[VoiceError]] = {
     402: QuotaError,
     403: AuthError,
     404: NotFoundError,
-    405: InvalidInputError,
     413: InvalidInputError,
     415: InvalidInputError,
     422: InvalidInputError,
 }
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
-    QuotaError: "Nothing was paid. Add API credit at https://fish.audio/app/developers (the credits of a plan do not "
-    "pay for the API), or speak with model s2.1-pro-free; then clear the task.",
+    QuotaError: "Add API credit at https://fish.audio/app/developers (the credits of a plan do not pay for the API), "
+    "or speak with model s2.1-pro-free; then clear the task.",
     NotFoundError: "Check the voice_id: the voice may have been deleted, or be private to another account.",
-    InvalidInputError: "Correct the input; the same request would be refused again. Nothing was paid.",
+    InvalidInputError: "Correct the input; the same request would be refused again.",
     SlotLimitError: "Delete a voice that is no longer needed (DeleteVoiceOperator).",
 }
 _SLOTS = re.compile(
     r"\b(slots?|limit|maximum|quota)\b.*\b(models?|voices?)\b|\b(models?|voices?)\b.*\b(slots?|limit|maximum)\b",
     re.IGNORECASE,
 )
-_REFUSED = (500, 503)  # the work was not begun; after 502 and 504 it may have been, and be billed
+_REFUSED = (500, 503)  # in its own words: the work was not begun; after 502 and 504 it may have been, and be billed
+_WRONG_KEY = "No permission -- see authorization schemes"
+_UNREADABLE = "Failed to "  # parse the request body as ...
+# A 404 that names no thing is a router's: no such route here, or not yet on the instance that was asked.
+_THING = re.compile(r"\b(models?|voices?|references?)\b", re.IGNORECASE)
+
+
+def speaks(request: Request, response: Response) -> bool:
+    """Whether an answer that is no success is the service's own, by its body; bare text also by status and trace."""
+    if response.is_page:
+        return False
+    value = response.json()
+    if isinstance(value, dict):
+        status = value.get("status")
+        return type(status) is int and status == response.status and isinstance(value.get("message"), str)
+    if isinstance(value, list):
+        return response.status == 422 and bool(value) and all(_is_problem(item) for item in value)
+    if response.media_type != "text/plain" or "x-fish-trace-id" not in response.headers:
+        return False
+    text = response.text.strip()
+    if response.status == 401:
+        return request.url.startswith("/model") and text == _WRONG_KEY
+    return response.status == 400 and text.startswith(_UNREADABLE)
+
+
+def _is_problem(item: Any) -> bool:
+    return isinstance(item, dict) and {"loc", "msg", "type"} <= item.keys()
 
 
 def read_error(request: Request, response: Response) -> VoiceError:
@@ -68,25 +95,29 @@ def read_error(request: Request, response: Response) -> VoiceError:
         many = f" (its limit is {limit} requests at a time, of all keys together)" if limit else ""
         after = f" It asks to wait {response.retry_after:g} s." if response.retry_after is not None else ""
         return ConcurrencyLimitError(
-            f"{said} Too many requests at once{many}; nothing was paid.{after} An Airflow pool of that size for the "
-            "tasks of this connection avoids it.",
+            f"{said} Too many requests at once{many}.{after} An Airflow pool of that size for the tasks of this "
+            "connection avoids it.",
             retry_after=response.retry_after,
             limit=int(limit) if limit and limit.isdecimal() else None,
             brief=True,
             **details,
         )
     kind = _BY_STATUS.get(status)
-    if status in (403, 404) and response.headers.get("content-type", "").startswith("text/html"):
+    of_a_thing = _THING.search(message) or request.url.startswith("/wallet/")
+    if status == 405 or (status == 404 and not of_a_thing):
         return ServiceUnavailableError(
-            f"{said} A page came instead of an answer: the base URL of the connection may be wrong, or the edge in "
-            "front of Fish Audio blocks this machine's address.",
+            f"{said} It has no such route: the base URL of the connection is wrong, or the service is just being "
+            "changed.",
             sent=False,
             **details,
         )
     if kind is None:
         trace = f", and quote trace id {details['request_id']}" if details["request_id"] else ""
         return ServiceUnavailableError(
-            f"{said} If it stays so, ask its support{trace}.", sent=status not in _REFUSED, **details
+            f"{said} If it stays so, ask its support{trace}.",
+            sent=status not in _REFUSED,
+            retry_after=response.retry_after,
+            **details,
         )
     if status == 400 and "reference not found" in message.lower():
         kind = NotFoundError
@@ -102,9 +133,6 @@ def _message(response: Response) -> str:
         return _line(f"{said} ({reason})" if reason else said, 500)
     if isinstance(value, list):
         return _line("; ".join(_problem(item) for item in value if isinstance(item, dict)), 500)
-    title = re.search(r"<title[^>]*>([^<]{1,100})", response.text, re.IGNORECASE)
-    if title or response.text.lstrip().startswith("<"):
-        return f"a page '{_line(title[1], 100)}'" if title else "a page"
     return _line(response.text, 200)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from voice_provider.exceptions import (
     InvalidInputError,
     ServiceUnavailableError,
+    VoiceError,
 )
 from voice_provider.models import Asset, Capability, Estimate, Job, JobState, LipSyncModel, Room, Voice
 from voice_provider.services.base import (
@@ -27,6 +28,7 @@ from voice_provider.services.base import (
     Service,
     Sink,
     download,
+    is_data,
     path_segment,
     present,
 )
@@ -37,7 +39,7 @@ from voice_provider.services.options import (
     VoiceFilters,
     check_lip_sync_shape,
 )
-from voice_provider.services.sync_labs.errors import read_error
+from voice_provider.services.sync_labs.errors import read_error, speaks
 from voice_provider.services.sync_labs.form import FORM
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 from voice_provider.services.sync_labs.requests import PROVIDER, check_script, generation, hosted, ignored_options
@@ -45,7 +47,6 @@ from voice_provider.services.sync_labs.requests import PROVIDER, check_script, g
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from voice_provider.exceptions import VoiceError
     from voice_provider.models import JobKind
     from voice_provider.services.options import SampleFacts
 
@@ -108,6 +109,10 @@ class SyncLabs(Service):
         """Return the header that carries the key."""
         return {"x-api-key": key}
 
+    def speaks(self, request: Request, response: Response) -> bool:  # noqa: ARG002
+        """Whether an answer that is no success is in this service's own shape."""
+        return speaks(response)
+
     def error(self, request: Request, response: Response) -> VoiceError:
         """Map an answer that is no success to the one tree of errors."""
         return read_error(request, response)
@@ -131,14 +136,15 @@ class SyncLabs(Service):
         """List built-in voices and clones; the service answers with all of them at once and cannot tell them apart."""
         if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "limit"}):
             raise self.lacks(Capability.VOICE_LIBRARY)
-        response = yield Request(method="GET", url="/v2/voices")
+        response = yield Request(method="GET", url="/v2/voices", expects=_is_list)
         voices = [self._voice(item) for item in _list(response)]
         title = (filters.title or "").lower()
         return [voice for voice in voices if title in voice.name.lower()][: filters.limit]
 
     def get_voice(self, voice_id: str) -> Flow[Voice]:
         """Read one voice."""
-        response = yield Request(method="GET", url=f"/v2/voices/{path_segment(voice_id, self.label)}")
+        url = f"/v2/voices/{path_segment(voice_id, self.label)}"
+        response = yield Request(method="GET", url=url, expects=_is_voice)
         return self._voice(response.object())
 
     def check_voice_name(self, name: str) -> None:
@@ -165,6 +171,7 @@ class SyncLabs(Service):
             method="POST",
             url="/v2/voices",
             json={"name": name, "provider": PROVIDER, **source},
+            expects=_is_voice,
             timeout=CLONE_TIMEOUT,
         )
         return self._voice({"name": name, **response.object()})
@@ -186,22 +193,24 @@ class SyncLabs(Service):
         if body.size > MAX_UPLOAD:
             raise InvalidInputError(f"{body.name} has {body.size:,} bytes; {self.label} takes at most 5 GiB a file.")
         declared = {"fileName": body.name, "contentType": body.media_type, "size": body.size}
-        grant = (yield Request(method="POST", url="/v2/assets/upload", json=declared, repeatable=True)).object()
+        ask = Request(method="POST", url="/v2/assets/upload", json=declared, repeatable=True, expects=_is_grant)
+        grant = (yield ask).object()
         upload_url, hosted_url = grant.get("uploadUrl"), grant.get("url")
         if not upload_url or not hosted_url:
             raise ServiceUnavailableError("The answer to POST /v2/assets/upload has no uploadUrl and url.")
         yield Request(method="PUT", url=upload_url, body=body, headers={"content-type": body.media_type}, public=True)
         kind = body.media_type.partition("/")[0].upper()
         registration = {"url": hosted_url, "type": kind, "name": name}
+        register = Request(method="POST", url="/v2/assets", json=registration, expects=_has_id)
         try:
-            response = yield Request(method="POST", url="/v2/assets", json=registration)
+            response = yield register
         except ServiceUnavailableError as error:
             if not error.sent:
                 raise
             for asset in (yield from self.list_assets(search=name, limit=10)):  # the answer may have been lost
                 if asset.url == hosted_url:
                     return asset
-            response = yield Request(method="POST", url="/v2/assets", json=registration)
+            response = yield register
         except InvalidInputError as error:
             if error.error_code != "uploaded_file_not_found":
                 raise
@@ -216,8 +225,10 @@ class SyncLabs(Service):
         if search:
             params["searchQuery"] = search
         while True:
-            page = (yield Request(method="GET", url="/v2/assets", params=params)).object()
-            found += [self._asset(item) for item in page.get("items") or []]
+            page = (yield Request(method="GET", url="/v2/assets", params=params, expects=_has_items)).object()
+            if not isinstance(items := page.get("items"), list):
+                raise ServiceUnavailableError("The service answered with something else than a list of assets.")
+            found += [self._asset(item) for item in items]
             cursor = page.get("nextCursor")
             if not cursor or cursor == params.get("cursor") or (limit and len(found) >= limit):
                 return found[:limit]
@@ -225,21 +236,21 @@ class SyncLabs(Service):
 
     def get_asset(self, asset_id: str) -> Flow[Asset]:
         """Read one asset."""
-        return self._asset(
-            (yield Request(method="GET", url=f"/v2/assets/{path_segment(asset_id, self.label)}")).object()
-        )
+        url = f"/v2/assets/{path_segment(asset_id, self.label)}"
+        return self._asset((yield Request(method="GET", url=url, expects=_has_id)).object())
 
     def update_asset(self, asset_id: str, changes: Mapping[str, Any]) -> Flow[Asset]:
         """Change name, visibility or metadata."""
         url = f"/v2/assets/{path_segment(asset_id, self.label)}"
-        return self._asset((yield Request(method="PATCH", url=url, json=dict(changes))).object())
+        response = yield Request(method="PATCH", url=url, json=dict(changes), expects=_has_id)
+        return self._asset(response.object())
 
     def assets_in_use(self) -> Flow[frozenset[str]]:
         """List ids and addresses of the inputs of generations that wait or run."""
         named: set[str] = set()
         params = dict(_AT_WORK)
         while True:
-            page = _list((yield Request(method="GET", url="/v2/generations", params=params)))
+            page = _list((yield Request(method="GET", url="/v2/generations", params=params, expects=_is_list)))
             inputs = [item for generation in page for item in generation.get("input") or [] if isinstance(item, dict)]
             named |= {str(item[field]) for item in inputs for field in ("assetId", "url") if item.get(field)}
             if len(page) < MAX_LISTED or params.get("cursor") == page[-1].get("id"):
@@ -253,8 +264,8 @@ class SyncLabs(Service):
     def download_asset(self, asset_id: str, sink: Sink) -> Flow[None]:
         """Ask where the file is (the answer is a bare URL) and fetch it without the key."""
         url = f"/v2/assets/{path_segment(asset_id, self.label)}/download"
-        answer = yield Request(method="GET", url=url)
-        yield from download(answer.text.strip().strip('"'), sink)
+        answer = yield Request(method="GET", url=url, expects=_is_address)
+        yield from download(_address(answer), sink)
 
     # speech
 
@@ -269,11 +280,16 @@ class SyncLabs(Service):
         body: dict[str, Any] = {"script": options.text, "voiceId": options.voice_id, "provider": PROVIDER}
         body |= present(stability=options.stability, similarityBoost=options.similarity_boost)
         if self.tts_mode == "direct":
-            response = yield Request(method="POST", url=self._speech_path, json=body)
+            response = yield Request(method="POST", url=self._speech_path, json=body, expects=_is_job)
         else:
             headers = {"idempotency-key": key} if key else {}
             response = yield Request(
-                method="POST", url=self._speech_path, json=body, headers=headers, repeatable=key is not None
+                method="POST",
+                url=self._speech_path,
+                json=body,
+                headers=headers,
+                repeatable=key is not None,
+                expects=_is_job,
             )
         location, asked = response.headers.get("location"), self._speech_path
         path = urlsplit(urljoin(asked, location)).path if location else f"{asked}/{response.object().get('id')}"
@@ -294,12 +310,20 @@ class SyncLabs(Service):
         body = generation(options, inputs)
         try:
             response = yield Request(
-                method="POST", url="/v2/generate", json=body, headers=headers, repeatable=key is not None
+                method="POST",
+                url="/v2/generate",
+                json=body,
+                headers=headers,
+                repeatable=key is not None,
+                expects=_is_job,
             )
         except ServiceUnavailableError as error:
             if not error.job_id:
                 raise
-            return (yield from self.get_job("lip_sync", error.job_id))  # accepted; the service only lost the answer
+            try:
+                return (yield from self.get_job("lip_sync", error.job_id))  # the service only lost the answer
+            except VoiceError:
+                raise error from None  # a question that is refused is no refusal of the order
         return self._job("lip_sync", response)
 
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
@@ -316,7 +340,7 @@ class SyncLabs(Service):
                 params = {"include": "progress"}
         elif not path:
             path = f"{self._speech_path}/{path_segment(job_id, self.label)}"
-        response = yield Request(method="GET", url=path, params=params)
+        response = yield Request(method="GET", url=path, params=params, expects=_is_job)
         return self._job(kind, response, path=path)
 
     def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[dict[str, Job]]:
@@ -324,7 +348,7 @@ class SyncLabs(Service):
         if kind != "lip_sync":
             raise self.lacks(Capability.ASKS_FOR_MANY)
         params: dict[str, str | list[str]] = {"ids": list(job_ids), "limit": str(MAX_LISTED)}
-        response = yield Request(method="GET", url="/v2/generations", params=params)
+        response = yield Request(method="GET", url="/v2/generations", params=params, expects=_is_list)
         jobs = {}
         for item in _list(response):
             with suppress(ServiceUnavailableError):  # one that cannot be read does not hide the others
@@ -334,16 +358,18 @@ class SyncLabs(Service):
 
     def room(self) -> Flow[Room]:
         """Count the generations that wait or run; the limit is only said with a refusal."""
-        return Room(active=len(_list((yield Request(method="GET", url="/v2/generations", params=_AT_WORK)))))
+        response = yield Request(method="GET", url="/v2/generations", params=_AT_WORK, expects=_is_list)
+        return Room(active=len(_list(response)))
 
     def list_jobs(self, *, limit: int = 100) -> Flow[list[Job]]:
         """List the newest generations."""
-        response = yield Request(method="GET", url="/v2/generations", params={"limit": str(min(limit, MAX_LISTED))})
+        params: dict[str, str | list[str]] = {"limit": str(min(limit, MAX_LISTED))}
+        response = yield Request(method="GET", url="/v2/generations", params=params, expects=_is_list)
         return [self._job("lip_sync", response, body=item) for item in _list(response)]
 
     def list_models(self) -> Flow[list[LipSyncModel]]:
         """List the lip sync models that are not deprecated."""
-        response = yield Request(method="GET", url="/v2/models")
+        response = yield Request(method="GET", url="/v2/models", expects=_is_list)
         return [
             _noun(LipSyncModel, service=self.name, id=str(item["id"]), name=item.get("name"), type=item.get("type"))
             for item in _list(response)
@@ -353,10 +379,10 @@ class SyncLabs(Service):
     def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:
         """Ask what a generation of this length would cost."""
         question = {"model": model, "duration": seconds, "fps": fps}
-        response = yield Request(method="POST", url="/v2/generations/estimate", json=question, repeatable=True)
-        answer = response.json()
-        answer = answer[0] if isinstance(answer, list) and answer else answer  # an older form answers with a list
-        answer = answer if isinstance(answer, dict) else {}
+        response = yield Request(
+            method="POST", url="/v2/generations/estimate", json=question, repeatable=True, expects=_is_estimate
+        )
+        answer = _estimate(response)
         return _noun(
             Estimate,
             service=self.name,
@@ -446,6 +472,56 @@ def _noun(noun: type[NounT], /, **values: Any) -> NounT:
     except ValidationError as error:
         unreadable = {problem["loc"][0] for problem in error.errors()}
         return noun(**{name: value for name, value in values.items() if name not in unreadable})
+
+
+# What a success has to hold to be the service's.
+
+
+def _is_list(response: Response) -> bool:
+    return not response.is_page and isinstance(response.json(), list)
+
+
+def _is_voice(response: Response) -> bool:
+    body = response.object()
+    return not response.is_page and bool(body.get("id") or body.get("voiceId"))
+
+
+def _has_id(response: Response) -> bool:
+    return not response.is_page and bool(response.object().get("id"))
+
+
+def _has_items(response: Response) -> bool:
+    return not response.is_page and isinstance(response.object().get("items"), list)
+
+
+def _is_grant(response: Response) -> bool:
+    body = response.object()
+    return not response.is_page and bool(body.get("uploadUrl") and body.get("url"))
+
+
+def _is_job(response: Response) -> bool:
+    body = response.object()
+    tells = ("status", "synthesizedAudioUrl", "outputUrl", "url")
+    return _has_id(response) and any(body.get(name) for name in tells)
+
+
+def _is_address(response: Response) -> bool:
+    return not response.is_page and _address(response).startswith(("https://", "http://"))
+
+
+def _is_estimate(response: Response) -> bool:
+    told = _estimate(response)
+    return is_data(response) and any(name in told for name in ("estimatedFrameCount", "estimatedGenerationCost"))
+
+
+def _address(response: Response) -> str:
+    return response.text.strip().strip('"')
+
+
+def _estimate(response: Response) -> dict[str, Any]:
+    answer = response.json()
+    answer = answer[0] if isinstance(answer, list) and answer else answer  # an older form answers with a list
+    return answer if isinstance(answer, dict) else {}
 
 
 def _list(response: Response) -> list[dict[str, Any]]:

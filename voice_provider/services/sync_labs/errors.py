@@ -1,8 +1,8 @@
 """How sync. labs says that something is wrong, read into the one tree of errors.
 
-Bodies are JSON with ``message`` (text or list), ``errorCode`` (or ``error_code``), ``suggestion`` and ``requestId``;
-two forms of 401; and HTML from the edge in front of the service. Codes are an open set, so the status decides where
-the code is not known.
+Bodies are JSON objects with ``message`` (text or a list of it) and ``statusCode``, the HTTP status once more; besides,
+``errorCode`` (or ``error_code``), ``suggestion`` and ``requestId``. Codes are an open set, so the status decides where
+the code is not known. What has another form comes from something in between, and is not read here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _BY_STATUS: dict[int, type[VoiceError]] = {
 }
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
-    QuotaError: "Nothing was done. Add credit or change the plan at sync. labs, then clear the task.",
+    QuotaError: "Add credit or change the plan at sync. labs, then clear the task.",
     SlotLimitError: "The clone limit of the plan is reached. Delete a voice that is no longer needed "
     "(DeleteVoiceOperator): its slot is free at once.",
     NameTakenError: "Choose another name, or delete the voice that has it.",
@@ -66,6 +66,24 @@ _NEXT_BY_CODE = {
     "voice_sample_too_short": "Use a longer sample: 30 s to 2 minutes of one clear speaker is best.",
     "uploaded_file_not_found": "The upload did not arrive or has expired; run the task again.",
 }
+_KEYED = ("/v2/generate", "/v2/tts/jobs")
+_KEY_CONFLICT = "Something was ordered under this key before, or is just being ordered, and may be billed: look for it."
+# A 404 that names no thing is the router's: no such route here, or not yet on the instance that was asked.
+_THING = re.compile(r"\b(voices?|assets?|generations?|jobs?|projects?)\b", re.IGNORECASE)
+_ROUTER = re.compile(r"Cannot [A-Z]+ /")
+
+
+def speaks(response: Response) -> bool:
+    """Whether an answer that is no success is the service's own, by its body."""
+    body = response.object()
+    status, message = body.get("statusCode"), body.get("message")
+    lines = message if isinstance(message, list) and message else [message]
+    return (
+        not response.is_page
+        and type(status) is int
+        and status == response.status
+        and all(isinstance(line, str) for line in lines)
+    )
 
 
 def read_error(request: Request, response: Response) -> VoiceError:
@@ -73,20 +91,21 @@ def read_error(request: Request, response: Response) -> VoiceError:
     body = response.object()
     code = str(body.get("errorCode") or body.get("error_code") or "") or None
     what = f"{request.method} {request.url.partition('?')[0]}" if not request.public else "The file transfer"
-    said = _message(response, body)
+    said = _message(body)
     details: dict[str, Any] = {"error_code": code, "status": response.status, "request_id": body.get("requestId")}
     if response.status == 429:
         return _rate_limit(body, response, what, details)
     if request.public:
         return _transfer_error(request, response, details)
-    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(response.status)
-    if response.status == 403 and not body:
+    if response.status in (404, 405) and not _names_a_thing(body, code):
         return ServiceUnavailableError(
-            f"{what}: the edge in front of sync. labs refused with 403 and a page instead of an answer. It may block "
-            "this machine's address; try later, or ask sync. labs to allow it.",
+            f"{what}: sync. labs answered {response.status}{said} It has no such route: the base URL of the connection "
+            "is wrong, or the service is just being changed.",
             sent=False,
             **details,
         )
+    kind = _BY_CODE.get(code or "") if response.status < 500 else None
+    kind = kind or _BY_STATUS.get(response.status)
     if response.status == 403 and (request.method, request.url) == ("POST", "/v2/voices") and not code:
         kind = SlotLimitError  # the guide names no code: a 403 to a clone is the clone limit
     if kind is None:
@@ -99,25 +118,30 @@ def read_error(request: Request, response: Response) -> VoiceError:
         return ServiceUnavailableError(
             f"{what}: sync. labs answered {response.status}{said}{hint}{quote}",
             job_id=body.get("generationId"),
+            retry_after=response.retry_after,
             **details,
         )
     suggestion = body.get("suggestion") if kind is InvalidInputError else None  # else ours names what to do in Airflow
     next_step = _NEXT_BY_CODE.get(code or "") or suggestion or _NEXT[kind]
-    if response.status == 404 and not body:
-        next_step = "Nothing answers there as sync. labs does: check the base URL of the connection."
+    if response.status == 409 and request.url in _KEYED:
+        next_step = _KEY_CONFLICT  # theirs is to take another key, which is how an order is paid twice
     return kind(f"{what}: sync. labs answered {response.status}{said} {next_step}", **details)
 
 
-def _message(response: Response, body: dict[str, Any]) -> str:
+def _names_a_thing(body: dict[str, Any], code: str | None) -> bool:
+    """Whether a 404 is about a voice, a file or a job, and not about the address."""
+    message = str(body.get("message"))
+    return (code or "").endswith("_not_found") or bool(_THING.search(message) and not _ROUTER.match(message))
+
+
+def _message(body: dict[str, Any]) -> str:
     """Say what the service said, short, or that it said nothing readable."""
     message = body.get("message")
     if isinstance(message, list):
         message = "; ".join(str(item) for item in message)
     field = f" (field {body['field']})" if body.get("field") else ""
     if not message:
-        title = re.search(r"<title[^>]*>([^<]{1,100})", response.text, re.IGNORECASE)
-        message = f"with a page '{title[1].strip()}' instead of an answer" if title else "without an explanation"
-        return f" {message}."
+        return " without an explanation."
     return f": {str(message)[:500].rstrip('.')}{field}."
 
 
@@ -130,7 +154,7 @@ def _rate_limit(body: dict[str, Any], response: Response, what: str, details: di
     if details["error_code"] == "concurrency_limit_reached":
         return ConcurrencyLimitError(
             f"{what}: {body.get('activeGenerations', 'all')} of {body.get('concurrencyLimit', 'the plan’s')} jobs are "
-            f"running; the new one was not accepted and nothing was paid.{after}",
+            f"running; the new one was not accepted.{after}",
             retry_after=wait,
             limit=body["concurrencyLimit"] if isinstance(body.get("concurrencyLimit"), int) else None,
             **details,
