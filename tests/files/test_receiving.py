@@ -584,6 +584,16 @@ def test_a_recovery_that_finds_no_place_keeps_what_it_has(
     assert is_kept(kept.uri, kept.sha256, kept.bytes)
 
 
+def test_what_is_held_can_go_to_another_folder(place: Callable[..., Output], tmp_path: Path, worker: Path) -> None:
+    kept, _ = spoken(place())
+    output = place()
+    output.allowed = ()
+    assert output.recover(f"{tmp_path}/else/where/x.wav", kept.sha256, kept.bytes)
+    assert is_kept(f"{tmp_path}/else/where/x.wav", kept.sha256, kept.bytes)
+    assert (tmp_path / "else" / "where" / "x.wav").stat().st_mode & 0o777 == 0o640
+    assert hidden(tmp_path, worker) == []
+
+
 @pytest.mark.parametrize("spooled", [True, False])
 def test_a_recovery_from_elsewhere_that_finds_no_place_says_where_it_is_now(
     spooled: bool, place: Callable[..., Output], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -86,7 +86,7 @@ def put(file: BinaryIO, location: str) -> None:
         _upload(file, location)
         return
     target = local_path(location)
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     try:
         with create(part) as copy:
