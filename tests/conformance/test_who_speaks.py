@@ -1,4 +1,4 @@
-"""Only the service says what became of a request: the emulator does in its words, and what is in front of it does not."""
+"""Only the service says what became of a request: the emulator does in its words, an edge does not."""
 
 from __future__ import annotations
 
