@@ -14,12 +14,14 @@
     │   ├── NameTakenError           a voice of this name exists
     │   ├── SlotLimitError           every clone slot of the plan is in use
     │   ├── JobFailedError           the service ended the job without a result
+    │   ├── KeyConflictError         the idempotency key of an order is known with another request
     │   ├── UnusableSpeechError      speech that was answered, and may be billed, but is no good
     │   └── OutcomeUnknownError      a paid call may or may not have been accepted; a person decides
     └── TransientVoiceError          another try may well succeed: Airflow's retries apply
         ├── RateLimitedError         too many requests; carries ``retry_after``
         │   └── ConcurrencyLimitError   too many jobs at once; the request was not accepted
         ├── ServiceUnavailableError  5xx, no reply, or an answer that is not the service's own
+        │   └── KeyInUseError        an order of this very key is at work there; it is asked again
         ├── StorageError             the object storage did not answer as it should
         │   └── NotPublishedError    a result that is here, whole, and cannot be put in its place yet; carries ``held``
         ├── ResultError              a result that is cut short, empty or not media
@@ -106,6 +108,10 @@ class JobFailedError(PermanentVoiceError):
     """The service ended the job without a result."""
 
 
+class KeyConflictError(PermanentVoiceError):
+    """The idempotency key of an order is known at the service with another request: something was accepted."""
+
+
 class UnusableSpeechError(PermanentVoiceError):
     """Speech that was answered, and may be billed, but is cut short, no audio, or far too short for its text."""
 
@@ -169,6 +175,10 @@ class ServiceUnavailableError(TransientVoiceError):
         self.job_id = job_id
         self.foreign = foreign
         self.retry_after = retry_after
+
+
+class KeyInUseError(ServiceUnavailableError):
+    """An order of this very key is at work there (409): it was accepted, or is just being, and is asked for again."""
 
 
 class StorageError(TransientVoiceError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.conftest import make_video, write_wav
+from tests.conftest import write_mp4, write_wav
 from voice_provider.exceptions import OutcomeUnknownError, ServiceUnavailableError, TransientVoiceError
 from voice_provider.hooks import transport
 from voice_provider.hooks.voice import VoiceHook
@@ -178,7 +178,7 @@ def test_a_gateway_that_says_404_does_not_lose_a_job_that_runs(
     conn = connect("sync_labs")
     emulator.settings(job_seconds=0.5)
     write_wav(tmp_path / "a.wav", seconds=1)
-    make_video(tmp_path / "v.mp4")
+    write_mp4(tmp_path / "v.mp4")
     emulator.fault("edge_before", "/v2/generate/*", method="GET", status=404, form=form, times=times)
     operator = LipSyncOperator(
         task_id="l",
@@ -200,7 +200,10 @@ def test_a_gateway_that_says_404_does_not_lose_a_job_that_runs(
 def test_speech_that_an_edge_answered_for_is_paid_once_and_a_person_decides(
     conn_type: str, status: int, form: str, task: Task, emulator: EmulatorHandle, tmp_path: Path, connect: Any
 ) -> None:
-    voice = {"sync_labs": {"voice_id": "EXAVITQu4vr4xnSDxMaL"}, "fish_audio": {}}[conn_type]
+    voice = {
+        "sync_labs": {"voice_id": "EXAVITQu4vr4xnSDxMaL"},
+        "fish_audio": {"voice_id": "8a1c5e0f2b7d4c39a6e81f3d5b9c7024"},
+    }[conn_type]
     conn = connect(conn_type)
     for path in ("/v2/tts", "/v1/tts"):
         emulator.fault("edge_after", path, method="POST", status=status, form=form, times=None)

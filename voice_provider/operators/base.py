@@ -16,7 +16,13 @@ from airflow.sdk.exceptions import TaskDeferralError
 from airflow.sdk.serde import serialize
 
 from voice_provider.compat import CLEAR_FORGETS, task_state_store
-from voice_provider.exceptions import ConcurrencyLimitError, InvalidInputError, JobTimeoutError, RateLimitedError
+from voice_provider.exceptions import (
+    ConcurrencyLimitError,
+    InvalidInputError,
+    JobTimeoutError,
+    KeyInUseError,
+    RateLimitedError,
+)
 from voice_provider.files.locations import read_text
 from voice_provider.hooks.base import describe
 from voice_provider.hooks.voice import VoiceHook
@@ -270,6 +276,11 @@ class JobOperator(VoiceOperator):
         while True:
             try:
                 return lifecycle.begin(order)
+            except KeyInUseError as error:
+                if time.time() + self.poll_interval >= deadline:
+                    raise
+                self.log.info("%s", error)
+                time.sleep(self.poll_interval)
             except RateLimitedError as error:
                 now, asked = time.time(), error.retry_after or 0.0
                 counted = isinstance(error, ConcurrencyLimitError)

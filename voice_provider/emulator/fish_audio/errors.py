@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from voice_provider.emulator.world.refusals import Refusal
+from voice_provider.emulator.world.refusals import Refusal, phrase
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -78,11 +78,11 @@ def refuse(request: Request, status: int, _: str) -> Response:
     routes = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
     if not request.url.path.startswith(INFERENCE) and status in routes:
         return PlainError(status).response()  # the framework's below the platform
-    return FishError(status, HTTPStatus(status).phrase).response()
+    return FishError(status, phrase(status)).response()
 
 
 def ordered(path: str, status: int, code: str | None) -> Response:
     """What an injected fault answers with: the words that this status usually comes with."""
     if status == 401 and path.startswith("/model"):
         return PlainError(401).response()
-    return FishError(status, MESSAGES.get(status) or HTTPStatus(status).phrase, code=code).response()
+    return FishError(status, MESSAGES.get(status) or phrase(status), code=code).response()

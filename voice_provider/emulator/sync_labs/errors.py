@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 from voice_provider.emulator.sync_labs.catalog import ERRORS
-from voice_provider.emulator.world.refusals import Refusal
+from voice_provider.emulator.world.refusals import Refusal, phrase
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -48,12 +48,12 @@ class ApiError(Refusal):
         known = ERRORS.get(code or "")
         self.status = status
         self.code = code
-        self.message = message or (known.message if known else HTTPStatus(status).phrase)
+        self.message = message or (known.message if known else phrase(status))
         self.headers = headers or {}
         self.body: dict[str, Any] = {
             "message": self.message,
             "statusCode": status,
-            "error": HTTPStatus(status).phrase,
+            "error": phrase(status),
         }
         if code:
             self.body["errorCode"] = code

@@ -14,10 +14,11 @@ import random
 import uuid
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from voice_provider.emulator.world.refusals import phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,9 +252,8 @@ async def _reply(rule: FaultRule, words: Words, send: Send) -> None:
     elif rule.kind in EDGE:
         status = rule.status or 502
         headers["content-type"], said = EDGES[rule.form]
-        known = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unknown"
         written = rule.body if isinstance(rule.body, str) else json.dumps(rule.body)
-        body = said.format(status=status, phrase=known) if rule.body is None else written
+        body = said.format(status=status, phrase=phrase(status)) if rule.body is None else written
     elif rule.kind == "redirect":
         status, body = rule.status or 302, ""
         headers["location"] = rule.location or "http://127.0.0.1:9/"

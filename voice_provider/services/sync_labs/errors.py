@@ -14,6 +14,8 @@ from voice_provider.exceptions import (
     AuthError,
     ConcurrencyLimitError,
     InvalidInputError,
+    KeyConflictError,
+    KeyInUseError,
     NameTakenError,
     NotFoundError,
     QuotaError,
@@ -67,7 +69,7 @@ _NEXT_BY_CODE = {
     "uploaded_file_not_found": "The upload did not arrive or has expired; run the task again.",
 }
 _KEYED = ("/v2/generate", "/v2/tts/jobs")
-_KEY_CONFLICT = "Something was ordered under this key before, or is just being ordered, and may be billed: look for it."
+_ANOTHER_BODY = re.compile(r"REUSE|PAYLOAD|MISMATCH|DIFFERENT", re.IGNORECASE)  # of the codes that a 409 may have
 # A 404 that names no thing is the router's: no such route here, or not yet on the instance that was asked.
 _THING = re.compile(r"\b(voices?|assets?|generations?|jobs?|projects?)\b", re.IGNORECASE)
 _ROUTER = re.compile(r"Cannot [A-Z]+ /")
@@ -104,6 +106,8 @@ def read_error(request: Request, response: Response) -> VoiceError:
             sent=False,
             **details,
         )
+    if response.status == 409 and request.url in _KEYED and "idempotency-key" in request.headers:
+        return _key_known(what, said, code, details)
     kind = _BY_CODE.get(code or "") if response.status < 500 else None
     kind = kind or _BY_STATUS.get(response.status)
     if response.status == 403 and (request.method, request.url) == ("POST", "/v2/voices") and not code:
@@ -123,9 +127,21 @@ def read_error(request: Request, response: Response) -> VoiceError:
         )
     suggestion = body.get("suggestion") if kind is InvalidInputError else None  # else ours names what to do in Airflow
     next_step = _NEXT_BY_CODE.get(code or "") or suggestion or _NEXT[kind]
-    if response.status == 409 and request.url in _KEYED:
-        next_step = _KEY_CONFLICT  # theirs is to take another key, which is how an order is paid twice
     return kind(f"{what}: sync. labs answered {response.status}{said} {next_step}", **details)
+
+
+def _key_known(what: str, said: str, code: str | None, details: dict[str, Any]) -> VoiceError:
+    """Read a 409 to an order by its code; not to follow its advice, another key, which is how one is paid twice."""
+    if _ANOTHER_BODY.search(code or ""):
+        return KeyConflictError(
+            f"{what}: sync. labs answered 409{said} Another request was accepted under the key of this order, and may "
+            "be billed: look for it at the account. Clear the task with on_clear='resubmit' to order anew.",
+            doubtful=True,
+            **details,
+        )
+    return KeyInUseError(
+        f"{what}: sync. labs answered 409{said} The order is at work there; it is asked again.", **details
+    )
 
 
 def _names_a_thing(body: dict[str, Any], code: str | None) -> bool:
