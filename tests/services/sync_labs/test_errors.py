@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from voice_provider.exceptions import (
     AuthError,
     ConcurrencyLimitError,
     InvalidInputError,
+    KeyConflictError,
+    KeyInUseError,
     NameTakenError,
     NotFoundError,
     PermanentVoiceError,
@@ -144,9 +147,18 @@ def test_a_code_does_not_turn_a_failure_of_the_service_into_a_refusal(code: str)
 @pytest.mark.parametrize("request_", [GENERATE, SPEAK_JOB], ids=str)
 def test_another_key_is_never_advised(request_: Request) -> None:
     body = said(409, "Reused", "IDEMPOTENCY_KEY_REUSED", suggestion="Use a new key for a new request.")
-    text = str(read(request_, 409, body))
-    assert "new key" not in text
-    assert "Something was ordered under this key before" in text
+    error = read(replace(request_, headers={"idempotency-key": "k"}), 409, body)
+    assert isinstance(error, KeyConflictError)
+    assert error.doubtful  # something was accepted under the key
+    assert "new key" not in str(error)
+    assert "Another request was accepted under the key" in str(error)
+
+
+@pytest.mark.parametrize("code", ["generation_conflict", "IDEMPOTENCY_IN_PROGRESS", "a_code_of_next_year", None])
+def test_every_other_conflict_of_an_order_is_waited_for(code: str | None) -> None:
+    error = read(replace(GENERATE, headers={"idempotency-key": "k"}), 409, said(409, "Busy", code))
+    assert isinstance(error, KeyInUseError)
+    assert error.sent
 
 
 # what it says
