@@ -113,7 +113,7 @@ def until_there(folder: Path, pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "there"), [(signal.SIGINT, "*/airflow/dags/*.py"), (signal.SIGTERM, "*/airflow/airflow.db")]
+    ("number", "there"), [(signal.SIGINT, "*/emulator/state.sqlite"), (signal.SIGTERM, "*/airflow/airflow.db")]
 )
 def test_stopped_demo_takes_everything_with_it(
     clips: list[str], environment: dict[str, str], tmp_path: Path, number: signal.Signals, there: str
