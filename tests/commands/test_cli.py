@@ -113,7 +113,7 @@ def until_there(folder: Path, pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "there"), [(signal.SIGINT, "*/airflow/dags/*.py"), (signal.SIGTERM, "*/airflow/airflow.db")]
+    ("number", "there"), [(signal.SIGINT, "*/emulator/state.sqlite"), (signal.SIGTERM, "*/airflow/airflow.db")]
 )
 def test_stopped_demo_takes_everything_with_it(
     clips: list[str], environment: dict[str, str], tmp_path: Path, number: signal.Signals, there: str
@@ -131,7 +131,7 @@ def test_keep_leaves_the_work_folder_and_says_where(
     clips: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:
     process = subprocess.Popen([*DEMO, *clips, "--keep"], env=environment, stdout=subprocess.PIPE, text=True)
-    until_there(tmp_path / "tmp", "*/airflow/dags/*.py")
+    until_there(tmp_path / "tmp", "*/emulator/state.sqlite")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     (kept,) = (tmp_path / "tmp").iterdir()

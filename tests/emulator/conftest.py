@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +13,18 @@ from voice_provider.emulator.process import EmulatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from voice_provider.emulator.process import EmulatorHandle
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Measure no coverage of these: they are not about the client, and would take half as long again."""
+    if config.pluginmanager.hasplugin("_cov"):
+        for item in items:
+            if item.path.is_relative_to(HERE):
+                item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session")
