@@ -334,10 +334,11 @@ def test_an_overloaded_service_has_not_begun(
 def test_a_page_in_front_of_it_does_not_say_that_nothing_was_begun(
     task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], status: int
 ) -> None:
+    operator = speak()
     emulator.fault("edge_after", path="/v1/tts", method="POST", status=status, times=None)
     for _ in range(2):
         with pytest.raises(OutcomeUnknownError, match="may be billed"):
-            task.run(speak())
+            task.run(operator)
     assert len(emulator.ledger("speech")) == 1
 
 
