@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import write_wav
 from voice_provider.exceptions import (
+    AuthError,
     InvalidInputError,
     JobFailedError,
     JobTimeoutError,
@@ -389,6 +390,19 @@ def test_a_question_that_fails_does_not_end_the_wait(hook: VoiceHook, emulator: 
     emulator.fault("status", path="/v2/tts/*", status=500, times=7)
     emulator.advance(3600)
     assert hook.wait_for(job, 5, poll_interval=0.05).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, NotFoundError), (401, AuthError)])
+def test_a_refusal_ends_the_wait_at_once(
+    hook: VoiceHook, emulator: EmulatorHandle, status: int, kind: type[VoiceError]
+) -> None:
+    job = running(hook, emulator)
+    emulator.fault("status", path="/v2/tts/*", status=status, times=None)
+    began = time.monotonic()
+    with pytest.raises(kind):
+        hook.wait_for(job, 10, poll_interval=0.05)
+    assert time.monotonic() - began < 5
+    assert len(emulator.requests("/v2/tts/")) == 1
 
 
 def test_a_wait_ends_at_its_time(hook: VoiceHook, emulator: EmulatorHandle) -> None:

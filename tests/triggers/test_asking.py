@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.triggers.test_job import event
+from voice_provider.hooks.voice import VoiceHook
 from voice_provider.services.base import Input
 from voice_provider.services.options import LipSyncOptions, parse
 from voice_provider.triggers import asking as module
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_provider.emulator.process import EmulatorHandle
-    from voice_provider.hooks.voice import VoiceHook
 
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
 
@@ -137,6 +137,69 @@ def test_as_many_go_on_as_there_is_room_for(
     assert sorted(found["status"] for found in events) == ["deadline"] * 8 + ["turn"] * 2
     assert {request["method"] for request in emulator.requests("/v2/generations")} == {"GET"}
     assert len([r for r in emulator.requests("/v2/generate") if r["method"] == "POST"]) == 3, "nothing was tried"
+
+
+def test_a_job_that_waits_in_the_queue_takes_a_place_too(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]]
+) -> None:
+    emulator.settings(queue_seconds=3600)
+    order(2)
+    assert [found["status"] for found in all_events(turn(2, seconds=1))] == ["deadline"]
+    assert [found["status"] for found in all_events(turn(3, seconds=5))] == ["turn"]
+
+
+def test_nothing_is_asked_before_its_time(emulator: EmulatorHandle) -> None:
+    began = time.time()
+    assert [found["status"] for found in all_events(turn(5, seconds=5, not_before=began + 1))] == ["turn"]
+    assert time.time() - began >= 1
+    assert len(questions(emulator)) == 1
+    assert [found["status"] for found in all_events(turn(5, seconds=0.2, not_before=time.time() + 60))] == ["deadline"]
+    assert len(questions(emulator)) == 1
+
+
+def test_two_accounts_are_counted_apart(
+    emulator: EmulatorHandle,
+    order: Callable[[int], list[str]],
+    set_connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 60.0)
+    order(1)
+    emulator.add_account("the-key-of-another", "other")
+    set_connection("another", password="the-key-of-another")
+
+    async def one_after_the_other() -> list[str]:
+        full, room = turn(1, seconds=0.3), turn(1, seconds=5)
+        room.voice_conn_id = "another"
+        return [(await event(full))["status"], (await event(room))["status"]]
+
+    assert asyncio.run(one_after_the_other()) == ["deadline", "turn"]
+
+
+def test_the_jobs_of_two_accounts_are_asked_after_with_their_own_keys(
+    emulator: EmulatorHandle,
+    order: Callable[[int], list[str]],
+    video: Path,
+    set_connection: Callable[..., None],
+) -> None:
+    jobs = order(2)
+    emulator.add_account("the-key-of-another", "other")
+    set_connection("another", password="the-key-of-another")
+    theirs = VoiceHook.for_connection("another")
+    asset = theirs.upload_asset(str(video))
+    options = parse(LipSyncOptions, {"video": asset.id, "text": [{"text": "Hello.", "voice_id": BUILT_IN}]})
+    for number in range(2):
+        flow = theirs.service.start_lip_sync(options, [Input(asset_id=asset.id)], f"key-{number}")
+        jobs.append(theirs.run(flow).id)
+    emulator.advance(3601)
+    emulator.wait_idle()
+    waits = [waiting(job, poll_interval=0.4) for job in jobs]
+    for wait in waits[2:]:
+        wait.voice_conn_id = "another"
+    events = all_events(*waits)
+    assert {(found["status"], found["state"]) for found in events} == {("ended", "succeeded")}
+    alone = [path for path in questions(emulator) if path != "/v2/generations"]
+    assert len(alone) <= 2, "the first of each account does not know of the others"
 
 
 def test_a_task_that_never_orders_keeps_its_turn_for_a_while_only(
