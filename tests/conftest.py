@@ -53,12 +53,35 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+LEAKS = pytest.StashKey[list[str]]()
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Search Airflow's home (metadata database, logs, rendered fields, XComs, links) for the key."""
-    found = [path for path in Path(_HOME.name).rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()]
-    if found:
-        print(f"\nThe API key was written to {', '.join(map(str, found))}")
+    """Search Airflow's home (metadata database, logs, rendered fields, XComs, links) for the key.
+
+    Each worker of xdist has a home of its own and tells what it found; only the session that started them can fail.
+    """
+    found = session.config.stash.setdefault(LEAKS, [])
+    files = (path for path in Path(_HOME.name).rglob("*") if path.is_file())
+    found += [str(path) for path in files if API_KEY.encode() in path.read_bytes()]
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["leaks"] = found
+    elif found:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker found."""
+    output: dict[str, Any] = getattr(node, "workeroutput", None) or {}
+    node.config.stash.setdefault(LEAKS, []).extend(output.get("leaks", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say where the key was written to."""
+    for path in config.stash.get(LEAKS, []):
+        terminalreporter.write_line(f"The API key was written to {path}", red=True)
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
 from tests.triggers.test_job import event
 from voice_provider.hooks.voice import VoiceHook
+from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.services.base import Input
 from voice_provider.services.options import LipSyncOptions, parse
 from voice_provider.triggers import asking as module
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.conftest import Task
     from voice_provider.emulator.process import EmulatorHandle
 
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
@@ -287,4 +291,19 @@ def test_a_turn_passes_through_airflow(emulator: EmulatorHandle) -> None:
     path, values = turn(5).serialize()
     assert path == "voice_provider.triggers.turn.TurnTrigger"
     assert TurnTrigger(**values).serialize() == (path, values)
-    assert emulator.api_key not in str(values).replace("voice_default", "")
+
+
+def test_a_turn_carries_no_key_no_address_and_no_script(
+    emulator: EmulatorHandle, task: Task, video: Path, tmp_path: Path
+) -> None:
+    emulator.settings(concurrency=0)
+    operator = LipSyncOperator(
+        task_id="t", video=str(video), text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/o.mp4", deferrable=True
+    )
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(operator)
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, TurnTrigger)
+    text = repr(trigger) + str(vars(trigger)) + json.dumps(trigger.serialize())
+    for secret in (emulator.api_key, emulator.url, "Hello"):
+        assert secret not in text
