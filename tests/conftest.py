@@ -25,8 +25,13 @@ os.environ.update(
 
 import pytest  # noqa: E402
 
+from tests.leaks import (  # noqa: E402, F401  # pytest finds hooks here
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 from voice_provider.compat import SINCE_3_3  # noqa: E402
-from voice_provider.emulator import API_KEY  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
 from voice_provider.jobs import lifecycle  # noqa: E402
@@ -38,50 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from voice_provider.emulator.process import EmulatorHandle
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Fail every test that prints or logs the key, whatever else it is about."""
-    report = yield
-    for title, text in report.sections:
-        if API_KEY in text:
-            report.outcome, report.longrepr = (
-                "failed",
-                f"The API key is in the section '{title}' of this test's output.",
-            )
-    return report
-
-
-LEAKS = pytest.StashKey[list[str]]()
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Search Airflow's home (metadata database, logs, rendered fields, XComs, links) for the key.
-
-    Each worker of xdist has a home of its own and tells what it found; only the session that started them can fail.
-    """
-    found = session.config.stash.setdefault(LEAKS, [])
-    files = (path for path in Path(_HOME.name).rglob("*") if path.is_file())
-    found += [str(path) for path in files if API_KEY.encode() in path.read_bytes()]
-    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output["leaks"] = found
-    elif found:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.hookimpl(optionalhook=True)  # of xdist
-def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker found."""
-    output: dict[str, Any] = getattr(node, "workeroutput", None) or {}
-    node.config.stash.setdefault(LEAKS, []).extend(output.get("leaks", ()))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say where the key was written to."""
-    for path in config.stash.get(LEAKS, []):
-        terminalreporter.write_line(f"The API key was written to {path}", red=True)
 
 
 @pytest.fixture(autouse=True)
