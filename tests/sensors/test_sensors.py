@@ -185,6 +185,30 @@ def test_a_result_that_is_gone_is_fetched_again(
     assert len(emulator.ledger("lip_sync")) == 1
 
 
+def test_a_retry_deletes_the_uploads_that_the_try_before_has_left(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]
+) -> None:
+    job = ticket()
+    emulator.advance(61)
+    emulator.fault("status", path="/v2/assets/*", method="DELETE", status=403, times=2)
+    first = task.run(LipSyncCompleteSensor(task_id="s", job=job))
+    assert emulator.state()["assets"] == 2, "a file that is left behind is no reason to lose the result"
+    assert task.run(LipSyncCompleteSensor(task_id="s", job=job)) == first
+    assert emulator.state()["assets"] == 0
+
+
+def test_the_triggerer_does_not_ask_before_the_service_wants_to_be_asked(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]
+) -> None:
+    job = ticket()
+    body = {"id": job["job_id"], "status": "PROCESSING"}
+    emulator.fault("status", path="/v2/generate/*", status=200, body=body, headers={"Retry-After": "70"})
+    began = time.time()
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(LipSyncCompleteSensor(task_id="s", job=job, deferrable=True, poke_interval=0.1))
+    assert deferred.value.trigger.first_poll >= began + 70
+
+
 def test_after_a_clear_of_both_the_new_video_is_collected(
     emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
 ) -> None:

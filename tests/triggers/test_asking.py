@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from tests.triggers.test_job import event
+from tests.triggers.test_job import event, recorded_sleeps
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.services.base import Input
 from voice_provider.services.options import LipSyncOptions, parse
 from voice_provider.triggers import asking as module
-from voice_provider.triggers.job import JobTrigger
+from voice_provider.triggers.job import CONFIRMATIONS, JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
 
 if TYPE_CHECKING:
@@ -285,6 +285,45 @@ def test_a_key_that_is_refused_again_and_again_ends_the_wait(
     found = all_events(turn(5))[0]
     assert found["status"] == "refused"
     assert "the-key-of-nobody" not in str(found)
+
+
+def test_a_refusal_that_passes_is_forgotten(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.0)
+    recorded_sleeps(monkeypatch)
+    full = [{"id": "J", "status": "PROCESSING"}]
+    for _ in range(3):
+        emulator.fault("status", path="/v2/generations", status=401, times=CONFIRMATIONS - 1)
+        emulator.fault("status", path="/v2/generations", status=200, body=full)
+    assert all_events(turn(1, seconds=1000))[0]["status"] == "turn"
+    assert len(questions(emulator)) == 3 * CONFIRMATIONS + 1
+
+
+def test_a_pause_that_the_service_asks_for_is_made(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.fault("status", path="/v2/generations", status=429, headers={"Retry-After": "7"})
+    emulator.fault("status", path="/v2/generations", status=429)
+    emulator.fault("status", path="/v2/generations", status=503)
+    naps = recorded_sleeps(monkeypatch)
+    assert all_events(turn(1, seconds=1000, poll_interval=20))[0]["status"] == "turn"
+    assert [round(nap) for nap in naps] == [7, 20, 20]
+
+
+def test_those_who_wait_for_their_turn_do_not_ask_at_the_same_moment(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.fault("status", path="/v2/generations", status=503, times=30)
+    naps: list[float] = []
+
+    async def at_once(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    assert all_events(turn(1, seconds=1000, poll_interval=10))[0]["status"] == "turn"
+    assert all(8 <= nap <= 12 for nap in naps[1:])
+    assert len(set(naps)) > 20
 
 
 def test_a_turn_passes_through_airflow(emulator: EmulatorHandle) -> None:

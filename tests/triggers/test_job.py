@@ -346,6 +346,19 @@ def test_the_service_holds_its_answer_back_where_it_can(
     assert ("wait=true" in question["query"]) is ("timeout" in expected)
 
 
+def test_every_third_question_is_answered_at_once_because_only_that_tells_progress(
+    hook: VoiceHook, emulator: EmulatorHandle, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = order_lip_sync(hook, emulator, video, seconds=0)
+    emulator.wait_idle()
+    body = {"id": job.id, "status": "PROCESSING"}
+    emulator.fault("status", path="/v2/generate/*", status=200, body=body, times=6)
+    recorded_sleeps(monkeypatch)
+    outcome(waiting(job, poll_interval=3, deadline=time.time() + 1000))
+    queries = [request["query"] for request in asked(emulator) if request["path"].startswith("/v2/generate/")]
+    assert ["wait=true" in query for query in queries] == [True, True, False, True, True, False, True]
+
+
 def test_an_answer_that_is_held_back_comes_when_the_job_ends(
     hook: VoiceHook, emulator: EmulatorHandle, video: Path
 ) -> None:
