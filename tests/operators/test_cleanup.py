@@ -352,6 +352,23 @@ class TestTrouble:
         assert report["failed"][-1].startswith("25 more")
         assert report["left"] == 25
 
+    @pytest.mark.parametrize("between", ["deleted", "gone already", "refused for good"])
+    def test_losses_that_are_not_in_a_row_end_nothing(self, emulator: EmulatorHandle, task: Task, between: str) -> None:
+        few = cleanup.LOSSES - 1
+        status = {"gone already": 404, "refused for good": 400}.get(between)
+        made = emulator.seed_voices([voice("Ann", age=200 - number) for number in range(2 * few + 2)])  # oldest first
+        for number, found in enumerate(made[:-1]):
+            answer = status if number == few else 401
+            if answer is not None:
+                path = f"/v2/voices/{found['id']}"
+                emulator.fault("status", path=path, method="DELETE", status=answer, times=None)
+        with pytest.raises(AuthError):
+            task.run(sweep(orphaned=True))
+        report = task.ti.pushed["report"]
+        assert report["left"] == 0
+        assert len(report["failed"]) == 2 * few + (between == "refused for good")
+        assert len(report["deleted"]) == 1 + (between == "deleted")
+
     def test_a_rate_limit_is_waited_out(self, emulator: EmulatorHandle, task: Task) -> None:
         seed(emulator, *[voice("Ann", age=age) for age in range(100, 104)])
         emulator.fault("status", path="/v2/voices/*", method="DELETE", status=429, body="{}", times=12)

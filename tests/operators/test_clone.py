@@ -325,6 +325,18 @@ class TestSlots:
         with pytest.raises(SlotLimitError, match=r"3 by others\. None became free within 0\.5 s"):
             self.task().run(operator)
 
+    def test_a_deferred_wait_does_not_begin_anew_where_the_slot_was_taken_by_another(
+        self, emulator: EmulatorHandle, sample: Path
+    ) -> None:
+        emulator.seed_voices(["a", "b", "c"])
+        task = self.task()
+        arguments: dict[str, Any] = {"on_slot_limit": "wait", "deferrable": True, "timeout": 100}
+        with pytest.raises(TaskDeferred) as first:
+            task.run(clone(sample, **arguments))
+        with pytest.raises(TaskDeferred) as second:
+            clone(sample, **arguments).execute_complete(task.context, {"status": "turn"})
+        assert second.value.trigger.deadline == first.value.trigger.deadline
+
     def test_a_clone_in_the_making_takes_a_slot_though_it_is_not_listed_any_more(
         self, emulator: EmulatorHandle, sample: Path
     ) -> None:

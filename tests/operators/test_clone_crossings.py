@@ -448,6 +448,20 @@ class TestReplace:
             new_task("2").run(clone(sample, if_exists="replace"))
         assert names(emulator) == [old["name"]]
 
+    def test_a_visibility_that_nobody_knows_is_taken_for_an_open_one(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        set_connection(service="fish_audio")
+        read = FishAudio._voice
+        monkeypatch.setattr(FishAudio, "_voice", lambda self, body: read(self, {**body, "visibility": "friends"}))
+        with pytest.raises(PermanentVoiceError, match=r"'friends' and not 'private'.*The voice was deleted"):
+            new_task("1").run(clone(sample))
+        assert names(emulator) == []
+
     def test_it_has_to_wait_for_the_new_one(self, sample: Path) -> None:
         with pytest.raises(ValueError, match="wait for it"):
             clone(sample, if_exists="replace", wait_for_completion=False)

@@ -191,6 +191,10 @@ def test_dubbing_and_a_picture(
 
     body = generation(order.options, [Input(asset_id="a")])
     assert body["dubParams"] == {"providerName": "elevenlabs", "targetLang": "de", "sourceLang": "auto"}
+    known = LipSyncOperator(
+        task_id="t", video=str(video), dub_language="de", dub_source_language="fr", output=out
+    ).order(task.context)
+    assert generation(known.options, [Input(asset_id="a")])["dubParams"]["sourceLang"] == "fr"
     picture = tmp_path / "face.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     still = LipSyncOperator(task_id="t", image=str(picture), audio=str(sample), model="sync-3", output=out)
