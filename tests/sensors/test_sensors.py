@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from tests.conftest import Task
-from voice_provider.exceptions import InvalidInputError, JobFailedError, NotFoundError, ResultError
+from voice_provider.exceptions import InvalidInputError, JobFailedError, NotAllowedError, NotFoundError, ResultError
 from voice_provider.operators import base as operators_base
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
@@ -183,6 +183,23 @@ def test_a_result_that_is_gone_is_fetched_again(
         assert task.run(LipSyncCompleteSensor(task_id="s", job=job)) == first
         assert Path(first["uri"]).read_bytes() == whole
     assert len(emulator.ledger("lip_sync")) == 1
+
+
+def test_nothing_is_kept_outside_of_what_the_connection_allows(
+    emulator: EmulatorHandle,
+    task: Task,
+    ticket: Callable[..., dict[str, Any]],
+    set_connection: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    job = ticket()
+    emulator.advance(61)
+    set_connection(allowed_outputs=f"{tmp_path}/allowed")
+    with pytest.raises(NotAllowedError, match="is outside the storage that the connection allows"):
+        task.run(LipSyncCompleteSensor(task_id="s", job=job))
+    assert not (tmp_path / "out.mp4").exists()
+    result = task.run(LipSyncCompleteSensor(task_id="s", job=job, output=f"{tmp_path}/allowed/out.mp4"))
+    assert Path(result["uri"]).is_file()
 
 
 def test_a_retry_deletes_the_uploads_that_the_try_before_has_left(
