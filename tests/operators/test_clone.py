@@ -264,6 +264,15 @@ class TestSlots:
             assert result["evicted"] == [gone]
             assert gone not in names(emulator)
 
+    def test_evict_takes_the_next_where_another_task_was_faster(self, emulator: EmulatorHandle, sample: Path) -> None:
+        emulator.settings(clone_slots=2)
+        oldest, newer = other_voice("Oldest", age=9000), other_voice("Newer", age=100)
+        made = {voice["name"]: voice["id"] for voice in emulator.seed_voices([newer, oldest])}
+        emulator.fault("status", path=f"/v2/voices/{made[oldest]}", method="DELETE", status=404, times=None)
+        result = self.task().run(clone(sample, on_slot_limit="evict"))
+        assert result["evicted"] == [newer]
+        assert [fault["fired"] for fault in emulator.faults()] == [1]
+
     @pytest.mark.parametrize(
         ("stays", "arguments"),
         [
