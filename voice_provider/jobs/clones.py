@@ -162,7 +162,7 @@ class CloneOrder(Order):
 
         Each deletes only its own: another's may have been handed on already. Where the service does not answer, also
         when it is asked again, there may be two, which is no reason to lose the one that was made; but not one whose
-        deletion was asked for.
+        deletion was asked for. There may be two as well where a service lists a voice after one that it calls younger.
 
         :raises BeingMadeError: another task's is left
         """
