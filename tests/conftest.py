@@ -29,8 +29,13 @@ os.environ.update(
 
 import pytest  # noqa: E402
 
+from tests.leaks import (  # noqa: E402, F401  # pytest finds hooks here
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 from voice_provider.compat import SINCE_3_3  # noqa: E402
-from voice_provider.emulator import API_KEY  # noqa: E402
 from voice_provider.hooks import base as hooks_base  # noqa: E402
 from voice_provider.hooks import transport  # noqa: E402
 from voice_provider.hooks.voice import VoiceHook  # noqa: E402
@@ -43,27 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from voice_provider.emulator.process import EmulatorHandle
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Fail every test that prints or logs the key, whatever else it is about."""
-    report = yield
-    for title, text in report.sections:
-        if API_KEY in text:
-            report.outcome, report.longrepr = (
-                "failed",
-                f"The API key is in the section '{title}' of this test's output.",
-            )
-    return report
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Search Airflow's home (metadata database, logs, rendered fields, XComs, links) for the key."""
-    found = [path for path in Path(_HOME.name).rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()]
-    if found:
-        print(f"\nThe API key was written to {', '.join(map(str, found))}")
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)

@@ -79,8 +79,12 @@ def test_everything_else_is_left_to_the_task(error: BaseException) -> None:
 
 @needs_policies
 def test_every_error_of_the_provider_is_decided_on() -> None:
-    for kind in kinds(VoiceError):
-        assert decide(kind("x")).action in RetryAction
+    decisions = {kind.__name__: decide(kind("x")).action for kind in kinds(VoiceError) if kind is not VoiceError}
+    permanent = {kind.__name__ for kind in kinds(exceptions.PermanentVoiceError)}
+    assert len(permanent) > 10
+    assert len(decisions) - len(permanent) > 5
+    for name, action in decisions.items():
+        assert action is (RetryAction.FAIL if name in permanent else RetryAction.RETRY), name
 
 
 @needs_policies

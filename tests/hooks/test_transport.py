@@ -189,6 +189,20 @@ def test_a_rate_limit_is_waited_for_even_by_what_is_paid(hook: VoiceHook, emulat
     assert len(emulator.ledger("speech")) == 1
 
 
+def test_those_who_were_told_to_wait_do_not_come_back_at_the_same_moment(
+    hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    monkeypatch.setattr(transport, "FIRST_WAIT", 0.5)
+    for _ in range(6):
+        emulator.fault("status", path="/v2/voices", status=429, headers={"Retry-After": "3"}, times=2)
+        assert hook.list_voices()
+    assert len(naps) == 12
+    assert all(3 <= nap <= 4 for nap in naps), "never earlier than the service has asked, and soon after"
+    assert len({round(nap, 6) for nap in naps}) > 6
+
+
 def test_a_rate_limit_without_a_time_is_waited_for_a_little(hook: VoiceHook, emulator: EmulatorHandle) -> None:
     emulator.fault("status", path="/v2/voices", status=429, times=2)
     assert hook.list_voices()

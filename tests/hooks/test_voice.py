@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import write_wav
 from voice_provider.exceptions import (
+    AuthError,
     InvalidInputError,
     JobFailedError,
     JobTimeoutError,
@@ -22,8 +23,10 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.files.storage import StoredFile
+from voice_provider.hooks import base as hooks_base
 from voice_provider.models import Job, JobState
 from voice_provider.services.base import Input
+from voice_provider.services.options import LipSyncOptions, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -377,7 +380,6 @@ def test_what_it_costs_and_which_models_there_are(hook: VoiceHook, emulator: Emu
 
 
 def running(hook: VoiceHook, emulator: EmulatorHandle, text: str = "Hello.") -> Job:
-    from voice_provider.services.options import parse
     from voice_provider.services.sync_labs.options import SyncLabsSpeech
 
     emulator.settings(tts_mode="seed-async", job_seconds=3600)
@@ -391,12 +393,57 @@ def test_a_question_that_fails_does_not_end_the_wait(hook: VoiceHook, emulator: 
     assert hook.wait_for(job, 5, poll_interval=0.05).state is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize(("status", "kind"), [(404, NotFoundError), (401, AuthError)])
+def test_a_refusal_ends_the_wait_at_once(
+    hook: VoiceHook, emulator: EmulatorHandle, status: int, kind: type[VoiceError]
+) -> None:
+    job = running(hook, emulator)
+    emulator.fault("status", path="/v2/tts/*", status=status, times=None)
+    began = time.monotonic()
+    with pytest.raises(kind):
+        hook.wait_for(job, 10, poll_interval=0.05)
+    assert time.monotonic() - began < 5
+    assert len(emulator.requests("/v2/tts/")) == 1
+
+
 def test_a_wait_ends_at_its_time(hook: VoiceHook, emulator: EmulatorHandle) -> None:
     job = running(hook, emulator)
     began = time.monotonic()
     job = hook.watch(job, time.time() + 0.3, 0.05)
     assert 0.25 < time.monotonic() - began < 1
     assert not job.state.is_final
+
+
+def test_pauses_grow_to_the_interval_and_the_service_may_ask_for_longer_ones(
+    hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = running(hook, emulator)
+    body = {"id": job.id, "status": "PROCESSING"}
+    emulator.fault("status", path="/v2/tts/*", status=200, body=body, times=5)
+    emulator.fault("status", path="/v2/tts/*", status=200, body=body, headers={"Retry-After": "700"})
+    emulator.advance(3600)
+    emulator.wait_idle()
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    monkeypatch.setattr(hooks_base, "FIRST_PAUSE", 100.0)
+    assert hook.wait_for(job, 10_000, poll_interval=400).state is JobState.SUCCEEDED
+    assert naps == [pytest.approx(pause, abs=20) for pause in (100, 150, 225, 337, 400, 700)]
+
+
+def test_every_third_question_is_answered_at_once_because_only_that_tells_progress(
+    hook: VoiceHook, emulator: EmulatorHandle, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = hook.upload_asset(str(video))
+    options = parse(LipSyncOptions, {"video": asset.id, "text": [{"text": "Hello.", "voice_id": BUILT_IN}]})
+    job = hook.run(hook.service.start_lip_sync(options, [Input(asset_id=asset.id)], "key"))
+    emulator.wait_idle()
+    body = {"id": job.id, "status": "PROCESSING"}
+    emulator.fault("status", path="/v2/generate/*", status=200, body=body, times=6)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    hook.wait_for(job, 1000, poll_interval=3)
+    asked = [request["query"] for request in emulator.requests("/v2/generate/")]
+    assert ["wait=true" in query for query in asked] == [True, True, False, True, True, False, True]
+    assert ["progress" in query for query in asked] == [False, False, True, False, False, True, False]
 
 
 def test_a_job_that_has_ended_is_not_asked_after(hook: VoiceHook, emulator: EmulatorHandle) -> None:

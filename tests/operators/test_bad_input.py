@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,6 @@ from voice_provider.operators.voice import DeleteVoiceOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import Task
     from voice_provider.emulator.process import EmulatorHandle
@@ -359,3 +359,15 @@ def test_options_that_a_model_ignores_are_warned_of(
     warnings = operator.hook.service.check_lip_sync(order.options)
     assert [text.split()[0] for text in warnings] == ["temperature", "prompt"]
     assert emulator.ledger() == []
+
+
+@pytest.mark.parametrize("cut", ["video", "audio"])
+def test_a_lip_sync_of_a_file_that_is_cut_short_is_refused_before_it_is_uploaded(
+    task: Task, emulator: EmulatorHandle, lip_sync: Callable[..., LipSyncOperator], tmp_path: Path, cut: str
+) -> None:
+    operator = lip_sync()
+    whole = Path(getattr(operator, cut))
+    short = tmp_path / f"cut{whole.suffix}"
+    short.write_bytes(whole.read_bytes()[:-400])
+    refused(task, emulator, lip_sync(**{cut: str(short)}), InvalidInputError, "cut short.*Was it written completely")
+    assert [request for request in emulator.requests() if request["method"] != "GET"] == []

@@ -17,6 +17,8 @@ from voice_provider.jobs.names import AssetName, ManagedName, owner_of, run_key,
 from voice_provider.operators import cleanup
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.voice import DeleteVoiceOperator
+from voice_provider.services.base import Input
+from voice_provider.services.options import LipSyncOptions, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,9 +247,6 @@ class TestFiles:
         used = [self.upload(video, "ended"), self.upload(sample, "ended")]
         spare = self.upload(sample, "ended")
         emulator.settings(job_seconds=60)
-        from voice_provider.services.base import Input
-        from voice_provider.services.options import LipSyncOptions
-
         options = LipSyncOptions(video=used[0], audio=[{"media": used[1]}])  # type: ignore[list-item]
         hook.run(hook.service.start_lip_sync(options, [Input(asset_id=item) for item in used], "key"))
         report = task.run(sweep(orphaned=True))
@@ -255,6 +254,22 @@ class TestFiles:
         emulator.advance(100)
         emulator.wait_idle()
         assert len(task.run(sweep(orphaned=True))["assets"]) == 2
+
+    @pytest.mark.parametrize(("status", "others"), [("PENDING", 0), ("PROCESSING", 0), ("PROCESSING", 100)])
+    def test_so_does_what_a_job_in_the_queue_or_behind_a_hundred_others_needs(
+        self, emulator: EmulatorHandle, task: Task, video: Path, status: str, others: int
+    ) -> None:
+        hook = VoiceHook.for_connection("voice_default")
+        used, spare = self.upload(video, "ended"), self.upload(video, "ended")
+        another = hook.upload_asset(str(video), "by hand").id
+        emulator.settings(concurrency=None, job_seconds=3600, queue_seconds=3600 if status == "PENDING" else 0)
+        for number, visual in enumerate([used, *[another] * others]):
+            options = parse(LipSyncOptions, {"video": visual, "text": [{"text": "Hi.", "voice_id": BUILT_IN}]})
+            hook.run(hook.service.start_lip_sync(options, [Input(asset_id=visual)], f"key-{number}"))
+        jobs = hook.list_jobs()
+        assert status in {job.status for job in jobs}
+        report = task.run(sweep(orphaned=True))
+        assert [line.split()[0] for line in report["assets"]] == [spare]
 
 
 class TestTrouble:
@@ -336,6 +351,23 @@ class TestTrouble:
         report = task.ti.pushed["report"]
         assert report["failed"][-1].startswith("25 more")
         assert report["left"] == 25
+
+    @pytest.mark.parametrize("between", ["deleted", "gone already", "refused for good"])
+    def test_losses_that_are_not_in_a_row_end_nothing(self, emulator: EmulatorHandle, task: Task, between: str) -> None:
+        few = cleanup.LOSSES - 1
+        status = {"gone already": 404, "refused for good": 400}.get(between)
+        made = emulator.seed_voices([voice("Ann", age=200 - number) for number in range(2 * few + 2)])  # oldest first
+        for number, found in enumerate(made[:-1]):
+            answer = status if number == few else 401
+            if answer is not None:
+                path = f"/v2/voices/{found['id']}"
+                emulator.fault("status", path=path, method="DELETE", status=answer, times=None)
+        with pytest.raises(AuthError):
+            task.run(sweep(orphaned=True))
+        report = task.ti.pushed["report"]
+        assert report["left"] == 0
+        assert len(report["failed"]) == 2 * few + (between == "refused for good")
+        assert len(report["deleted"]) == 1 + (between == "deleted")
 
     def test_a_rate_limit_is_waited_out(self, emulator: EmulatorHandle, task: Task) -> None:
         seed(emulator, *[voice("Ann", age=age) for age in range(100, 104)])

@@ -17,6 +17,7 @@ from tests.dags.test_groups import run, speak
 from tests.operators.test_clone import SERVICES, clone, names, new_task, posts
 from voice_provider.exceptions import (
     ConsentError,
+    JobFailedError,
     JobTimeoutError,
     NameTakenError,
     PermanentVoiceError,
@@ -25,8 +26,9 @@ from voice_provider.exceptions import (
     TransientVoiceError,
 )
 from voice_provider.groups import ephemeral_voice
+from voice_provider.hooks.transport import ATTEMPTS
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.jobs.clones import CloneOrder
+from voice_provider.jobs.clones import SETTLINGS, CloneOrder
 from voice_provider.jobs.lifecycle import Lifecycle
 from voice_provider.jobs.names import ManagedName, short_hash, task_key
 from voice_provider.operators.cleanup import CleanupVoicesOperator
@@ -112,6 +114,103 @@ class TestAnotherTask:
         second = new_task("2").run(clone(sample))
         assert second["voice_id"] == first[0]["voice_id"]
         assert names(emulator) == [second["name"]]
+
+    def test_what_another_made_stays_as_private_as_it_is_also_where_the_own_answer_was_lost(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        meanwhile: Callable[[Callable[[], Any]], list[Any]],
+    ) -> None:
+        set_connection(service="fish_audio")
+        first = meanwhile(lambda: new_task("1").run(clone(sample, visibility="private")))
+        emulator.fault("drop_before", path="/model", method="POST", after=1)
+        second = new_task("2").run(clone(sample, visibility="public"))
+        assert (second["voice_id"], second["outcome"]) == (first[0]["voice_id"], "found")
+        assert second["visibility"] == "private"
+        assert [model["visibility"] for model in emulator.models()] == ["private"]
+
+    @pytest.mark.parametrize("stale", [1, 2])
+    def test_a_voice_does_not_give_way_to_one_that_is_gone(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, stale: int
+    ) -> None:
+        set_connection(service="fish_audio")
+        name = new_task("1").run(clone(sample))["name"]
+        emulator.reset()
+        gone = [
+            {"_id": f"{number:032}", "title": name, "state": "trained", "created_at": f"2020-01-0{number}T00:00:00Z"}
+            for number in range(1, stale + 1)
+        ]
+        listed = {"items": gone, "total": stale}  # as the service still lists them when the new one is made
+        emulator.fault("status", path="/model", method="GET", status=200, body=listed, after=1)
+        made = new_task("2").run(clone(sample))
+        assert "outcome" not in made
+        assert [model["_id"] for model in emulator.models()] == [made["voice_id"]]
+
+    def test_a_voice_gives_way_to_the_next_where_the_first_is_gone(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path
+    ) -> None:
+        set_connection(service="fish_audio")
+        first = new_task("1").run(clone(sample))
+        gone, there = (
+            {"_id": voice_id, "title": first["name"], "state": "trained", "created_at": created}
+            for voice_id, created in (("0" * 32, "2020-01-01T00:00:00Z"), (first["voice_id"], "2020-01-02T00:00:00Z"))
+        )
+        nothing, both = {"items": [], "total": 0}, {"items": [gone, there], "total": 2}
+        emulator.fault("status", path="/model", method="GET", status=200, body=nothing)
+        emulator.fault("status", path="/model", method="GET", status=200, body=both)
+        second = new_task("2").run(clone(sample))
+        assert second["voice_id"] == first["voice_id"]
+        assert [model["_id"] for model in emulator.models()] == [first["voice_id"]]
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [("GET", "/model"), ("GET", "/model/*"), ("DELETE", "/model/*")],
+        ids=["the list", "the voice that stays", "its own deletion"],
+    )
+    def test_two_voices_are_settled_also_where_the_service_does_not_answer_for_a_while(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        meanwhile: Callable[[Callable[[], Any]], list[Any]],
+        method: str,
+        path: str,
+    ) -> None:
+        set_connection(service="fish_audio")
+
+        def another_and_then_an_outage() -> dict[str, Any]:
+            made: dict[str, Any] = new_task("1").run(clone(sample))
+            emulator.fault("status", path=path, method=method, status=503, times=ATTEMPTS + 1)
+            return made
+
+        first = meanwhile(another_and_then_an_outage)
+        second = new_task("2").run(clone(sample))
+        assert [fault["fired"] for fault in emulator.faults()] == [ATTEMPTS + 1]
+        assert second["voice_id"] == first[0]["voice_id"]
+        assert [model["_id"] for model in emulator.models()] == [second["voice_id"]]
+
+    @pytest.mark.parametrize("method", ["GET", "DELETE"])
+    def test_what_was_made_is_not_lost_where_it_cannot_be_settled(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        meanwhile: Callable[[Callable[[], Any]], list[Any]],
+        method: str,
+    ) -> None:
+        set_connection(service="fish_audio")
+
+        def another_and_then_an_outage() -> dict[str, Any]:
+            made: dict[str, Any] = new_task("1").run(clone(sample))
+            emulator.fault("status", path="/model/*", method=method, status=503, times=ATTEMPTS * SETTLINGS)
+            return made
+
+        first = meanwhile(another_and_then_an_outage)
+        second = new_task("2").run(clone(sample))
+        assert [fault["fired"] for fault in emulator.faults()] == [ATTEMPTS * SETTLINGS], "it is not asked for ever"
+        assert (second["voice_id"] == first[0]["voice_id"]) is (method == "DELETE")
+        assert len(emulator.models()) == 2
 
     @pytest.mark.parametrize("service", SERVICES)
     def test_of_two_that_must_be_the_first_one_fails(
@@ -305,6 +404,18 @@ class TestAnotherTry:
             task.run(clone(sample, ephemeral=True))
         assert [voice["id"] for voice in emulator.voices()] == [stale]
 
+    @pytest.mark.parametrize("how", [{"ephemeral": True}, {"if_exists": "new"}, {}])
+    def test_a_voice_whose_training_failed_after_a_while_gives_its_slot_back(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, how: dict[str, Any]
+    ) -> None:
+        set_connection(service="fish_audio")
+        emulator.settings(fish_training_fails=True, fish_training_polls=3)
+        task = new_task("1")
+        task.ti.max_tries = 5
+        with pytest.raises(JobFailedError):
+            task.run(clone(sample, poll_interval=0.1, **how))
+        assert names(emulator) == []
+
     @pytest.mark.usefixtures("airflow_db")
     def test_a_last_try_that_runs_into_its_execution_timeout_gives_the_slot_back(
         self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
@@ -336,6 +447,20 @@ class TestReplace:
         with pytest.raises(PermanentVoiceError, match="'public' and not 'private'"):
             new_task("2").run(clone(sample, if_exists="replace"))
         assert names(emulator) == [old["name"]]
+
+    def test_a_visibility_that_nobody_knows_is_taken_for_an_open_one(
+        self,
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        sample: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        set_connection(service="fish_audio")
+        read = FishAudio._voice
+        monkeypatch.setattr(FishAudio, "_voice", lambda self, body: read(self, {**body, "visibility": "friends"}))
+        with pytest.raises(PermanentVoiceError, match=r"'friends' and not 'private'.*The voice was deleted"):
+            new_task("1").run(clone(sample))
+        assert names(emulator) == []
 
     def test_it_has_to_wait_for_the_new_one(self, sample: Path) -> None:
         with pytest.raises(ValueError, match="wait for it"):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from voice_provider.exceptions import CapabilityError, JobTimeoutError
+from tests.conftest import write_mp4, write_wav
+from voice_provider.exceptions import CapabilityError, JobTimeoutError, VoiceError
 from voice_provider.links import ResultLink
 from voice_provider.models import Capability
 from voice_provider.operators import base
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Task
     from voice_provider.emulator.process import EmulatorHandle
+    from voice_provider.hooks.voice import VoiceHook
 
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
 
@@ -189,6 +191,10 @@ def test_dubbing_and_a_picture(
 
     body = generation(order.options, [Input(asset_id="a")])
     assert body["dubParams"] == {"providerName": "elevenlabs", "targetLang": "de", "sourceLang": "auto"}
+    known = LipSyncOperator(
+        task_id="t", video=str(video), dub_language="de", dub_source_language="fr", output=out
+    ).order(task.context)
+    assert generation(known.options, [Input(asset_id="a")])["dubParams"]["sourceLang"] == "fr"
     picture = tmp_path / "face.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     still = LipSyncOperator(task_id="t", image=str(picture), audio=str(sample), model="sync-3", output=out)
@@ -222,6 +228,67 @@ def test_the_same_file_twice_is_uploaded_once(
     out = str(tmp_path / "o.mp4")
     task.run(LipSyncOperator(task_id="t", video=str(video), audio=audio, segments=segments, output=out))
     assert len([r for r in emulator.requests("/v2/assets/upload") if r["method"] == "POST"]) == 2
+
+
+def test_another_recording_at_the_same_place_is_another_order(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> None:
+    def lip_sync() -> dict[str, Any]:
+        values = {"video": str(video), "audio": str(sample), "output": str(tmp_path / "o.mp4")}
+        result: dict[str, Any] = task.run(LipSyncOperator(task_id="t", **values))
+        return result
+
+    first = lip_sync()
+    assert lip_sync()["job_id"] == first["job_id"]
+    write_wav(sample, 2.0)
+    second = lip_sync()
+    assert second["job_id"] != first["job_id"]
+    write_mp4(video, 2.0)
+    assert lip_sync()["job_id"] not in (first["job_id"], second["job_id"])
+    assert len(emulator.ledger("lip_sync")) == 3
+
+
+def test_one_file_that_cannot_be_deleted_does_not_keep_the_rest(
+    emulator: EmulatorHandle, hook: VoiceHook, task: Task, sample: Path
+) -> None:
+    stays, *others = (hook.upload_asset(str(sample)).id for _ in range(3))
+    emulator.fault("status", path=f"/v2/assets/{stays}", method="DELETE", status=403, times=None)
+    with pytest.raises(VoiceError, match="403"):
+        task.run(DeleteAssetOperator(task_id="d", asset=[stays, *others]))
+    assert [asset.id for asset in hook.list_assets()] == [stays]
+
+
+def test_what_is_told_apart_by_its_key_alone_is_not_forgotten_where_the_key_is_known(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> None:
+    operator = LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=str(tmp_path / "o.mp4"))
+    conflict = {"message": "This key was used with another body."}
+    emulator.fault("status", path="/v2/generate", method="POST", status=409, body=conflict)
+    with pytest.raises(VoiceError, match="409"):
+        task.run(operator)
+    assert task.record["posted_at"], "something was accepted under this key"
+    assert emulator.state()["assets"] == 2, "and it may need its files"
+
+
+def test_a_retry_after_a_clear_that_went_on_with_the_job_does_not_pay_again(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> None:
+    def lip_sync(**more: Any) -> dict[str, Any]:
+        values = {"video": str(video), "audio": str(sample), "output": str(tmp_path / "o.mp4"), **more}
+        result: dict[str, Any] = task.run(LipSyncOperator(task_id="t", **values))
+        return result
+
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        lip_sync(timeout=0)
+    task.clear()
+    emulator.advance(61)
+    first = lip_sync()
+    again = lip_sync()  # the worker died before Airflow heard of the success: a retry, and no clear
+    assert again["job_id"] == first["job_id"]
+    assert len(emulator.ledger("lip_sync")) == 1
+    task.clear()
+    assert lip_sync()["job_id"] != first["job_id"]
 
 
 class TestDeferred:
@@ -366,6 +433,7 @@ def test_being_killed_says_that_the_job_runs_on(
     out = str(tmp_path / "o.mp4")
     operator = LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=out, wait_for_completion=False)
     operator.on_kill()
+    assert "billed" not in capsys.readouterr().out, "nothing was ordered yet"
     task.run(operator)
     operator.on_kill()
     assert "runs on at sync_labs and will be billed" in capsys.readouterr().out

@@ -148,6 +148,18 @@ def test_a_rate_limit_is_waited_out_on_the_triggerer_as_long_as_it_says(
     assert told.value.retry_after == pytest.approx(3600, abs=100)
 
 
+def test_how_fast_to_ask_does_not_hold_a_worker(
+    emulator: EmulatorHandle, task: Task, lip_sync: Callable[..., LipSyncOperator]
+) -> None:
+    emulator.fault("status", path="/v2/generate", method="POST", status=429, headers={"Retry-After": "40"})
+    began = time.monotonic()
+    with pytest.raises(RateLimitedError) as told:
+        task.run(lip_sync(deferrable=False, timeout=45))
+    assert told.value.retry_after == 40
+    assert time.monotonic() - began < 20
+    assert emulator.ledger() == []
+
+
 def test_speech_at_fish_audio_waits_its_turn_too(
     emulator: EmulatorHandle, set_connection: Callable[..., None], task: Task, tmp_path: Path
 ) -> None:

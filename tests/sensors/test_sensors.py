@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
-from voice_provider.exceptions import InvalidInputError, JobFailedError, NotFoundError, ResultError
+from tests.conftest import Task
+from voice_provider.exceptions import InvalidInputError, JobFailedError, NotAllowedError, NotFoundError, ResultError
 from voice_provider.operators import base as operators_base
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
@@ -22,7 +23,6 @@ from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Task
     from voice_provider.emulator.process import EmulatorHandle
 
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
@@ -165,6 +165,105 @@ def test_a_cleared_sensor_with_another_output_keeps_it_there(
     moved = task.run(LipSyncCompleteSensor(task_id="s", job=job, output=str(tmp_path / "elsewhere.mp4")))
     assert moved["uri"] == str(tmp_path / "elsewhere.mp4")
     assert Path(moved["uri"]).is_file()
+
+
+def test_a_result_that_is_gone_is_fetched_again(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]
+) -> None:
+    job = ticket()
+    emulator.advance(61)
+    first = task.run(LipSyncCompleteSensor(task_id="s", job=job))
+    whole = Path(first["uri"]).read_bytes()
+    for spoil in (
+        Path.unlink,
+        lambda path: path.write_bytes(whole[:-1]),
+        lambda path: path.write_bytes(bytes(len(whole))),
+    ):
+        spoil(Path(first["uri"]))
+        assert task.run(LipSyncCompleteSensor(task_id="s", job=job)) == first
+        assert Path(first["uri"]).read_bytes() == whole
+    assert len(emulator.ledger("lip_sync")) == 1
+
+
+def test_nothing_is_kept_outside_of_what_the_connection_allows(
+    emulator: EmulatorHandle,
+    task: Task,
+    ticket: Callable[..., dict[str, Any]],
+    set_connection: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    job = ticket()
+    emulator.advance(61)
+    set_connection(allowed_outputs=f"{tmp_path}/allowed")
+    with pytest.raises(NotAllowedError, match="is outside the storage that the connection allows"):
+        task.run(LipSyncCompleteSensor(task_id="s", job=job))
+    assert not (tmp_path / "out.mp4").exists()
+    result = task.run(LipSyncCompleteSensor(task_id="s", job=job, output=f"{tmp_path}/allowed/out.mp4"))
+    assert Path(result["uri"]).is_file()
+
+
+def test_a_retry_deletes_the_uploads_that_the_try_before_has_left(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]
+) -> None:
+    job = ticket()
+    emulator.advance(61)
+    emulator.fault("status", path="/v2/assets/*", method="DELETE", status=403, times=2)
+    first = task.run(LipSyncCompleteSensor(task_id="s", job=job))
+    assert emulator.state()["assets"] == 2, "a file that is left behind is no reason to lose the result"
+    assert task.run(LipSyncCompleteSensor(task_id="s", job=job)) == first
+    assert emulator.state()["assets"] == 0
+
+
+def test_the_triggerer_does_not_ask_before_the_service_wants_to_be_asked(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]
+) -> None:
+    job = ticket()
+    body = {"id": job["job_id"], "status": "PROCESSING"}
+    emulator.fault("status", path="/v2/generate/*", status=200, body=body, headers={"Retry-After": "70"})
+    began = time.time()
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(LipSyncCompleteSensor(task_id="s", job=job, deferrable=True, poke_interval=0.1))
+    assert deferred.value.trigger.first_poll >= began + 70
+
+
+def test_after_a_clear_of_both_the_new_video_is_collected(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> None:
+    emulator.settings(job_seconds=60)
+    out, order = str(tmp_path / "out.mp4"), Task()
+
+    def ordered() -> dict[str, Any]:
+        values: dict[str, Any] = {"video": str(video), "audio": str(sample), "output": out}
+        ticket: dict[str, Any] = order.run(LipSyncOperator(task_id="t", wait_for_completion=False, **values))
+        emulator.advance(61)
+        return ticket
+
+    old = task.run(LipSyncCompleteSensor(task_id="s", job=ordered()))
+    order.clear()
+    task.clear()
+    again = ordered()
+    new = task.run(LipSyncCompleteSensor(task_id="s", job=again))
+    assert new["job_id"] == again["job_id"] != old["job_id"]
+    assert new["uri"] == old["uri"] == out
+
+
+def test_a_trigger_that_fails_again_and_again_ends_the_wait(
+    emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]]
+) -> None:
+    def sensor() -> LipSyncCompleteSensor:
+        return LipSyncCompleteSensor(task_id="s", job=job, deferrable=True, poke_interval=0.1, timeout=600)
+
+    job = ticket()
+    failed = {"error": "Trigger failure"}
+    with pytest.raises(TaskDeferred):
+        task.run(sensor())
+    for _ in range(operators_base.MAX_REDEFERS):
+        with pytest.raises(TaskDeferred):
+            sensor().resume_execution("__fail__", failed, task.context)
+    with pytest.raises(AirflowSensorTimeout, match="its job goes on"):
+        sensor().resume_execution("__fail__", failed, task.context)
+    with pytest.raises(TaskDeferred):  # a retry waits afresh
+        task.run(sensor())
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

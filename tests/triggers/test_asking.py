@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
-from tests.triggers.test_job import event
+from tests.triggers.test_job import event, recorded_sleeps
+from voice_provider.hooks.voice import VoiceHook
+from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.services.base import Input
 from voice_provider.services.options import LipSyncOptions, parse
 from voice_provider.triggers import asking as module
-from voice_provider.triggers.job import JobTrigger
+from voice_provider.triggers.job import CONFIRMATIONS, JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.conftest import Task
     from voice_provider.emulator.process import EmulatorHandle
-    from voice_provider.hooks.voice import VoiceHook
 
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
 
@@ -139,6 +143,69 @@ def test_as_many_go_on_as_there_is_room_for(
     assert len([r for r in emulator.requests("/v2/generate") if r["method"] == "POST"]) == 3, "nothing was tried"
 
 
+def test_a_job_that_waits_in_the_queue_takes_a_place_too(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]]
+) -> None:
+    emulator.settings(queue_seconds=3600)
+    order(2)
+    assert [found["status"] for found in all_events(turn(2, seconds=1))] == ["deadline"]
+    assert [found["status"] for found in all_events(turn(3, seconds=5))] == ["turn"]
+
+
+def test_nothing_is_asked_before_its_time(emulator: EmulatorHandle) -> None:
+    began = time.time()
+    assert [found["status"] for found in all_events(turn(5, seconds=5, not_before=began + 1))] == ["turn"]
+    assert time.time() - began >= 1
+    assert len(questions(emulator)) == 1
+    assert [found["status"] for found in all_events(turn(5, seconds=0.2, not_before=time.time() + 60))] == ["deadline"]
+    assert len(questions(emulator)) == 1
+
+
+def test_two_accounts_are_counted_apart(
+    emulator: EmulatorHandle,
+    order: Callable[[int], list[str]],
+    set_connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 60.0)
+    order(1)
+    emulator.add_account("the-key-of-another", "other")
+    set_connection("another", password="the-key-of-another")
+
+    async def one_after_the_other() -> list[str]:
+        full, room = turn(1, seconds=0.3), turn(1, seconds=5)
+        room.voice_conn_id = "another"
+        return [(await event(full))["status"], (await event(room))["status"]]
+
+    assert asyncio.run(one_after_the_other()) == ["deadline", "turn"]
+
+
+def test_the_jobs_of_two_accounts_are_asked_after_with_their_own_keys(
+    emulator: EmulatorHandle,
+    order: Callable[[int], list[str]],
+    video: Path,
+    set_connection: Callable[..., None],
+) -> None:
+    jobs = order(2)
+    emulator.add_account("the-key-of-another", "other")
+    set_connection("another", password="the-key-of-another")
+    theirs = VoiceHook.for_connection("another")
+    asset = theirs.upload_asset(str(video))
+    options = parse(LipSyncOptions, {"video": asset.id, "text": [{"text": "Hello.", "voice_id": BUILT_IN}]})
+    for number in range(2):
+        flow = theirs.service.start_lip_sync(options, [Input(asset_id=asset.id)], f"key-{number}")
+        jobs.append(theirs.run(flow).id)
+    emulator.advance(3601)
+    emulator.wait_idle()
+    waits = [waiting(job, poll_interval=0.4) for job in jobs]
+    for wait in waits[2:]:
+        wait.voice_conn_id = "another"
+    events = all_events(*waits)
+    assert {(found["status"], found["state"]) for found in events} == {("ended", "succeeded")}
+    alone = [path for path in questions(emulator) if path != "/v2/generations"]
+    assert len(alone) <= 2, "the first of each account does not know of the others"
+
+
 def test_a_task_that_never_orders_keeps_its_turn_for_a_while_only(
     emulator: EmulatorHandle, order: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,8 +287,62 @@ def test_a_key_that_is_refused_again_and_again_ends_the_wait(
     assert "the-key-of-nobody" not in str(found)
 
 
+def test_a_refusal_that_passes_is_forgotten(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRESH", 0.0)
+    recorded_sleeps(monkeypatch)
+    full = [{"id": "J", "status": "PROCESSING"}]
+    for _ in range(3):
+        emulator.fault("status", path="/v2/generations", status=401, times=CONFIRMATIONS - 1)
+        emulator.fault("status", path="/v2/generations", status=200, body=full)
+    assert all_events(turn(1, seconds=1000))[0]["status"] == "turn"
+    assert len(questions(emulator)) == 3 * CONFIRMATIONS + 1
+
+
+def test_a_pause_that_the_service_asks_for_is_made(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.fault("status", path="/v2/generations", status=429, headers={"Retry-After": "7"})
+    emulator.fault("status", path="/v2/generations", status=429)
+    emulator.fault("status", path="/v2/generations", status=503)
+    naps = recorded_sleeps(monkeypatch)
+    assert all_events(turn(1, seconds=1000, poll_interval=20))[0]["status"] == "turn"
+    assert [round(nap) for nap in naps] == [7, 20, 20]
+
+
+def test_those_who_wait_for_their_turn_do_not_ask_at_the_same_moment(
+    emulator: EmulatorHandle, hook: VoiceHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.fault("status", path="/v2/generations", status=503, times=30)
+    naps: list[float] = []
+
+    async def at_once(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    assert all_events(turn(1, seconds=1000, poll_interval=10))[0]["status"] == "turn"
+    assert all(8 <= nap <= 12 for nap in naps[1:])
+    assert len(set(naps)) > 20
+
+
 def test_a_turn_passes_through_airflow(emulator: EmulatorHandle) -> None:
     path, values = turn(5).serialize()
     assert path == "voice_provider.triggers.turn.TurnTrigger"
     assert TurnTrigger(**values).serialize() == (path, values)
-    assert emulator.api_key not in str(values).replace("voice_default", "")
+
+
+def test_a_turn_carries_no_key_no_address_and_no_script(
+    emulator: EmulatorHandle, task: Task, video: Path, tmp_path: Path
+) -> None:
+    emulator.settings(concurrency=0)
+    operator = LipSyncOperator(
+        task_id="t", video=str(video), text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/o.mp4", deferrable=True
+    )
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(operator)
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, TurnTrigger)
+    text = repr(trigger) + str(vars(trigger)) + json.dumps(trigger.serialize())
+    for secret in (emulator.api_key, emulator.url, "Hello"):
+        assert secret not in text

@@ -14,6 +14,7 @@ from tests.conftest import write_wav
 from voice_provider.exceptions import ConsentError, InvalidInputError, NotAllowedError
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.asset import UploadAssetOperator
+from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.trust.consent import Consent, check, read_consent
 
@@ -134,6 +135,15 @@ def test_the_hash_is_that_of_every_field_and_not_of_its_spelling() -> None:
     changed = [read({**GIVEN, **change}) for change in [*others, {"id": "release-7"}]]
     assert len({found.sha256, *(one.sha256 for one in changed)}) == 7
     assert len({found.id, *(one.id for one in changed)}) == 7
+
+
+@pytest.mark.parametrize(
+    "change", [{"who": "X"}, {"when": "2026-03-30"}, {"evidence": "x"}, {"expires": "2027-01-01"}, {"samples": [OURS]}]
+)
+def test_a_consent_with_an_id_of_its_own_has_the_hash_of_every_field_too(change: dict[str, Any]) -> None:
+    before, after = read({**GIVEN, "id": "release-7"}), read({**GIVEN, "id": "release-7", **change})
+    assert before.id == after.id
+    assert before.sha256 != after.sha256
 
 
 # checking
@@ -358,3 +368,27 @@ def test_a_file_outside_the_allowed_storage_is_not_read(
     with pytest.raises(NotAllowedError, match="outside the storage"):
         task.run(UploadAssetOperator(task_id="t", file=str(sample), consent=str(tmp_path / "consent.json")))
     assert sent(emulator) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"who": "somebody else"}, {"evidence": "s3://releases/8.pdf"}, {"expires": "2099-12-31"}, {"id": "release-8"}],
+)
+def test_a_consent_that_was_changed_after_it_was_looked_at_does_not_hold(
+    emulator: EmulatorHandle, hook: VoiceHook, task: Task, sample: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    file = tmp_path / "release-7.json"
+    file.write_text(json.dumps({**GIVEN, "id": "release-7"}))
+    looked = hook.look_at(str(sample), str(file))["consent"]
+    file.write_text(json.dumps({**GIVEN, "id": "release-7", **change}))
+    for operator in (
+        UploadAssetOperator(task_id="t", file=str(sample), consent=looked),
+        CloneVoiceOperator(task_id="t", name="Ada", sample=str(sample), consent=looked),
+    ):
+        with pytest.raises(ConsentError, match=r"release-7\.json is not the one that was looked at.*Look again"):
+            task.run(operator)
+    with pytest.raises(ConsentError, match="Look again"):
+        hook.look_at(str(sample), looked)
+    assert sent(emulator) == []
+    file.write_text(json.dumps({"id": "release-7", **GIVEN}))  # it may be written anew, if it says the same
+    assert task.run(UploadAssetOperator(task_id="t", file=str(sample), consent=looked))["consent"]["id"] == "release-7"

@@ -485,3 +485,16 @@ def test_a_store_that_is_away_for_a_moment_gets_its_record_in_the_same_try(
     monkeypatch.setattr(s3, "pipe_file", broken)
     assert provenance.verify(task.run(speak(output="s3://studio/line.wav"))["uri"])[1] is None
     assert failing == []
+
+
+def test_a_record_that_is_too_large_for_one_is_not_read(task: Task, speak: Callable[..., TTSOperator]) -> None:
+    result = task.run(speak())
+    record = Path(result["uri"] + provenance.ENDING)
+    text = record.read_text()
+    record.write_text(text + " " * (provenance.MAX_RECORD - len(text)))
+    assert provenance.verify(result["uri"])[1] is None
+    record.write_text(text + " " * (provenance.MAX_RECORD - len(text) + 1))
+    found, problem = provenance.verify(result["uri"])
+    assert found is None
+    assert problem is not None
+    assert "cannot be read" in problem

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from voice_provider.services.options import CloneOptions, Media
 
 IfExists = Literal["reuse", "replace", "new", "fail"]
+SETTLINGS = 3  # how often a service that does not answer is asked which voice stays, and to delete the other
 ENDS_SOON = 86_400  # seconds: what expires within a day, or half the life that was asked for, is not handed on
 
 
@@ -165,22 +166,36 @@ class CloneOrder(Order):
     def _settle(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
         """Leave one voice where several tasks have made the same at once: the one that stays longest, or the oldest.
 
-        Each deletes only its own: another's may have been handed on already. Where the service does not answer now,
-        there may be two, which is no reason to lose the one that was made; but not one whose deletion was asked for.
+        Each deletes only its own: another's may have been handed on already. Where the service does not answer, also
+        when it is asked again, there may be two, which is no reason to lose the one that was made; but not one whose
+        deletion was asked for. There may be two as well where a service lists a voice after one that it calls younger.
 
         :raises BeingMadeError: another task's is left
         """
-        try:
-            same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
-            first = min(same.values(), key=_rank)
-            if first.id == made.id:
-                return made
-            yield from service.get_voice(first.id)  # a list may hold what was deleted a moment ago
-        except (TransientVoiceError, NotFoundError):
+        for _ in range(SETTLINGS):
+            with suppress(TransientVoiceError):
+                first = yield from self._first(service, record, made)
+                break
+        else:
             return made
-        with suppress(TransientVoiceError):
-            yield from self._delete(service, [made])
+        if first.id == made.id:
+            return made
+        for _ in range(SETTLINGS):
+            with suppress(TransientVoiceError):
+                yield from self._delete(service, [made])
+                break
         raise BeingMadeError(f"Voice {first.id} was made at the same time as {made.id}, which is deleted again.")
+
+    def _first(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
+        """Return which of the same voices is to stay; a list may hold what was deleted a moment ago."""
+        same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
+        for voice in sorted(same.values(), key=_rank):
+            if voice.id == made.id:
+                break
+            with suppress(NotFoundError):
+                yield from service.get_voice(voice.id)
+                return voice
+        return made
 
     def is_settled_by_name(self, service: Service) -> bool:
         """Yes, where a second voice of the name is refused, or costs nothing and is found and deleted."""

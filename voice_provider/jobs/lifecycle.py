@@ -131,7 +131,9 @@ class Lifecycle:
         patiently = tenacity.Retrying(
             stop=tenacity.stop_after_delay(TELL_FOR),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
-            retry=tenacity.retry_if_exception(lambda error: not isinstance(error, PermanentVoiceError)),
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, Exception) and not isinstance(error, PermanentVoiceError)
+            ),
             before_sleep=lambda state: self.log.warning(
                 "What came could not be written down, again in %.1f s: %s", state.upcoming_sleep, state.outcome
             ),

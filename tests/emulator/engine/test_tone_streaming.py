@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXT = "The harbour is quiet tonight. Dr. Smith saw a boat, too: 3.5 tons of fish!"
-FORMS = [(form, rate) for form, rates in STREAMED.items() for rate in rates]
+FORMS = [
+    *(("mp3", rate) for rate in (44_100, 32_000)),
+    ("opus", 48_000),
+    *(("pcm", rate) for rate in (44_100, 8_000, 16_000, 24_000, 32_000)),
+]
 BIT_RATES = {"mp3": (64_000, 128_000, 192_000), "opus": (None, 24_000, 64_000), "pcm": (None,)}
 
 

@@ -196,6 +196,7 @@ async def create_model(request: Request, caller: PlatformCaller) -> JSONResponse
         if body.cover_image:
             _keep_cover(emulator, model, body.cover_image)
     with emulator.state.transaction():
+        model.created_at = model.updated_at = emulator.clock.now()  # none is listed after one that is younger
         emulator.state.insert(model)
         emulator.state.insert(caller.charge("clone", model.id, seconds, "seconds", 0.0, sha256))
     log.info("Model %s learnt from %d clips, %g s", model.id, len(body.voices), seconds)
