@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -432,6 +431,7 @@ class Order:
 
     rows: set[int] = field(default_factory=set)
     allowed: int = 1
+    told: int = 0
 
 
 class Author:
@@ -444,12 +444,18 @@ class Author:
         self.wanted = 0
         self.cleared = self.finished = self.perhaps_finished = self.failed = False
         self.away = self.moved = False
+        self.left: dict[int, Order] = {}  # what was asked for before, and was not collected
 
     def wants(self, number: int) -> None:
-        """Something else is asked for: a new order, also where it was asked for before."""
-        if number != self.wanted:
-            self.wanted = number
-            self._place(Order())
+        """Something else is asked for: a new order, or one of before that was not collected."""
+        if number == self.wanted:
+            return
+        if not self.finished and not self.failed:
+            self.order.allowed += self.perhaps_finished
+            self.order.told += self.perhaps_finished
+            self.left[self.wanted] = self.order
+        self.wanted = number
+        self._place(self.left.pop(number, None) or Order())
 
     def clear(self) -> None:
         self.cleared = True
@@ -457,7 +463,9 @@ class Author:
     def moves(self) -> None:
         """The connection leads to another account: a job at the other cannot be asked after."""
         self.away, self.moved = not self.away, True
-        self.order.allowed += self.resubmits
+        for order in (self.order, *self.left.values()):
+            order.allowed += self.resubmits
+            order.told += self.resubmits
 
     def tries(self) -> None:
         """Another try begins."""
@@ -465,6 +473,7 @@ class Author:
             self._place(Order())
         elif self.cleared and self.perhaps_finished:
             self.order.allowed += 1  # its end was written down, and nobody heard of it
+            self.order.told += 1
         self.cleared = False
 
     def _place(self, order: Order) -> None:
@@ -485,13 +494,14 @@ class Author:
             self.order.allowed += done.life.lost
         if self.buy.kind != "clone":
             paid = [row for row in rows if row["seq"] in self.order.rows and not row["refunded"]]
-            assert len(paid) <= self.order.allowed, f"{len(paid)} are paid, {self.order.allowed} allowed"
+            allowed = min(self.order.allowed, 2 + self.order.told)  # a lost order is sent once more, in all its tries
+            assert len(paid) <= allowed, f"{len(paid)} are paid, {allowed} allowed"
             assert self.order.rows or done.result is None, "a result of something that was not ordered now"
 
     @property
     def may_be_stuck(self) -> bool:
         """Whether it may be right that a person has to decide."""
-        return self.moved or (self.buy.unkeyed_speech and not self.resubmits)
+        return self.moved or self.buy.unkeyed_speech
 
 
 class History:
@@ -507,7 +517,7 @@ class History:
         self.hands_over = self.buy.keyed and self.dice.random() < 0.3
         self.author = Author(self.buy, resubmits=self.resubmits, clears_anew=self.clears_anew)
         self.told: list[str] = []
-        self.unknown_uploads = self.held = 0
+        self.held = 0
         self.faulty = False
         self.result: dict[str, Any] | None = None
 
@@ -576,6 +586,7 @@ class History:
         else:
             path.write_bytes(b"something else")
         self.author.order.allowed += self.resubmits and self.buy.is_answer
+        self.author.order.told += self.resubmits and self.buy.is_answer
 
     def _fault(self) -> None:
         kinds: list[tuple[str, dict[str, Any]]] = [
@@ -613,9 +624,6 @@ class History:
             self.faulty = False
         if done.error is not None and not isinstance(done.error, VoiceError):
             raise done.error
-        effects = [effect for effect in done.life.effects if effect != "tell"]
-        for effect, after in pairwise([*effects, "the end"]):
-            self.unknown_uploads += effect.startswith("POST /v2/assets") and "upload" not in effect and after != "set"
         self.result = done.result or self.result
         self.author.saw(done, self.world.emulator.ledger(self.buy.kind), self.task.record)
         if done.result is not None and not self.author.away and "path" not in done.result:
@@ -638,6 +646,7 @@ class History:
                 break
             if isinstance(done.error, PermanentVoiceError) and not isinstance(done.error, JobFailedError):
                 assert self.author.may_be_stuck
+                assert not self.resubmits or self.author.moved or self.task.record["outcome"] == "ordered_again"
                 assert isinstance(done.error, OutcomeUnknownError | UnusableSpeechError)
                 return
         else:
@@ -661,6 +670,7 @@ class History:
         if self.buy.kind == "clone":
             assert max(self.world.voices(self.buy).values(), default=0) <= 1
         if not self.author.moved:
-            left = self.world.assets(self.buy)
-            assert len(left) <= self.unknown_uploads, f"left behind: {left}"
+            left, record = self.world.assets(self.buy), self.task.record or {}
+            known = [asset for one in (record, *record.get("earlier", ())) for asset in one.get("uploads", {}).values()]
+            assert len(left) <= len(set(known)), f"left behind: {left}"
             assert all(" [vp:default@dag#" in name for name in left)

@@ -262,7 +262,7 @@ def test_what_is_told_apart_by_its_key_alone_is_not_forgotten_where_the_key_is_k
     emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
 ) -> None:
     operator = LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=str(tmp_path / "o.mp4"))
-    conflict = {"message": "This key was used with another body."}
+    conflict = {"message": "This key was used with another body.", "statusCode": 409, "errorCode": "KEY_REUSED"}
     emulator.fault("status", path="/v2/generate", method="POST", status=409, body=conflict)
     with pytest.raises(VoiceError, match="409"):
         task.run(operator)

@@ -146,7 +146,7 @@ class Transport:
             try:
                 return self._send(request)
             except VoiceError as error:
-                error.doubtful = open_ended
+                error.doubtful = error.doubtful or open_ended
                 unknown = isinstance(error, ServiceUnavailableError) and error.sent
                 open_ended = open_ended or (request.method == "POST" and unknown)
                 raise

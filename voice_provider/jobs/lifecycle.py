@@ -44,6 +44,7 @@ from voice_provider.jobs.record import (
     Ending,
     OnClear,
     OnUnknownOutcome,
+    Outcome,
     Record,
     Scope,
     Store,
@@ -206,7 +207,7 @@ class Lifecycle:
             _name_of(record),
         )
 
-    def _new(self, order: Order, fingerprint: str, old: Record | None) -> Record:
+    def _new(self, order: Order, fingerprint: str, old: Record | None, outcome: Outcome | None = None) -> Record:
         nonce, settings = new_nonce(), self.hook.settings
         record = Record(
             v=2,
@@ -222,6 +223,7 @@ class Lifecycle:
             created_at=_now(),
             name=order.name(self.scope, int(time.time())),
             details=order.details(),
+            outcome=outcome,
         )
         if old is not None:
             same = old.account == settings.account
@@ -452,8 +454,7 @@ class Lifecycle:
                 raise error
             self._ordered_again = True
             self.log.warning("%s Ordering again.", error or f"It is unknown what became of the order: {why}.")
-            again = self._new(order, record.fingerprint, record)
-            return self._submit(order, self._save(again, outcome="ordered_again"))
+            return self._submit(order, self._new(order, record.fingerprint, record, "ordered_again"))
         if isinstance(error, ResultError | UnusableSpeechError):
             raise UnusableSpeechError(
                 f"{error} The order of {record.posted_at} was answered and may be billed. Clear the task to order it "
@@ -570,7 +571,8 @@ class Lifecycle:
     def discard_uploads(self, record: Record) -> Record:
         """Delete the files that were uploaded for this job: samples and recordings of people are not left behind."""
         left, names = dict(record.uploads), list(record.uploading)
-        needed = {asset for old in record.earlier for asset in old.uploads.values()}  # by jobs that may still run
+        # By jobs before this one that may still run; what a voice was made from is not needed when it is there.
+        needed = {asset for old in record.earlier if old.kind != "clone" for asset in old.uploads.values()}
         for digest, asset_id in record.uploads.items():
             if asset_id in needed or self._deleted(asset_id):
                 del left[digest]

@@ -206,13 +206,6 @@ def test_every_other_conflict_of_an_order_is_waited_for(code: str | None) -> Non
         (GENERATE, 404, said(404, "No", "generation_not_found"), NotFoundError, "another account"),
         # 409
         (CLONE, 409, said(409, "Taken", "voice_name_conflict"), NameTakenError, "Choose another name, or delete"),
-        (
-            SPEAK_JOB,
-            409,
-            said(409, "Key was used for another body"),
-            InvalidInputError,
-            "409: Key was used .*may be billed",
-        ),
         (ASSET, 409, said(409, "Busy", "generation_not_deletable_while_processing"), InvalidInputError, "Busy"),
         # 413
         (CLONE, 413, said(413, "Too large", "voice_sample_source_too_large"), InvalidInputError, "413: Too large"),
