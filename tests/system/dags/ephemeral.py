@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseSensorOperator
 
+from voice_provider.compat import SINCE_3_3
 from voice_provider.groups import ephemeral_voice
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.speech import TTSOperator
@@ -28,6 +29,11 @@ LATEST = timedelta(seconds=60)
 RETRIES = 8
 
 
+SOON = (
+    {"retry_policy": voice_retry_policy(first=timedelta(seconds=1), longest=timedelta(seconds=3))} if SINCE_3_3 else {}
+)
+
+
 class Never(BaseSensorOperator):
     """Holds the voice of its run for as long as the run lasts, and no worker."""
 
@@ -40,7 +46,7 @@ def dag(dag_id: str, retries: int = RETRIES, **more: Any) -> DAG:
     defaults = {
         "retries": retries,
         "retry_delay": timedelta(seconds=1),
-        "retry_policy": voice_retry_policy(first=timedelta(seconds=1), longest=timedelta(seconds=3)),
+        **SOON,
         "weight_rule": "upstream",  # who has a voice speaks and gives it back before others ask for one
     }
     return DAG(
