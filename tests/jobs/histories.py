@@ -57,7 +57,12 @@ if TYPE_CHECKING:
 LINE = "Hello there."
 OTHER = ("another-key", "other")  # a second account: its key and its organization
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
+EDGES, EDGE_SAYS = ("edge_before", "edge_after"), ((404, "html"), (502, "json"), (403, "text"), (503, "text"))
 RETRIES = 50  # more than any history needs, so that no try is the last one
+
+
+class StoreDownError(Exception):
+    """Airflow's API does not answer for a moment."""
 
 
 class Killed(BaseException):
@@ -137,6 +142,9 @@ class MortalStore(MemoryStore):
 
     def set(self, key: str, value: Any, **_: Any) -> None:
         self._world.life.go_on()
+        if self._world.store_fails:
+            self._world.store_fails -= 1
+            raise StoreDownError
         super().set(key, value)
         self._world.life.happened("set" if key in (RECORD_KEY, KEPT_KEY) else "tell")
 
@@ -253,7 +261,7 @@ class World:
         self.sample = write_wav(folder / "in" / "sample.wav", seconds=1.2)
         self.clip = write_wav(folder / "in" / "clip.wav", seconds=1.1)
         self.video = write_mp4(folder / "in" / "video.mp4", seconds=0.3)
-        self.life, self.clock = Life(), Clock()
+        self.life, self.clock, self.store_fails = Life(), Clock(), 0
         self.voice = BUILT_IN
         for module in (hooks_base, lifecycle, operators_base, sensors_base, sensors_job, tenacity.nap):
             monkeypatch.setattr(module, "time", self.clock)
@@ -328,7 +336,7 @@ class World:
         """Forget everything, and return a task that has never run."""
         self.emulator.reset()
         self.emulator.settings(rate_limits=False, clone_slots=None)
-        self.life, self.clock.ahead = Life(), 0.0
+        self.life, self.clock.ahead, self.store_fails = Life(), 0.0, 0
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir()
         self.connect(buy)
@@ -565,6 +573,8 @@ class History:
             self._spoil(Path(self.result["uri"]))
         if self.dice.random() < 0.6:
             self._fault()
+        if self._chance(0.1, "the store is away for a moment"):
+            self.world.store_fails = self.dice.randint(1, 4)
         if self.buy.keyed and self._chance(0.2, "the job takes its time"):
             self._hold(60)
             return 1
@@ -595,6 +605,8 @@ class History:
             ("status", {"status": 503}),
             ("html", {"status": 503}),
             ("truncate", {}),
+            # Something in between answers, for what was carried out and for what was not.
+            *((kind, {"status": status, "form": form}) for kind in EDGES for status, form in EDGE_SAYS),
         ]
         kind, rule = self.dice.choice(kinds)
         method, path = self.dice.choice([("POST", self.buy.pays)] * 4 + [("GET", "*"), ("POST", "*"), ("PUT", "*")])
@@ -622,7 +634,8 @@ class History:
         if self.faulty:
             self.world.emulator.clear_faults()
             self.faulty = False
-        if done.error is not None and not isinstance(done.error, VoiceError):
+        self.world.store_fails = 0
+        if done.error is not None and not isinstance(done.error, VoiceError | StoreDownError):
             raise done.error
         self.result = done.result or self.result
         self.author.saw(done, self.world.emulator.ledger(self.buy.kind), self.task.record)

@@ -226,9 +226,7 @@ class Lifecycle:
             outcome=outcome,
         )
         if old is not None:
-            same = old.account == settings.account
-            uploads = {"uploads": old.uploads, "uploading": old.uploading} if same else {}
-            record = old.followed_by(record.model_copy(update=uploads))
+            record = old.followed_by(record.with_uploads_of(old))
         if self.forgets:
             self.log.warning(
                 "This Airflow forgets what a task has ordered when it is cleared: a clear while the job runs pays for "
@@ -247,7 +245,9 @@ class Lifecycle:
             if there is not None:
                 self.log.info("%s is there already and is used: nothing is sent.", describe(there))
                 return self._accept(self._save(record, outcome="reused"), there)
-        inputs: list[Input | Body] = list(record.inputs) if record.posted_at is not None else []
+        # The same key needs the same body; what goes by a name is uploaded again if it has been deleted meanwhile.
+        same = record.posted_at is not None and record.keyed is not False
+        inputs: list[Input | Body] = list(record.inputs) if same else []
         if not inputs:
             for source in order.sources:
                 record, where = self._upload(source, record)

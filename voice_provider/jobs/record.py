@@ -135,12 +135,20 @@ class Record(BaseModel):
         before = [*self.earlier, *([self.model_copy(update={"earlier": []})] if self.is_open else [])]
         return newer.model_copy(update={"earlier": [old for old in before if old.is_open]})
 
+    def with_uploads_of(self, other: Record) -> Record:
+        """Return this order, which also knows what was uploaded for another: somebody has to delete it."""
+        if other.account != self.account:
+            return self
+        names = [name for name in other.uploading if name not in self.uploading]
+        uploads = {**other.uploads, **self.uploads}
+        return self.model_copy(update={"uploads": uploads, "uploading": [*self.uploading, *names]})
+
     def back_to(self, fingerprint: str) -> Record | None:
         """Return the newest open order of a request that was asked for before, if there is one, as the one of now."""
         for number in reversed(range(len(self.earlier))):
             if self.earlier[number].fingerprint == fingerprint:
                 rest = self.model_copy(update={"earlier": self.earlier[:number] + self.earlier[number + 1 :]})
-                return rest.followed_by(self.earlier[number])
+                return rest.followed_by(self.earlier[number].with_uploads_of(self))
         return None
 
     def dump(self) -> dict[str, Any]:
