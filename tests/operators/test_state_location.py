@@ -264,3 +264,27 @@ class TestWhatNeedsNone:
         emulator.settings(job_seconds=0)
         emulator.advance(120)
         assert sensor.execute_complete(old.context, {"message": "ended"}, **deferred.value.kwargs)["bytes"] > 0
+
+
+@pytest.mark.parametrize("kind", ["speech", "lip_sync"])
+def test_two_airflows_on_one_account_do_not_meet(
+    kind: str,
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+    tmp_path: Path,
+) -> None:
+    jobs = set()
+    for namespace in ("dev", "prod"):  # the same DAG, the same scheduled run, and even the same place to remember
+        set_connection(tts_mode="jobs", namespace=namespace, state_location=str(tmp_path / "state"))
+        jobs.add(OldTask().run(operators[kind]())["job_id"])
+    assert len(jobs) == paid(emulator, kind) == 2
+
+
+@pytest.mark.parametrize("kind", ["speech", "lip_sync"])
+def test_a_run_that_is_made_again_under_its_id_is_a_new_order(
+    kind: str, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], set_connection: Callable[..., None]
+) -> None:
+    set_connection(tts_mode="jobs")
+    jobs = {Task().run(operators[kind]())["job_id"] for _ in range(2)}  # the store went with the run
+    assert len(jobs) == paid(emulator, kind) == 2
