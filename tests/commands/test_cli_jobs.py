@@ -129,14 +129,15 @@ def test_of_what_nobody_knows_there_is_nothing_to_collect(
     assert "Look at the account" in capsys.readouterr().err
 
 
-def test_audio_that_could_not_be_put_in_its_place_is_in_the_spool_and_is_collected_from_there(
+@pytest.fixture
+def spooled(
     emulator: EmulatorHandle,
     set_connection: Callable[..., None],
     s3: Any,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> tuple[OldTask, Callable[[], TTSOperator]]:
+    """Let a task receive speech whose place refuses it, and return the task, and what makes its operator."""
     from voice_provider.files import receiving
 
     set_connection(service="fish_audio", state_location=str(tmp_path / "state"), spool_location="s3://studio/spool/")
@@ -157,6 +158,13 @@ def test_audio_that_could_not_be_put_in_its_place_is_in_the_spool_and_is_collect
         patch.setattr(receiving, "put", refused)
         with pytest.raises(NotPublishedError, match=r"may not be written.*kept at s3://studio/spool/default/dag/run/"):
             task.run(order())
+    return task, order
+
+
+@pytest.mark.usefixtures("spooled")
+def test_audio_that_could_not_be_put_in_its_place_is_in_the_spool_and_is_collected_from_there(
+    emulator: EmulatorHandle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     [row] = listed(capsys)
     assert row["state"].startswith("received, held at ")
     assert main(["jobs", "collect", row["id"], "--output", f"{tmp_path}/fetched/", "--json"]) == 0
@@ -167,32 +175,9 @@ def test_audio_that_could_not_be_put_in_its_place_is_in_the_spool_and_is_collect
 
 
 def test_the_next_try_looks_in_the_spool_first_and_pays_nothing(
-    emulator: EmulatorHandle,
-    set_connection: Callable[..., None],
-    s3: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    emulator: EmulatorHandle, spooled: tuple[OldTask, Callable[[], TTSOperator]], s3: Any
 ) -> None:
-    from voice_provider.files import receiving
-
-    set_connection(service="fish_audio", state_location=str(tmp_path / "state"), spool_location="s3://studio/spool/")
-    [voice] = emulator.seed_models(["A"], visibility="public")
-    task, put = OldTask(), receiving.put
-
-    def refused(file: Any, place: str) -> None:
-        if place.startswith("s3://studio/out/"):
-            raise PermissionError("may not be written")
-        put(file, place)
-
-    def order() -> TTSOperator:
-        return TTSOperator(
-            task_id="t", text="Hello there.", voice_id=voice["id"], output="s3://studio/out/line.mp3", timeout=1
-        )
-
-    with monkeypatch.context() as patch:
-        patch.setattr(receiving, "put", refused)
-        with pytest.raises(NotPublishedError):
-            task.run(order())
+    task, order = spooled
     task.next_try()  # on another worker: nothing of it is on this disk
     result = task.run(order())
     assert (result["outcome"], result["uri"]) == ("recovered", "s3://studio/out/line.mp3")
