@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.jobs.histories import BUYS, Buy, History, Life, Try, World, told
+from tests.jobs.in_process import EmulatorHere
 from voice_provider.exceptions import OutcomeUnknownError, PermanentVoiceError, UnusableSpeechError, VoiceError
 from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import Task
@@ -35,14 +36,22 @@ ORDERS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorHere]:
+    """The emulator without sockets, which would cost more than all these histories."""
+    emulator = EmulatorHere(tmp_path_factory.mktemp("here") / "emulator")
+    yield emulator
+    emulator.close()
+
+
 @pytest.fixture
-def world(
-    emulator: EmulatorHandle,
-    set_connection: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> World:
-    return World(emulator, set_connection, monkeypatch, tmp_path)
+def world(here: EmulatorHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    return World(here, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def world_over_http(voice_emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    return World(voice_emulator, monkeypatch, tmp_path)
 
 
 def settle(world: World, task: Task, buy: Buy, make: Callable[[], Any], tries: int = 6) -> Try:
