@@ -1,31 +1,14 @@
-"""Histories: tries of one task that die after any of their effects, at a service that fails in every way.
-
-An effect is what outlives a process: a record that is written, a request that is no mere question, a piece of a file,
-a file that is moved or deleted. Between two effects nothing changes that a later try could see, so to die before an
-effect is to die after the one before it: dying after each effect is dying at every line.
-"""
+"""Random histories: tries that die, faults, clears, changes of mind; and the author who counts by the README."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import random
-import shutil
-import time
-from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import httpx
-import tenacity.nap
-
-from tests.conftest import MemoryStore, Task, without_records, write_mp4, write_wav
-from tests.jobs.in_process import EmulatorHere, Line
+from tests.jobs.world import BUYS, OTHER, Buy, StoreDownError, Try, World
 from voice_provider.exceptions import (
     JobFailedError,
     OutcomeUnknownError,
@@ -33,398 +16,12 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
-from voice_provider.files.storage import Download, Output
-from voice_provider.hooks import base as hooks_base
-from voice_provider.hooks.base import ServiceHook
-from voice_provider.hooks.transport import Transport
-from voice_provider.hooks.voice import VoiceHook
-from voice_provider.jobs import lifecycle
-from voice_provider.jobs.names import ManagedName
-from voice_provider.jobs.record import RECORD_KEY
-from voice_provider.operators import base as operators_base
-from voice_provider.operators.base import VoiceOperator
-from voice_provider.operators.clone import CloneVoiceOperator
-from voice_provider.operators.lip_sync import LipSyncOperator
-from voice_provider.operators.speech import TTSOperator
-from voice_provider.sensors import base as sensors_base
-from voice_provider.sensors import job as sensors_job
-from voice_provider.sensors.job import KEPT_KEY, JobSensor, LipSyncCompleteSensor, TTSCompleteSensor
-from voice_provider.trust import provenance
+from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pytest
-
-    from voice_provider.emulator.process import EmulatorHandle
-
-LINE = "Hello there."
-OTHER = ("another-key", "other")  # a second account: its key and its organization
-BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
 EDGES, EDGE_SAYS = ("edge_before", "edge_after"), ((404, "html"), (502, "json"), (403, "text"), (503, "text"))
-RETRIES = 50  # more than any history needs, so that no try is the last one
-
-
-class StoreDownError(Exception):
-    """Airflow's API does not answer for a moment."""
-
-
-class Killed(BaseException):
-    """What a SIGKILL is to the code: no handler runs after it."""
-
-
-@dataclass
-class Post:
-    """A request that may be paid.
-
-    :param after: how many effects there were before it was sent
-    :param answered: a whole answer came back
-    """
-
-    after: int
-    answered: bool = False
-
-
-@dataclass
-class Life:
-    """One process: it counts its effects, and dies after the n-th of them.
-
-    :param pays: path of the requests that may be paid
-    """
-
-    pays: str = ""
-    dies_after: int | None = None
-    effects: list[str] = field(default_factory=list)
-    posts: list[Post] = field(default_factory=list)
-    dead: bool = False
-
-    def go_on(self) -> None:
-        if self.dead:
-            raise Killed
-
-    def happened(self, what: str) -> None:
-        self.go_on()
-        self.effects.append(what)
-        # How many lines of progress there are depends on the second, and no try reads them.
-        if what != "tell" and len(self.effects) - self.effects.count("tell") == self.dies_after:
-            self.dead = True
-            raise Killed
-
-    def noted(self, post: Post) -> bool:
-        """Whether what became of a request was written down before the end."""
-        return post.answered and "set" in self.effects[post.after :]
-
-    @property
-    def lost(self) -> int:
-        """How many paid requests have left nobody who knows what became of them."""
-        return sum(not self.noted(post) for post in self.posts)
-
-
-@dataclass
-class Try:
-    """How a try ended: with a result, with an error, or by a kill."""
-
-    life: Life
-    result: dict[str, Any] | None = None
-    error: Exception | None = None
-
-    @property
-    def died(self) -> bool:
-        return self.life.dead
-
-    def __str__(self) -> str:
-        end = f"{type(self.error).__name__}: {self.error}"[:300] if self.error else "killed" if self.died else "done"
-        return f"{' > '.join(self.life.effects) or '-'} => {end}"
-
-
-class MortalStore(MemoryStore):
-    """A task state store that takes part in a life."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def set(self, key: str, value: Any, **_: Any) -> None:
-        self._world.life.go_on()
-        if self._world.store_fails:
-            self._world.store_fails -= 1
-            raise StoreDownError
-        super().set(key, value)
-        self._world.life.happened("set" if key in (RECORD_KEY, KEPT_KEY) else "tell")
-
-
-class Clock:
-    """The time as the code sees it: it jumps, and a pause is over at once."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def time(self) -> float:
-        return time.time() + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-    def sleep(self, seconds: float) -> None:
-        rest = min(seconds, 0.002)
-        time.sleep(rest)
-        self.ahead += seconds - rest
-
-
-@dataclass(frozen=True)
-class Buy:
-    """Something that can be ordered.
-
-    :param pays: path of the request that may be paid
-    :param fetched: path of the result's file, where it is fetched
-    :param kind: of the ledger's rows
-    """
-
-    name: str
-    service: str
-    pays: str
-    kind: str
-    keyed: bool = False
-    fetched: str | None = None
-    extra: tuple[tuple[str, str], ...] = ()
-    uploads: bool = False
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def is_answer(self) -> bool:
-        """Whether the result is the paid answer itself."""
-        return self.kind == "speech" and self.fetched is None
-
-    @property
-    def unkeyed_speech(self) -> bool:
-        return self.kind == "speech" and not self.keyed
-
-    def operator(self, world: World, changed: int = 0, **options: Any) -> Any:
-        """Make the operator anew, as every try does; ``changed`` counts how often the request has changed."""
-        text = LINE * (1 + changed)
-        values: dict[str, Any] = {"task_id": "t", "poll_interval": 0.5, **options}
-        if self.kind != "clone":
-            values["output"] = f"{world.out}/"
-        if self.is_answer:
-            values["format"] = "wav"  # an mp3 takes the emulator as long as all the rest
-        match self.name:
-            case "clone" | "ephemeral clone" | "replaced clone":
-                values |= {"ephemeral clone": {"ephemeral": True}, "replaced clone": {"if_exists": "replace"}}.get(
-                    self.name, {}
-                )
-                return CloneVoiceOperator(
-                    name=f"Ann {changed}" if changed else "Ann", sample=str(world.sample), **values
-                )
-            case "Fish clone":
-                name = f"Ann {changed}" if changed else "Ann"
-                return CloneVoiceOperator(name=name, samples=[str(world.clip), str(world.sample)], **values)
-            case "lip sync":
-                return LipSyncOperator(
-                    video=str(world.video), audio=str(world.sample), temperature=changed / 100, **values
-                )
-            case "instant clone":
-                return TTSOperator(text=text, references=[{"audio": str(world.clip), "text": "x"}], **values)
-            case _:
-                return TTSOperator(text=text, voice_id=world.voice, **values)
-
-
-SPEECH, LIP_SYNC = "/v2/tts", "/v2/generate"
-BUYS = (
-    Buy("clone", "sync_labs", "/v2/voices", "clone", uploads=True),
-    Buy("ephemeral clone", "sync_labs", "/v2/voices", "clone", uploads=True),
-    Buy("replaced clone", "sync_labs", "/v2/voices", "clone", uploads=True),
-    Buy("speech", "sync_labs", "/v2/tts", "speech", fetched="/speech/*"),
-    Buy(
-        "speech job",
-        "sync_labs",
-        "/v2/tts/jobs",
-        "speech",
-        keyed=True,
-        fetched="/speech/*",
-        extra=(("tts_mode", "jobs"),),
-    ),
-    Buy("lip sync", "sync_labs", "/v2/generate", "lip_sync", keyed=True, fetched="/results/*", uploads=True),
-    Buy("Fish clone", "fish_audio", "/model", "clone"),
-    Buy("Fish speech", "fish_audio", "/v1/tts", "speech"),
-    Buy("instant clone", "fish_audio", "/v1/tts", "speech"),
-)
-
-
-class World:
-    """A service, a disk and a store that outlive the processes of a task."""
-
-    def __init__(
-        self,
-        emulator: EmulatorHandle,
-        monkeypatch: pytest.MonkeyPatch,
-        folder: Path,
-    ) -> None:
-        self.emulator, self._monkeypatch = emulator, monkeypatch
-        self.out = folder / "out"
-        self.sample = write_wav(folder / "in" / "sample.wav", seconds=1.2)
-        self.clip = write_wav(folder / "in" / "clip.wav", seconds=1.1)
-        self.video = write_mp4(folder / "in" / "video.mp4", seconds=0.3)
-        self.life, self.clock, self.store_fails = Life(), Clock(), 0
-        self.voice = BUILT_IN
-        for module in (hooks_base, lifecycle, operators_base, sensors_base, sensors_job, tenacity.nap):
-            monkeypatch.setattr(module, "time", self.clock)
-        quiet = logging.getLogger("histories")
-        quiet.disabled = True  # thousands of tries would log for seconds
-        for owner in (VoiceOperator, JobSensor, ServiceHook):
-            monkeypatch.setattr(owner, "log", property(lambda _: quiet))
-        if isinstance(emulator, EmulatorHere):
-            client = partial(httpx.Client, transport=Line(emulator))
-            monkeypatch.setattr(Transport, "_new_client", staticmethod(client))
-        self._watch_requests(monkeypatch)
-        self._watch_files(monkeypatch)
-
-    def _watch_requests(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        real = Transport._send_with
-
-        def send(transport: Transport, client: Any, request: Any) -> Any:
-            life = self.life
-            life.go_on()
-            path = urlsplit(request.url).path
-            post = Post(len(life.effects)) if (request.method, path) == ("POST", life.pays) else None
-            if post:
-                life.posts.append(post)
-            try:
-                answer = real(transport, client, request)
-            except VoiceError:
-                if request.method != "GET":
-                    life.happened(f"{request.method} {_short(path)} in vain")
-                raise
-            if post:
-                post.answered = True
-            if request.method != "GET":
-                life.happened(f"{request.method} {_short(path)}")
-            return answer
-
-        monkeypatch.setattr(Transport, "_send_with", send)
-
-    def _watch_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def after(owner: Any, method: str, what: str) -> None:
-            real = getattr(owner, method)
-
-            def watched(*args: Any, **kwargs: Any) -> Any:
-                self.life.go_on()
-                value = real(*args, **kwargs)
-                if value is not False:
-                    self.life.happened(what)
-                return value
-
-            monkeypatch.setattr(owner, method, watched)
-
-        after(Download, "__init__", "open")
-        after(Download, "write", "write")
-        after(Download, "publish", "move")
-        after(Output, "recover", "move")
-        after(provenance, "_put", "record")
-        owns, receive = Download.owns, Output.receive
-        # A killed process deletes nothing.
-        monkeypatch.setattr(Download, "owns", lambda self_, part: not self.life.dead and owns(self_, part))
-
-        @contextmanager
-        def received(output: Output, expected: int = 0) -> Iterator[Download]:
-            moved = self.life.effects.count("move")
-            try:
-                with receive(output, expected) as download:
-                    yield download
-            finally:
-                if not self.life.dead and self.life.effects.count("move") == moved:
-                    self.life.happened("delete")
-
-        monkeypatch.setattr(Output, "receive", received)
-
-    # a history
-
-    def begin(self, buy: Buy) -> Task:
-        """Forget everything, and return a task that has never run."""
-        self.emulator.reset()
-        self.emulator.settings(rate_limits=False, clone_slots=None)
-        self.life, self.clock.ahead, self.store_fails = Life(), 0.0, 0
-        shutil.rmtree(self.out, ignore_errors=True)
-        self.out.mkdir()
-        self.connect(buy)
-        if buy.service == "fish_audio":
-            self.voice = self.emulator.seed_models(["Anybody"], visibility="public")[0]["id"]
-        else:
-            self.voice = BUILT_IN
-        return self.task()
-
-    def task(self) -> Task:
-        task = Task()
-        task.store, task.ti.max_tries, task.ti.try_number = MortalStore(self), RETRIES, 0
-        return task
-
-    def connect(self, buy: Buy, key: str | None = None) -> None:
-        """Write the connection: with the emulator's own key, unless it is told otherwise."""
-        connection = self.emulator.connection(buy.service, api_key=key, **dict(buy.extra))
-        self._monkeypatch.setenv("AIRFLOW_CONN_VOICE_DEFAULT", json.dumps(connection))
-
-    def run(self, task: Task, buy: Buy, operator: Any, dies_after: int | None = None) -> Try:
-        """Run one try, in a process of its own."""
-        self.life = life = Life(buy.pays, dies_after)
-        task.ti.try_number += 1
-        done = Try(life)
-        try:
-            done.result = task.run(operator)
-        except Killed:
-            assert life.dead
-        except Exception as error:  # noqa: BLE001  # which error may come is for the history to say
-            done.error = error
-        self.life = Life()
-        return done
-
-    # what is true
-
-    def rows(self, buy: Buy) -> list[dict[str, Any]]:
-        """What was bought and is to be paid."""
-        return [row for row in self.emulator.ledger(buy.kind) if not row["refunded"]]
-
-    def voices(self, buy: Buy) -> Counter[str]:
-        """How many voices there are of every managed name."""
-        if buy.service == "fish_audio":
-            names = [model["title"] for model in self.emulator.models()]
-        else:
-            names = [voice["name"] for voice in self.emulator.voices()]
-        return Counter(name for name in names if ManagedName.parse(name))
-
-    def voice_ids(self, buy: Buy) -> set[str]:
-        if buy.service == "fish_audio":
-            return {model["_id"] for model in self.emulator.models()}
-        return {voice["id"] for voice in self.emulator.voices()}
-
-    def assets(self, buy: Buy) -> list[str]:
-        """The names of what was uploaded and is still there."""
-        if not buy.uploads or not self.emulator.state()["assets_by_org"].get("main"):
-            return []
-        return [asset.name or "" for asset in VoiceHook.for_connection("voice_default").list_assets()]
-
-    def files(self) -> list[str]:
-        """Name what lies in the folder of results, without the records that stand beside their results."""
-        return without_records(path.name for path in self.out.iterdir())
-
-    def check_result(self, buy: Buy, result: dict[str, Any]) -> None:
-        """A file is kept whole, and a voice is there once."""
-        if buy.kind == "clone":
-            assert result["voice_id"] in self.voice_ids(buy)
-            assert self.voices(buy)[result["name"]] == 1
-            return
-        content = Path(result["uri"]).read_bytes()
-        assert (len(content), hashlib.sha256(content).hexdigest()) == (result["bytes"], result["sha256"])
-        assert Path(result["uri"]).name in self.files()
-        record, problem = provenance.verify(result["uri"])
-        assert record is not None
-        assert problem is None
-
-
-def _short(path: str) -> str:
-    """Leave ids out of a path."""
-    parts = ["*" if len(part) > 15 or part.count("-") == 4 else part for part in path.split("/")]
-    return "file" if path.startswith("/uploads") else "/".join(parts)
 
 
 @contextmanager
@@ -444,11 +41,13 @@ class Order:
 
     :param rows: of the ledger, by their number
     :param allowed: how often it may be paid: once, and once more for every time that the author was told so
+    :param received: the machine on which it came whole, and that was written down: there it can be had
     """
 
     rows: set[int] = field(default_factory=set)
     allowed: int = 1
     told: int = 0
+    received: str = ""
 
 
 class Author:
@@ -484,6 +83,17 @@ class Author:
             order.allowed += self.resubmits
             order.told += self.resubmits
 
+    def loses_the_disk(self) -> None:
+        """What was received is not where the next try looks; a task that orders again may do so once more."""
+        for order in (self.order, *self.left.values()):
+            order.allowed += self.resubmits and self.buy.is_answer
+            order.told += self.resubmits and self.buy.is_answer
+            order.received = "" if self.resubmits else order.received
+
+    def others_paid(self, rows: list[dict[str, Any]]) -> None:
+        """Somebody else has bought something."""
+        self.known_rows |= {row["seq"] for row in rows}
+
     def tries(self) -> None:
         """Another try begins."""
         if self.failed or (self.cleared and (self.finished or self.clears_anew)):
@@ -491,22 +101,26 @@ class Author:
         elif self.cleared and self.perhaps_finished:
             self.order.allowed += 1  # its end was written down, and nobody heard of it
             self.order.told += 1
+            self.order.received = ""
         self.cleared = False
 
     def _place(self, order: Order) -> None:
         self.order = order
         self.cleared = self.finished = self.perhaps_finished = self.failed = False
 
-    def saw(self, done: Try, rows: list[dict[str, Any]], record: dict[str, Any] | None) -> None:
+    def saw(self, done: Try, rows: list[dict[str, Any]], record: dict[str, Any] | None, machine: str) -> None:
         """Take note of how a try ended.
 
         :param rows: the ledger's
+        :param machine: where it ran
         """
         self.order.rows |= {row["seq"] for row in rows} - self.known_rows
         self.known_rows |= self.order.rows
         self.finished = done.result is not None or isinstance(done.error, UnusableSpeechError)
         self.perhaps_finished = bool(record and record.get("finished"))
         self.failed = isinstance(done.error, JobFailedError)
+        if any(done.life.noted(post) for post in done.life.posts):
+            self.order.received = machine
         if self.resubmits and self.buy.unkeyed_speech:
             self.order.allowed += done.life.lost
         if self.buy.kind != "clone":
@@ -518,7 +132,7 @@ class Author:
     @property
     def may_be_stuck(self) -> bool:
         """Whether it may be right that a person has to decide."""
-        return self.moved or self.buy.unkeyed_speech
+        return self.moved or (self.buy.unkeyed_speech and not (self.buy.is_answer and self.order.received))
 
 
 class History:
@@ -532,22 +146,25 @@ class History:
         self.buy = self.dice.choice(BUYS)
         self.resubmits, self.clears_anew = self.dice.random() < 0.5, self.dice.random() < 0.2
         self.hands_over = self.buy.keyed and self.dice.random() < 0.3
+        self.extra = {"spool_location": str(world.spool)} if self.dice.random() < 0.3 else {}
         self.author = Author(self.buy, resubmits=self.resubmits, clears_anew=self.clears_anew)
         self.told: list[str] = []
         self.held = 0
-        self.faulty = False
+        self.faulty = self.met = False
         self.result: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         policy = (
             f"{'resubmit' if self.resubmits else 'fail'}, on_clear {'resubmit' if self.clears_anew else 'reattach'}"
         )
-        head = f"History {self.seed} (VOICE_HISTORY={self.seed} repeats it alone): {self.buy}, {policy}"
+        spool = ", with a spool" if self.extra else ""
+        head = f"History {self.seed} (VOICE_HISTORY={self.seed} repeats it alone): {self.buy}, {policy}{spool}"
         return "\n  ".join([head, *self.told])
 
     def live(self) -> None:
         """Live it through, and check all along."""
         self.task = self.world.begin(self.buy)
+        self._connect()
         if self.buy.name == "Fish clone":
             self.world.emulator.settings(fish_training_polls=self.dice.choice((0, 0, 2)))
         for _ in range(self.dice.randint(2, 5)):
@@ -555,6 +172,9 @@ class History:
             self._try(timeout, self.dice.randint(1, 16) if self.dice.random() < 0.6 else None)
         self._settle()
         self._check_end()
+
+    def _connect(self, key: str | None = None) -> None:
+        self.world.connect(self.buy, key, **self.extra)
 
     def _chance(self, probability: float, what: str) -> bool:
         if self.dice.random() >= probability:
@@ -574,16 +194,24 @@ class History:
         if self._chance(0.08, "another account"):
             author.moves()
             emulator.add_account(*OTHER)
-            self.world.connect(self.buy, OTHER[0] if author.away else None)
+            self._connect(OTHER[0] if author.away else None)
         if self._chance(0.1, "time passes"):
             emulator.advance(self.dice.randint(1, 5000))
             self.world.clock.ahead += self.dice.randint(1, 5000)
         if self.result and "uri" in self.result and self._chance(0.3, "the file is spoiled"):
             self._spoil(Path(self.result["uri"]))
+        if not author.away and not (self.held or self.met) and self._chance(0.08, "the same in another Airflow"):
+            self._another_airflow()
+            self.met = True
         if self.dice.random() < 0.6:
             self._fault()
+        if self._chance(0.06, "another machine"):
+            self._go_to("there" if self.world.machine == "here" else "here")
         if self._chance(0.1, "the store is away for a moment"):
-            self.world.store_fails = self.dice.randint(1, 4)
+            self.world.store_skips, self.world.store_fails = self.dice.choice((0, 0, 1, 2, 4)), self.dice.randint(1, 4)
+        if self._chance(0.1, "the place of results refuses"):
+            self.world.refuses = self.dice.choice((1, None))
+        self.world.full = self._chance(0.04, "the disk is full")
         if self.buy.keyed and self._chance(0.2, "the job takes its time"):
             self._hold(60)
             return 1
@@ -591,6 +219,25 @@ class History:
         if self.buy.name == "Fish clone":
             emulator.settings(fish_training_fails=self._chance(0.1, "trainings fail"))
         return 20
+
+    def _go_to(self, machine: str) -> None:
+        self.world.go_to(machine)
+        self.author.loses_the_disk()
+
+    def _another_airflow(self) -> None:
+        """The same DAG, task and run elsewhere, on the same account: neither gets what the other has bought."""
+        world, emulator = self.world, self.world.emulator
+        if self.buy.name == "Fish clone":
+            emulator.settings(fish_training_fails=False)
+        world.connect(self.buy, namespace="elsewhere")
+        before, voices = len(world.rows(self.buy)), world.voice_ids(self.buy)
+        place = {} if self.buy.kind == "clone" else {"output": f"{world.out.parent}/elsewhere/"}
+        done = world.run(world.task(), self.buy, self.buy.operator(world, self.author.wanted, **place))
+        assert done.result, str(done)
+        assert len(world.rows(self.buy)) == before + 1, str(done)
+        assert self.buy.kind != "clone" or done.result["voice_id"] not in voices
+        self.author.others_paid(emulator.ledger(self.buy.kind))
+        self._connect()
 
     def _hold(self, seconds: int) -> None:
         """Let jobs take so long, and end those that were held."""
@@ -604,8 +251,8 @@ class History:
             path.unlink(missing_ok=True)
         else:
             path.write_bytes(b"something else")
-        self.author.order.allowed += self.resubmits and self.buy.is_answer
-        self.author.order.told += self.resubmits and self.buy.is_answer
+        self.author.loses_the_disk()
+        self.author.order.received = ""
 
     def _fault(self) -> None:
         kinds: list[tuple[str, dict[str, Any]]] = [
@@ -643,11 +290,12 @@ class History:
         if self.faulty:
             self.world.emulator.clear_faults()
             self.faulty = False
-        self.world.store_fails = 0
+        assert not (self.world.full and self.buy.is_answer and done.life.posts), "paid without room for it"
+        self.world.repair()
         if done.error is not None and not isinstance(done.error, VoiceError | StoreDownError):
             raise done.error
         self.result = done.result or self.result
-        self.author.saw(done, self.world.emulator.ledger(self.buy.kind), self.task.record)
+        self.author.saw(done, self.world.emulator.ledger(self.buy.kind), self.task.record, self.world.machine)
         if done.result is not None and not self.author.away and "path" not in done.result:
             self.world.check_result(self.buy, done.result)
         return done
@@ -657,8 +305,11 @@ class History:
         emulator = self.world.emulator
         if self.author.away:
             self.author.moves()
-            self.world.connect(self.buy)
+            self._connect()
             self.told.append("back at the first account")
+        if (machine := self.author.order.received or "here") != self.world.machine:
+            self._go_to(machine)
+            self.told.append("back at the machine that has received it")
         self._hold(0)
         if self.buy.name == "Fish clone":
             emulator.settings(fish_training_fails=False)

@@ -102,10 +102,10 @@ class EmulatorHere(EmulatorHandle):
         where = [f"http://127.0.0.1:{port}" for port in (API_PORT, STORAGE_PORT)]
         super().__init__(*where, API_KEY, "tone")
         self._loop = asyncio.new_event_loop()
+        data_dir.mkdir(parents=True)
         self._loop.run_until_complete(self._build(data_dir))
 
     async def _build(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True)
         self._world = build(data_dir, engine.load("tone"), defaults(HALVES), HALVES)
         self._world.api_url, self._world.storage.url = self.url, self.storage_url
         self._app = Gate(self._world, STORAGE_PORT, HALVES)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.jobs.histories import BUYS, Buy, History, Life, Try, World, told
+from tests.jobs.histories import History, told
 from tests.jobs.in_process import EmulatorHere
+from tests.jobs.world import BUYS, Buy, Life, Try, World
 from voice_provider.exceptions import OutcomeUnknownError, PermanentVoiceError, UnusableSpeechError, VoiceError
 from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor
 
@@ -238,14 +239,28 @@ def test_a_voice_whose_training_failed_unseen_does_not_stay(world: World) -> Non
     assert world.voice_ids(buy) - {world.voice} == {(done.result or {})["voice_id"]}
 
 
-RANDOM, AT_A_TIME = int(os.environ.get("VOICE_HISTORIES", "250")), 25
+# With those above about three thousand; more by hand, VOICE_HISTORIES=20000 VOICE_FIRST_SEED=100000
+RANDOM, AT_A_TIME = int(os.environ.get("VOICE_HISTORIES", "1100")), 50
+FIRST = int(os.environ.get("VOICE_FIRST_SEED", "0"))
 ONE = os.environ.get("VOICE_HISTORY")  # the seed of a history that is to be repeated
-SEEDS = [range(int(ONE), int(ONE) + 1)] if ONE else [range(n, n + AT_A_TIME) for n in range(0, RANDOM, AT_A_TIME)]
+SEEDS = (
+    [range(int(ONE), int(ONE) + 1)]
+    if ONE
+    else [range(n, min(n + AT_A_TIME, FIRST + RANDOM)) for n in range(FIRST, FIRST + RANDOM, AT_A_TIME)]
+)
 
 
-@pytest.mark.parametrize("seeds", SEEDS, ids=str)
-def test_whatever_happens_an_order_is_paid_once(world: World, seeds: range) -> None:
+def live(world: World, seeds: range) -> None:
     for seed in seeds:
         history = History(world, seed)
         with told(lambda history=history: str(history)):
             history.live()
+
+
+@pytest.mark.parametrize("seeds", SEEDS, ids=str)
+def test_whatever_happens_an_order_is_paid_once(world: World, seeds: range) -> None:
+    live(world, seeds)
+
+
+def test_whatever_happens_over_real_connections(world_over_http: World) -> None:
+    live(world_over_http, range(FIRST, FIRST + 30))

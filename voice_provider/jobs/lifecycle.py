@@ -30,7 +30,6 @@ from voice_provider.exceptions import (
     ResultError,
     ServiceUnavailableError,
     SlotLimitError,
-    StorageError,
     UnusableSpeechError,
     VoiceError,
 )
@@ -389,15 +388,20 @@ class Lifecycle:
         if is_kept(kept.uri, kept.sha256, kept.bytes):
             self.log.info("The result is kept already: %s.", kept.uri)
             return self._save(record, collected=True, held=[])
-        if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service) and not record.finished:
-            if self._output(order, record).recover(kept.uri, kept.sha256, kept.bytes, record.held):
+        if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
+            if not record.finished and self._output(order, record).recover(
+                kept.uri, kept.sha256, kept.bytes, record.held
+            ):
                 return self._recovered(record, kept)
-            if record.held and self.on_unknown_outcome == "fail":
-                raise StorageError(
-                    f"The speech of {record.posted_at} was received and is held at {' and '.join(record.held)}, where "
-                    f"this worker ({socket.gethostname()}) does not find it. A try that runs there puts it in its "
-                    "place; nothing is paid again."
-                )
+            if self._is_again(order, record):
+                return self._unknown(order, record, f"what was kept at {kept.uri} is gone or changed")
+            # Where it was is not forgotten: it may be another worker's disk that lacks it.
+            raise OutcomeUnknownError(
+                f"The speech of {record.posted_at} was received, and is not as it was at "
+                f"{' and '.join(record.held or [kept.uri])}, as this worker ({socket.gethostname()}) sees it. A try "
+                "that finds it there uses it, and nothing is paid again; to order it again, clear the task with "
+                "on_clear='resubmit'."
+            )
         self.log.info("The result that was kept at %s is gone or changed; fetching it again.", kept.uri)
         record = self._save(record, manifest=None, held=[], collected=False, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
@@ -443,13 +447,16 @@ class Lifecycle:
             return self._submit(order, record)
         return self._unknown(order, record, "an earlier try ended before the answer came")
 
+    def _is_again(self, order: Order, record: Record) -> bool:
+        """Whether an order is sent again whose result cannot be had: where it is free, or wanted, once in its life."""
+        return order.is_free(self.hook.service) or (self.on_unknown_outcome == "resubmit" and not record.may_be_again)
+
     def _unknown(self, order: Order, record: Record, why: str, error: VoiceError | None = None) -> Record:
         """Order again where that is free or wanted, once in the life of an order; else say that a person has to decide.
 
         :param error: what went wrong just now, if it was just now
         """
-        free = order.is_free(self.hook.service)
-        if free or (self.on_unknown_outcome == "resubmit" and not record.may_be_again):
+        if self._is_again(order, record):
             if self._ordered_again and error is not None:
                 raise error
             self._ordered_again = True
