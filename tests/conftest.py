@@ -66,6 +66,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "FEW_LOOKS", lifecycle.FEW_LOOKS / 10)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for a clock, for a process or for the emulator."""
+    return (os.cpu_count() or 1) + 1
+
+
 class MemoryStore(dict[str, Any]):
     """A task state store in memory; values pass through JSON as they do in Airflow."""
 

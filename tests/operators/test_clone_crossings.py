@@ -424,7 +424,7 @@ class TestAnotherTry:
         emulator.settings(fish_training_seconds=600)
         with (
             DAG("timeouts", schedule=None) as dag,
-            ephemeral_voice("Ann", str(sample), execution_timeout=timedelta(seconds=4), retries=0) as voice,
+            ephemeral_voice("Ann", str(sample), execution_timeout=timedelta(seconds=2), retries=0) as voice,
         ):
             speak(voice, tmp_path)
         run(dag)
