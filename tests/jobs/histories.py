@@ -100,7 +100,7 @@ class Author:
             self._place(Order())
         elif self.cleared and self.perhaps_finished:
             self.order.allowed += 1  # its end was written down, and nobody heard of it
-            self.order.told += 1
+            self.order.told += 1 + self.resubmits  # as a new order it may be lost, and sent once more
             self.order.received = ""
         self.cleared = False
 

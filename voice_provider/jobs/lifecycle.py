@@ -17,13 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pendulum
-import tenacity
-
 from voice_provider.exceptions import (
     NameTakenError,
     NotFoundError,
-    NotPublishedError,
     OutcomeUnknownError,
     PermanentVoiceError,
     RateLimitedError,
@@ -33,12 +29,13 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
-from voice_provider.files.storage import Output, StoredFile, is_kept
+from voice_provider.files.storage import Output, is_kept
 from voice_provider.hooks.base import describe, succeeded
+from voice_provider.jobs.answers import Answers, NoAnswerError
 from voice_provider.jobs.clones import BeingMadeError, GoneError
+from voice_provider.jobs.notes import Notes, now
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.record import (
-    RECORD_KEY,
     Decision,
     Ending,
     OnClear,
@@ -53,7 +50,8 @@ from voice_provider.jobs.record import (
     idempotency_key,
     new_nonce,
 )
-from voice_provider.models import Capability, Job, JobState, Manifest
+from voice_provider.jobs.uploads import Uploads
+from voice_provider.models import Job, JobState, Manifest
 from voice_provider.services.base import Input
 
 if TYPE_CHECKING:
@@ -69,7 +67,6 @@ if TYPE_CHECKING:
 LOOK_EVERY = 1.0  # seconds between two looks for a voice that another task is making
 FEW_LOOKS = 10.0  # seconds, where it is not known that another task is making it
 LOOK_FOR = 60.0  # seconds until a retry has to look again
-TELL_FOR = 60.0  # seconds for which what came is written down again, where the store does not take it
 CONFIRM_AFTER = 2.0  # seconds until a "no such job" is believed: edges and deployments hiccup
 
 
@@ -99,47 +96,32 @@ class Lifecycle:
     _looked: bool = field(default=False, init=False)
     deadline: float = field(default=0, init=False)  # until when it is tried to put a result in its place
 
+    def __post_init__(self) -> None:
+        self._notes = Notes(self.store, self.log)
+        self._uploads = Uploads(self.hook, self.scope, self._notes, self.log)
+        self._answers = Answers(self.hook, self.scope, self._notes, self.log)
+
     def load(self) -> Record | None:
         """Read what is remembered."""
-        return Record.load(self.store.get(RECORD_KEY))
+        return self._notes.load()
 
     def wait_until(self, record: Record, deadline: float, redefers: int = 0) -> Record:
         """Remember how long this attempt waits, so that a wait that fails on the triggerer does not begin anew."""
-        return self._save(record, deadline=deadline, redefers=redefers)
+        return self._notes.save(record, deadline=deadline, redefers=redefers)
 
     def note_evicted(self, names: list[str]) -> None:
         """Remember which voices had to go, so that the task can still say so after a wait or a retry."""
         record = self.load()
         assert record is not None  # noqa: S101  # it was written before the order was refused
-        self._save(record, evicted=[*record.evicted, *names])
+        self._notes.save(record, evicted=[*record.evicted, *names])
 
     def given_back(self, record: Record) -> None:
         """Remember that what was made is deleted again: a clear, or another try, makes it anew."""
-        self._save(record, failed=True)
+        self._notes.save(record, failed=True)
 
     def tell(self, line: str) -> None:
         """Show how far the job is."""
-        self.show(f"{_now()} {line}")
-
-    def _save(self, record: Record, **changes: object) -> Record:
-        record = record.model_copy(update=changes)
-        self.store.set(RECORD_KEY, record.dump())
-        return record
-
-    def _save_what_came(self, record: Record, **changes: object) -> Record:
-        """Write down what cannot be had a second time: a store that does not answer for a moment is asked again."""
-        patiently = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(TELL_FOR),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
-            retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, Exception) and not isinstance(error, PermanentVoiceError)
-            ),
-            before_sleep=lambda state: self.log.warning(
-                "What came could not be written down, again in %.1f s: %s", state.upcoming_sleep, state.outcome
-            ),
-            reraise=True,
-        )
-        return patiently(self._save, record, **changes)
+        self.show(f"{now()} {line}")
 
     # getting a job
 
@@ -165,7 +147,7 @@ class Lifecycle:
                 self._leave(record, cleared if decision is Decision.RESTART else "the request has changed")
             return self._submit(order, self._new(order, fingerprint, record))
         if (record.max_tries, record.clears) != (self.scope.max_tries, self.scope.clears):
-            record = self._save(record, max_tries=self.scope.max_tries, clears=self.scope.clears)
+            record = self._notes.save(record, max_tries=self.scope.max_tries, clears=self.scope.clears)
         if decision is Decision.DELIVERED:
             return self._delivered(order, record)
         if decision is Decision.ATTACH:
@@ -185,13 +167,13 @@ class Lifecycle:
         if record is None or record.fingerprint == fingerprint:
             return record
         if record.v == 1 and record.fingerprint == order.former_fingerprint():
-            return self._save(record, v=2, fingerprint=fingerprint)  # of the version before, which named ids
+            return self._notes.save(record, v=2, fingerprint=fingerprint)  # of the version before, which named ids
         back = record.back_to(fingerprint)
         if back is None:
             return record
         self._leave(record, "another request is asked for again")
         self.log.info("%s was ordered before, and was not collected: it is gone on with.", _name_of(back))
-        return self._save(back, max_tries=self.scope.max_tries, clears=self.scope.clears)
+        return self._notes.save(back, max_tries=self.scope.max_tries, clears=self.scope.clears)
 
     def _leave(self, record: Record, why: str) -> None:
         """Say what becomes of the order before a new one."""
@@ -219,7 +201,7 @@ class Lifecycle:
             conn_id=self.hook.voice_conn_id,
             account=settings.account,
             namespace=settings.namespace,
-            created_at=_now(),
+            created_at=now(),
             name=order.name(self.scope, int(time.time())),
             details=order.details(),
             outcome=outcome,
@@ -232,29 +214,32 @@ class Lifecycle:
                 "another. Set state_location in connection '%s' to have it remembered.",
                 self.hook.voice_conn_id,
             )
-        return self._save(record)
+        return self._notes.save(record)
 
     def _submit(self, order: Order, record: Record) -> Record:
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
-            return self._speak(order, record)
+            try:
+                return self._answers.order(order, record, self.deadline)
+            except NoAnswerError as lost:
+                return self._unknown(order, lost.record, f"the answer was lost ({lost})", lost.error)
         if record.posted_at is None:
             if (name := order.name(self.scope, int(time.time()))) != record.name:
-                record = self._save(record, name=name)  # it has waited, and nothing has had the old name
+                record = self._notes.save(record, name=name)  # it has waited, and nothing has had the old name
             there = self.hook.run(order.look(self.hook.service, record))
             if there is not None:
                 self.log.info("%s is there already and is used: nothing is sent.", describe(there))
-                return self._accept(self._save(record, outcome="reused"), there)
+                return self._accept(self._notes.save(record, outcome="reused"), there)
         # The same key needs the same body; what goes by a name is uploaded again if it has been deleted meanwhile.
         same = record.posted_at is not None and record.keyed is not False
         inputs: list[Input | Body] = list(record.inputs) if same else []
         if not inputs:
             for source in order.sources:
-                record, where = self._upload(source, record)
+                record, where = self._uploads.provide(source, record)
                 inputs.append(where)
         hosted = [where for where in inputs if isinstance(where, Input)]
         before, account = record.posted_at, self.hook.settings.account
         keyed = self.hook.service.is_keyed(order.kind)
-        record = self._save(record, posted_at=before or _now(), account=account, inputs=hosted, keyed=keyed)
+        record = self._notes.save(record, posted_at=before or now(), account=account, inputs=hosted, keyed=keyed)
         try:
             job = self.hook.run(order.submit(self.hook.service, inputs, record))
         except VoiceError as error:
@@ -287,9 +272,9 @@ class Lifecycle:
             if found is not None:
                 return found
         if then in (Then.FORGET, Then.YIELD) or (then is Then.LOOK and ending is Ending.LATER and not doubtful):
-            record = self._save(record, posted_at=None, inputs=[])
+            record = self._notes.save(record, posted_at=None, inputs=[])
             if then is Then.YIELD or isinstance(error, PermanentVoiceError):
-                self.discard_uploads(record)
+                self._uploads.discard(record)
         raise NameTakenError(str(error)) if then is Then.YIELD else error
 
     def _patience(self, error: VoiceError) -> float:
@@ -303,78 +288,13 @@ class Lifecycle:
             else 0
         )
 
-    def _speak(self, order: SpeechOrder, record: Record) -> Record:
-        """Speak where the audio is the answer itself: it cannot be had a second time.
-
-        Room is taken first. What came is noted beside it, then in the record, then put in its place: a try after a
-        kill in between, or after a storage that refused, finds it.
-        """
-        output = self._output(order, record)
-        with output.receive(order.likely_bytes()) as sink:
-            account = self.hook.settings.account
-            record = self._save(record, posted_at=_now(), account=account, keyed=False)
-            try:
-                job, kept = self.hook.speak(order.options, order.references, sink)
-            except VoiceError as error:
-                answered = sink.begun or isinstance(error, ResultError)
-                lost = isinstance(error, ServiceUnavailableError) and error.sent
-                if not answered and not lost:
-                    self._save(record, posted_at=None)  # refused, or never sent: nothing was accepted
-                    raise
-                failure = error
-                if sink.begun and not isinstance(error, ResultError | UnusableSpeechError):
-                    failure = ResultError(f"The speech stopped after {sink.position:,} bytes. {error}")
-            else:
-                details = {"submitted_at": record.posted_at, "outcome": record.outcome}
-                manifest = self.hook.describe_speech(order.options, job, kept, **details)
-                sink.note(manifest.dump())
-                record = self._save_what_came(record, manifest=manifest, held=[str(sink.place)])
-                try:
-                    sink.publish(kept, self.deadline)
-                except NotPublishedError as error:
-                    self._save_what_came(record, held=[*record.held, error.held])
-                    raise
-                self.log.info(
-                    "%s spoke; kept %s: %.1f s, %s bytes.",
-                    job.model or job.service,
-                    kept.uri,
-                    manifest.seconds or 0,
-                    f"{kept.bytes:,}",
-                )
-                return self._save_what_came(record, collected=True, held=[])
-        # Where it is known what came, a clear of the task is a new order; a mere retry never is.
-        return self._unknown(order, self._save(record, finished=answered), f"the answer was lost ({failure})", failure)
-
-    def _output(self, order: SpeechOrder, record: Record) -> Output:
-        assert order.place is not None  # noqa: S101  # the operator gave it
-        return order.place(record.fingerprint[:16], self.scope.run)
-
     def _accept(self, record: Record, job: Job) -> Record:
         # A result URL is remembered only where the service cannot be asked for it again: speech that was answered at
         # once.
         keep_url = job.kind == "speech" and not job.status
         self._accepted = job
         kept = job if keep_url else job.model_copy(update={"url": None})
-        return self._save_what_came(record, job=kept, name=job.name or record.name)
-
-    def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input | Body]:
-        if isinstance(source, Input) or Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
-            return record, source
-        digest = source.sha256()
-        asset_id = record.uploads.get(digest)
-        if asset_id is not None:
-            with suppress(NotFoundError):
-                self.hook.get_asset(asset_id)
-                return record, Input(asset_id=asset_id)
-        name = self.scope.asset_name(source.name, self.hook.settings.namespace)
-        if name in record.uploading:
-            self.hook.delete_leftovers(name, record.known_uploads)  # of a try that was killed before it knew the id
-        else:
-            record = self._save(record, uploading=[*record.uploading, name])
-        asset = self.hook.upload_file(source, name)
-        self.log.info("Uploaded %s (%s bytes) as asset %s.", source.location, f"{source.size:,}", asset.id)
-        uploads, names = {**record.uploads, digest: asset.id}, [other for other in record.uploading if other != name]
-        return self._save_what_came(record, uploads=uploads, uploading=names), Input(asset_id=asset.id)
+        return self._notes.keep(record, job=kept, name=job.name or record.name)
 
     def _attach(self, record: Record) -> Record:
         assert record.job is not None  # noqa: S101  # decide() looked
@@ -387,12 +307,10 @@ class Lifecycle:
         assert kept is not None  # noqa: S101  # decide() looked
         if is_kept(kept.uri, kept.sha256, kept.bytes):
             self.log.info("The result is kept already: %s.", kept.uri)
-            return self._save(record, collected=True, held=[])
+            return self._notes.save(record, collected=True, held=[])
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
-            if not record.finished and self._output(order, record).recover(
-                kept.uri, kept.sha256, kept.bytes, record.held
-            ):
-                return self._recovered(record, kept)
+            if (found := self._answers.find(order, record)) is not None:
+                return found
             if self._is_again(order, record):
                 return self._unknown(order, record, f"what was kept at {kept.uri} is gone or changed")
             # Where it was is not forgotten: it may be another worker's disk that lacks it.
@@ -403,13 +321,8 @@ class Lifecycle:
                 "on_clear='resubmit'."
             )
         self.log.info("The result that was kept at %s is gone or changed; fetching it again.", kept.uri)
-        record = self._save(record, manifest=None, held=[], collected=False, finished=False)
+        record = self._notes.save(record, manifest=None, held=[], collected=False, finished=False)
         return self._attach(record) if record.job is not None else self._resolve(order, record)
-
-    def _recovered(self, record: Record, kept: Manifest) -> Record:
-        self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
-        manifest = kept.model_copy(update={"outcome": "recovered"})
-        return self._save(record, manifest=manifest, collected=True, held=[])
 
     def _find(self, order: Order, record: Record, seconds: float = 0, *, others: bool = False) -> Record | None:
         """Look at the service for what became of an order whose answer was lost, or that another task has sent.
@@ -424,7 +337,7 @@ class Lifecycle:
             time.sleep(LOOK_EVERY)
         why = "another task has made it" if others else "it is ours, although no answer said so"
         self.log.info("%s is there: %s. It is used.", describe(found), why)
-        return self._accept(self._save(record, outcome="reused" if others else "found"), found)
+        return self._accept(self._notes.save(record, outcome="reused" if others else "found"), found)
 
     def _resolve(self, order: Order, record: Record) -> Record:
         """An order may have been accepted: look for it, else repeat it where that is safe, else ask the author."""
@@ -432,15 +345,11 @@ class Lifecycle:
         if record.job is not None:  # under a new key of the same account the job is still there, and asking is free
             with suppress(NotFoundError):
                 self.hook.get_job(record.job.kind, record.job.id, path=record.job.path)
-                return self._attach(self._save(record, account=self.hook.settings.account))
+                return self._attach(self._notes.save(record, account=self.hook.settings.account))
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
-            output = self._output(order, record)
-            receipt = output.received()
-            if receipt is not None:
-                kept = Manifest.model_validate(receipt.facts)
-                if output.recover(kept.uri, kept.sha256, kept.bytes):
-                    return self._recovered(record, kept)
-        found = self._find(order, record)
+            found = self._answers.find(order, record)
+        else:
+            found = self._find(order, record)
         if found is not None:
             return found
         if same_account and order.is_settled_by_name(self.hook.service):
@@ -487,7 +396,7 @@ class Lifecycle:
 
     def hand_over(self, record: Record) -> Record:
         """Remember, when its ticket is told, that the rest is another task's: to clear this one is a new order."""
-        return self._save(record, finished=True)
+        return self._notes.save(record, finished=True)
 
     def refresh(self, record: Record) -> Job:
         """Ask after the record's job once.
@@ -508,7 +417,7 @@ class Lifecycle:
             return self.hook.get_job(job.kind, job.id, path=job.path)
         except NotFoundError as error:
             if job.kind == "clone":  # by a person or a sweep; another under its name can be no second one
-                self._save(record, failed=True)
+                self._notes.save(record, failed=True)
                 raise GoneError(
                     f"{describe(job)} was there, and has been deleted meanwhile. A retry looks again.", sent=False
                 ) from None
@@ -526,7 +435,7 @@ class Lifecycle:
 
     def fail(self, record: Record, job: Job) -> None:
         """Remember that the job failed, give back what was made for it, and raise its error."""
-        self.discard_uploads(self._save(record, failed=True))
+        self._uploads.discard(self._notes.save(record, failed=True))
         if job.kind == "clone":
             with suppress(VoiceError):
                 self.hook.delete_voice(job.id)
@@ -549,7 +458,7 @@ class Lifecycle:
                 ) from None
             self.log.info("The link to the result has expired; asking for a new one.")
             manifest = self.hook.keep(self.refresh(record), output, **details)
-        self._save_what_came(record, manifest=manifest, collected=True)
+        self._notes.keep(record, manifest=manifest, collected=True)
         return manifest
 
     def copy_to(self, place: Output, manifest: Manifest) -> Manifest:
@@ -559,12 +468,12 @@ class Lifecycle:
         manifest = manifest.model_copy(update={"uri": uri})
         record = self.load()
         assert record is not None  # noqa: S101  # it holds the manifest
-        self._save(record, manifest=manifest)
+        self._notes.save(record, manifest=manifest)
         return manifest
 
     def is_there(self, record: Record) -> Record:
         """Remember that what was made is there for others, too: a task that fails afterwards does not take it back."""
-        return self._save(record, collected=True)
+        return self._notes.save(record, collected=True)
 
     def finish(self) -> None:
         """Remember, when the result is told, that everything is done, and delete what was uploaded on the way."""
@@ -572,40 +481,8 @@ class Lifecycle:
         assert record is not None  # noqa: S101  # there is a result
         if not record.finished:
             job = record.job.model_copy(update={"url": None, "state": JobState.SUCCEEDED}) if record.job else None
-            record = self._save(record, finished=True, job=job)
-        self.discard_uploads(record)
-
-    def discard_uploads(self, record: Record) -> Record:
-        """Delete the files that were uploaded for this job: samples and recordings of people are not left behind."""
-        left, names = dict(record.uploads), list(record.uploading)
-        # By jobs before this one that may still run; what a voice was made from is not needed when it is there.
-        needed = {asset for old in record.earlier if old.kind != "clone" for asset in old.uploads.values()}
-        for digest, asset_id in record.uploads.items():
-            if asset_id in needed or self._deleted(asset_id):
-                del left[digest]
-        for name in record.uploading:
-            if self._deleted(name, leftovers_of=record):
-                names.remove(name)
-        if (left, names) == (record.uploads, record.uploading):
-            return record
-        return self._save(record, uploads=left, uploading=names)
-
-    def _deleted(self, what: str, leftovers_of: Record | None = None) -> bool:
-        """Delete an upload, or what a try has left that was killed before it knew the id; a failure is told."""
-        try:
-            if leftovers_of is not None:
-                self.hook.delete_leftovers(what, leftovers_of.known_uploads)
-            else:
-                with suppress(NotFoundError):
-                    self.hook.delete_asset(what)
-        except VoiceError as error:
-            self.log.warning("Asset %s, uploaded for this task, could not be deleted: %s", what, error)
-            return False
-        return True
-
-
-def _now() -> str:
-    return pendulum.now("UTC").isoformat(timespec="milliseconds")
+            record = self._notes.save(record, finished=True, job=job)
+        self._uploads.discard(record)
 
 
 def ending_of(error: VoiceError) -> Ending:
