@@ -205,7 +205,7 @@ class Buy:
         text = LINE * (1 + changed)
         values: dict[str, Any] = {"task_id": "t", "poll_interval": 0.5, **options}
         if self.kind != "clone":
-            values["output"] = f"{world.out}/"
+            values.setdefault("output", f"{world.out}/")
         if self.is_answer:
             values["format"] = "wav"  # an mp3 takes the emulator as long as all the rest
         match self.name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,6 +20,7 @@ from voice_provider.services.base import Input
 from voice_provider.services.options import LipSyncOptions, parse
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 from voice_provider.triggers import job as trigger_module
+from voice_provider.triggers import poller as poller_module
 from voice_provider.triggers.job import CONFIRMATIONS, JobTrigger
 
 if TYPE_CHECKING:
@@ -281,7 +283,9 @@ def recorded_sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             naps.append(seconds)
 
     monkeypatch.setattr(trigger_module.asyncio, "sleep", at_once)
-    monkeypatch.setattr(trigger_module.random, "uniform", lambda low, high: (low + high) / 2)
+    monkeypatch.setattr(trigger_module.random, "uniform", lambda low, _: low)
+    passed = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(naps))
+    monkeypatch.setattr(poller_module, "time", passed)
     return naps
 
 
@@ -330,7 +334,7 @@ def test_pauses_are_spread_by_a_tenth(
 
     monkeypatch.setattr(trigger_module.asyncio, "sleep", at_once)
     outcome(waiting(job, poll_interval=10, deadline=time.time() + 1000))
-    assert all(9 <= nap <= 11 for nap in naps[1:])
+    assert all(10 <= nap <= 11 for nap in naps[1:])
     assert len(set(naps)) > 20
 
 

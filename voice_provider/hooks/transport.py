@@ -54,7 +54,8 @@ MAX_REDIRECTS = 3  # of a file behind a public URL
 # UnicodeError: a host name that no resolver takes, such as a..b
 _NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
 # Many waits share few connections: each request costs about a millisecond of the triggerer's one thread.
-_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=120)
+CONNECTIONS = 8
+_LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120)
 
 
 # A proxy of the environment is not asked for this machine: it could not reach it, and it would see the key.

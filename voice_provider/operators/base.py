@@ -301,6 +301,7 @@ class JobOperator(VoiceOperator):
             limit=limit,
             poll_interval=self.poll_interval,
             deadline=deadline,
+            at_most=deadline - time.time(),
             not_before=time.time() + max(DEFER_GRACE, asked),
             **more,
         )
@@ -376,6 +377,7 @@ class JobOperator(VoiceOperator):
             path=job.path,
             poll_interval=self.poll_interval,
             deadline=deadline,
+            at_most=deadline - time.time(),
             first_poll=time.time() + max(DEFER_GRACE, job.retry_after or 0),
         )
         self.defer(trigger=trigger, method_name="execute_complete")

@@ -101,6 +101,7 @@ class JobSensor(VoiceSensor):
             path=path,
             poll_interval=self.poke_interval,
             deadline=deadline,
+            at_most=deadline - time.time(),
             first_poll=time.time() + max(base.DEFER_GRACE, (job.retry_after or 0) if job is not None else 0),
         )
 

@@ -88,6 +88,7 @@ class VoiceSlotSensor(VoiceSensor):
             limit=self._limit(self.hook),
             poll_interval=self.poke_interval,
             deadline=deadline,
+            at_most=deadline - time.time(),
             not_before=time.time() + base.DEFER_GRACE,
             of="clones",
         )

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
 from voice_provider.hooks.base import Progress
-from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import JobState
-from voice_provider.triggers.asking import asking
+from voice_provider.triggers.poller import poller
+from voice_provider.triggers.turns import turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from voice_provider.models import JobKind
+    from voice_provider.triggers.poller import Poller
 
 AFTER_A_BLIP = 2.0  # seconds until a failed question is repeated; a whole interval would make the result late
 LONG_POLL = 10.0  # seconds that the service may hold an answer back
 SHORTEST = 0.1  # seconds between two questions, whatever was asked for: all waits share one thread
+LAST_QUESTION = 5.0  # seconds beyond its deadline in which a wait may ask once more
+DEADLINE = {"status": "deadline", "state": JobState.RUNNING.value, "message": "the deadline has come"}
 CONFIRMATIONS = 3  # a refusal (401, 404) ends the wait only when it is repeated: edges and deployments hiccup
 
 
@@ -40,6 +43,7 @@ class JobTrigger(BaseTrigger):
     :param poll_interval: seconds between two questions, where the service says nothing else
     :param deadline: wall-clock time (seconds since 1970) at which the wait ends; survives restarts of the triggerer
     :param first_poll: wall-clock time before which the first question is not asked
+    :param at_most: seconds that the wait lasts at most, whatever the clock of the triggerer says; None: by the clock
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class JobTrigger(BaseTrigger):
         poll_interval: float,
         deadline: float,
         first_poll: float,
+        at_most: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base has no annotations
         self.voice_conn_id = voice_conn_id
@@ -60,6 +65,7 @@ class JobTrigger(BaseTrigger):
         self.poll_interval = max(poll_interval, SHORTEST)
         self.deadline = deadline
         self.first_poll = first_poll
+        self.at_most = at_most
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and plain JSON arguments."""
@@ -73,6 +79,7 @@ class JobTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "first_poll": self.first_poll,
+                "at_most": self.at_most,
             },
         )
 
@@ -81,25 +88,37 @@ class JobTrigger(BaseTrigger):
         yield TriggerEvent(await self._wait())
 
     async def _wait(self) -> dict[str, Any]:
-        await asyncio.sleep(max(0.0, min(self.first_poll, self.deadline) - time.time()))
-        with ExitStack() as counted:
-            return await self._ask_until_it_ends(counted)
+        """Wait as long as the worker wanted at most, also where the clock of this machine says something else."""
+        seconds = max(0.0, min(self.deadline - time.time(), self.at_most or math.inf))
+        until = time.monotonic() + seconds
+        shared = poller(self.voice_conn_id)
+        try:
+            async with asyncio.timeout(seconds + LAST_QUESTION):
+                await asyncio.sleep(max(0.0, min(self.first_poll - time.time(), seconds)))
+                with shared.wait(self.kind):
+                    return await self._ask_until_it_ends(shared, until)
+        except TimeoutError:
+            return dict(DEADLINE)
 
-    async def _ask_until_it_ends(self, counted: ExitStack) -> dict[str, Any]:
-        hook: VoiceHook | None = None
+    async def _ask_until_it_ends(self, shared: Poller, until: float) -> dict[str, Any]:
         progress, refusals, blips, asked = Progress(), 0, 0, 0
         while True:
             try:
-                if hook is None:
-                    counted.close()
-                    hook = await VoiceHook.afor_connection(self.voice_conn_id)
-                    counted.enter_context(asking(hook).wait(self.kind))
+                if not asked:
+                    turns(await shared.hook()).ordered()
                 asked += 1
                 # Every third question is answered at once: an answer that is held back tells no progress.
-                patience = self._patience() if asked % 3 else 0
-                job = await asking(hook).ask(hook, self.kind, self.job_id, self.path, patience, self.poll_interval)
+                patience = max(0.0, min(LONG_POLL, self.poll_interval, until - time.monotonic())) if asked % 3 else 0
+                job = await shared.job(
+                    self.kind,
+                    self.job_id,
+                    self.path,
+                    patience=patience,
+                    interval=self.poll_interval,
+                    log=self.log,
+                    progress=progress,
+                )
             except PermanentVoiceError as error:
-                hook = None  # read the connection again: its key may have been changed meanwhile
                 refusals, pause = refusals + 1, AFTER_A_BLIP
                 if refusals >= CONFIRMATIONS:
                     return {"status": "refused", "state": None, "message": str(error)}
@@ -107,8 +126,8 @@ class JobTrigger(BaseTrigger):
                 self.log.info("Asking after job %s did not succeed; asking again. %s", self.job_id, error)
                 pause = min(AFTER_A_BLIP * 2**blips, max(self.poll_interval, AFTER_A_BLIP))  # an outage is no blip
                 blips = min(blips + 1, 10)
-                if isinstance(error, RateLimitedError):
-                    pause = error.retry_after or self.poll_interval
+                if isinstance(error, RateLimitedError):  # the poller holds back as long as was asked
+                    pause = 0.0 if error.retry_after else self.poll_interval
             else:
                 refusals = blips = 0
                 if (line := progress.told(job)) is not None:
@@ -117,14 +136,10 @@ class JobTrigger(BaseTrigger):
                     message = ", ".join(filter(None, (job.status or job.state.value, progress.times)))
                     return {"status": "ended", "state": job.state.value, "message": message}
                 pause = job.retry_after if job.retry_after is not None else self.poll_interval
-            if time.time() >= self.deadline:
-                return {"status": "deadline", "state": JobState.RUNNING.value, "message": "the deadline has come"}
-            jittered = pause * random.uniform(0.9, 1.1)  # noqa: S311  # spreads the questions of many waits
-            await asyncio.sleep(max(0.0, min(jittered, self.deadline - time.time())))
-
-    def _patience(self) -> float:
-        """Seconds that the service may hold the answer back: none where it was told to be asked seldom."""
-        return min(LONG_POLL, self.poll_interval, max(0.0, self.deadline - time.time()))
+            if time.monotonic() >= until:
+                return dict(DEADLINE)
+            jittered = pause * random.uniform(1.0, 1.1)  # noqa: S311  # spreads the questions of many waits
+            await asyncio.sleep(max(0.0, min(jittered, until - time.monotonic())))
 
     async def on_kill(self) -> None:
         """Say that the job goes on: neither service can cancel one, and a cleared task finds it again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
-from voice_provider.hooks.voice import VoiceHook
-from voice_provider.triggers.asking import asking
-from voice_provider.triggers.job import CONFIRMATIONS, SHORTEST
+from voice_provider.triggers.job import CONFIRMATIONS, LAST_QUESTION, SHORTEST
+from voice_provider.triggers.poller import poller
+from voice_provider.triggers.turns import turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from voice_provider.triggers.asking import Countable
+    from voice_provider.triggers.turns import Countable
+
+DEADLINE = {"status": "deadline", "message": "the deadline has come"}
 
 
 class TurnTrigger(BaseTrigger):
@@ -33,6 +36,7 @@ class TurnTrigger(BaseTrigger):
     :param not_before: wall-clock time before which nothing is asked
     :param of: what there is to be room for: ``jobs`` or ``clones``
     :param learned: the limit is what was counted when the service refused: it is higher if more are counted from now on
+    :param at_most: seconds that the wait lasts at most, whatever the clock of the triggerer says; None: by the clock
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class TurnTrigger(BaseTrigger):
         not_before: float,
         of: Countable = "jobs",
         learned: bool = False,
+        at_most: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base has no annotations
         self.voice_conn_id = voice_conn_id
@@ -53,6 +58,7 @@ class TurnTrigger(BaseTrigger):
         self.not_before = not_before
         self.of = of
         self.learned = learned
+        self.at_most = at_most
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and plain JSON arguments."""
@@ -66,6 +72,7 @@ class TurnTrigger(BaseTrigger):
                 "not_before": self.not_before,
                 "of": self.of,
                 "learned": self.learned,
+                "at_most": self.at_most,
             },
         )
 
@@ -75,27 +82,34 @@ class TurnTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         learned_at = time.monotonic() if self.learned else None  # the refusal was just before
-        await asyncio.sleep(max(0.0, min(self.not_before, self.deadline) - time.time()))
-        hook: VoiceHook | None = None
-        refusals = 0
-        while time.time() < self.deadline:
+        seconds = max(0.0, min(self.deadline - time.time(), self.at_most or math.inf))
+        until = time.monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds + LAST_QUESTION):
+                await asyncio.sleep(max(0.0, min(self.not_before - time.time(), seconds)))
+                return await self._ask_until_there_is_room(learned_at, until)
+        except TimeoutError:
+            return dict(DEADLINE)
+
+    async def _ask_until_there_is_room(self, learned_at: float | None, until: float) -> dict[str, Any]:
+        shared, refusals = poller(self.voice_conn_id), 0
+        while time.monotonic() < until:
             pause = self.poll_interval
             try:
-                hook = hook or await VoiceHook.afor_connection(self.voice_conn_id)
-                if await asking(hook, self.of).may_go(hook, self.limit, learned_at=learned_at):
+                if await turns(await shared.hook(), self.of).may_go(shared, self.limit, learned_at=learned_at):
                     return {"status": "turn", "message": f"there is room in the account's {self.of}"}
                 refusals = 0
             except PermanentVoiceError as error:
-                hook, refusals = None, refusals + 1
+                refusals = refusals + 1
                 if refusals >= CONFIRMATIONS:
                     return {"status": "refused", "message": str(error)}
             except Exception as error:  # noqa: BLE001  # only its turn or the deadline ends the wait
                 self.log.info("Asking for room did not succeed; asking again. %s", error)
-                if isinstance(error, RateLimitedError) and error.retry_after is not None:
-                    pause = error.retry_after
-            jittered = pause * random.uniform(0.8, 1.2)  # noqa: S311  # spreads the questions of many waits
-            await asyncio.sleep(max(0.0, min(jittered, self.deadline - time.time())))
-        return {"status": "deadline", "message": "the deadline has come"}
+                if isinstance(error, RateLimitedError) and error.retry_after:
+                    pause = 0.0  # the poller holds back as long as was asked
+            jittered = pause * random.uniform(1.0, 1.2)  # noqa: S311  # spreads the questions of many waits
+            await asyncio.sleep(max(0.0, min(jittered, until - time.monotonic())))
+        return dict(DEADLINE)
 
     async def on_kill(self) -> None:
         """Say that there is nothing to give back."""
