@@ -326,6 +326,8 @@ def _says_no_hook(error: Exception) -> bool:
 class Progress:
     """What is worth a line: a new status, a quarter more of the work; never every answer."""
 
+    __slots__ = ("_began", "_ended", "_last", "_running")
+
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._running: float | None = None

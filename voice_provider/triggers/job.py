@@ -13,13 +13,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
 from voice_provider.hooks.base import Progress
 from voice_provider.models import JobState
-from voice_provider.triggers.poller import poller
+from voice_provider.triggers.poller import Wait, poller
 from voice_provider.triggers.turns import turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from voice_provider.models import JobKind
+    from voice_provider.models import Job, JobKind
     from voice_provider.triggers.poller import Poller
 
 AFTER_A_BLIP = 2.0  # seconds until a failed question is repeated; a whole interval would make the result late
@@ -91,55 +91,68 @@ class JobTrigger(BaseTrigger):
         """Wait as long as the worker wanted at most, also where the clock of this machine says something else."""
         seconds = max(0.0, min(self.deadline - time.time(), self.at_most or math.inf))
         until = time.monotonic() + seconds
-        shared = poller(self.voice_conn_id)
+        await asyncio.sleep(max(0.0, min(self.first_poll - time.time(), seconds)))
+        shared, progress = poller(self.voice_conn_id), Progress()
+        refusals = blips = asked = 0
+        shared.waiting[self.kind] += 1
         try:
-            async with asyncio.timeout(seconds + LAST_QUESTION):
-                await asyncio.sleep(max(0.0, min(self.first_poll - time.time(), seconds)))
-                with shared.wait(self.kind):
-                    return await self._ask_until_it_ends(shared, until)
-        except TimeoutError:
-            return dict(DEADLINE)
+            while True:
+                try:
+                    job = None
+                    if await shared.asks_together(self.kind):
+                        wait = Wait(self.kind, self.job_id, self.poll_interval, until, progress, self._tell)
+                        shared.join(wait)
+                        try:
+                            job = await wait.end
+                        finally:
+                            shared.leave(wait)
+                    if job is None:
+                        asked += 1
+                        job = await self._ask_alone(shared, until, asked)
+                except TimeoutError:
+                    return dict(DEADLINE)
+                except PermanentVoiceError as error:
+                    refusals, pause = refusals + 1, AFTER_A_BLIP
+                    if refusals >= CONFIRMATIONS:
+                        return {"status": "refused", "state": None, "message": str(error)}
+                except Exception as error:  # noqa: BLE001  # only its end or the deadline ends the wait for a paid job
+                    self._tell(f"Asking after job {self.job_id} did not succeed; asking again. {error}")
+                    pause = min(AFTER_A_BLIP * 2**blips, max(self.poll_interval, AFTER_A_BLIP))  # an outage is no blip
+                    blips = min(blips + 1, 10)
+                    if isinstance(error, RateLimitedError):  # the poller holds back as long as was asked
+                        pause = 0.0 if error.retry_after else self.poll_interval
+                else:
+                    refusals = blips = 0
+                    if (line := progress.told(job)) is not None:
+                        self._tell(line)
+                    if job.state.is_final:
+                        message = ", ".join(filter(None, (job.status or job.state.value, progress.times)))
+                        return {"status": "ended", "state": job.state.value, "message": message}
+                    pause = job.retry_after if job.retry_after is not None else self.poll_interval
+                if time.monotonic() >= until:
+                    return dict(DEADLINE)
+                jittered = pause * random.uniform(1.0, 1.1)  # noqa: S311  # spreads the questions of many waits
+                await asyncio.sleep(max(0.0, min(jittered, until - time.monotonic())))
+        finally:
+            shared.waiting[self.kind] -= 1
 
-    async def _ask_until_it_ends(self, shared: Poller, until: float) -> dict[str, Any]:
-        progress, refusals, blips, asked = Progress(), 0, 0, 0
-        while True:
-            try:
-                if not asked:
-                    turns(await shared.hook()).ordered()
-                asked += 1
-                # Every third question is answered at once: an answer that is held back tells no progress.
-                patience = max(0.0, min(LONG_POLL, self.poll_interval, until - time.monotonic())) if asked % 3 else 0
-                job = await shared.job(
-                    self.kind,
-                    self.job_id,
-                    self.path,
-                    patience=patience,
-                    interval=self.poll_interval,
-                    log=self.log,
-                    progress=progress,
-                )
-            except PermanentVoiceError as error:
-                refusals, pause = refusals + 1, AFTER_A_BLIP
-                if refusals >= CONFIRMATIONS:
-                    return {"status": "refused", "state": None, "message": str(error)}
-            except Exception as error:  # noqa: BLE001  # only its end or the deadline ends the wait for a paid job
-                self.log.info("Asking after job %s did not succeed; asking again. %s", self.job_id, error)
-                pause = min(AFTER_A_BLIP * 2**blips, max(self.poll_interval, AFTER_A_BLIP))  # an outage is no blip
-                blips = min(blips + 1, 10)
-                if isinstance(error, RateLimitedError):  # the poller holds back as long as was asked
-                    pause = 0.0 if error.retry_after else self.poll_interval
-            else:
-                refusals = blips = 0
-                if (line := progress.told(job)) is not None:
-                    self.log.info("%s", line)
-                if job.state.is_final:
-                    message = ", ".join(filter(None, (job.status or job.state.value, progress.times)))
-                    return {"status": "ended", "state": job.state.value, "message": message}
-                pause = job.retry_after if job.retry_after is not None else self.poll_interval
-            if time.monotonic() >= until:
-                return dict(DEADLINE)
-            jittered = pause * random.uniform(1.0, 1.1)  # noqa: S311  # spreads the questions of many waits
-            await asyncio.sleep(max(0.0, min(jittered, until - time.monotonic())))
+    async def _ask_alone(self, shared: Poller, until: float, asked: int) -> Job:
+        """Ask after this job only; every third question is answered at once, because only that tells progress."""
+        rest = until - time.monotonic()
+        alone = self.kind != "lip_sync" or shared.waiting[self.kind] == 1
+        patience = max(0.0, min(LONG_POLL, self.poll_interval, rest)) if alone and asked % 3 else 0
+        async with asyncio.timeout(max(rest, 0) + LAST_QUESTION):
+            if asked == 1:
+                turns(await shared.hook()).ordered()
+            return await shared.ask(
+                lambda hook: hook.service.get_job(self.kind, self.job_id, path=self.path, wait=patience)
+            )
+
+    @classmethod
+    def _tell(cls, line: str) -> None:
+        cls.logger().info(
+            "%s", line
+        )  # one logger for ten thousand waits; Airflow knows by the context whose line it is
 
     async def on_kill(self) -> None:
         """Say that the job goes on: neither service can cancel one, and a cleared task finds it again."""

@@ -3,17 +3,17 @@
 - The connection is read once, again when the service refuses, and after some minutes.
 - As many questions are on their way as there are connections: inside httpx a queue costs more than the questions.
 - What the service asks to wait holds for everybody, and is never cut short.
-- Where the service answers for many, a thousand waits cost a few requests a round, and no timer each.
+- Where the service answers for many, a thousand waits cost a few requests a round.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,19 +23,19 @@ from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from airflow.sdk.types import Logger
+    from collections.abc import Callable
 
     from voice_provider.hooks.base import Progress
     from voice_provider.models import Job, JobKind
     from voice_provider.services.base import Flow
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 GATHER = 0.25  # seconds that the first round waits for others
 MOST = 100  # jobs in one question; what the service answers at most
 QUESTION = 30.0  # seconds until a question is given up, whatever comes of its answer
+READING = 10.0  # seconds until reading the connection is given up
 READ_AGAIN = 300.0  # seconds after which the connection is read again
 LONGEST_PAUSE = 3600.0  # seconds; what a service asks for beyond is no answer any more
 
@@ -53,14 +53,20 @@ class Poller:
         self._reading = asyncio.Lock()
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._not_before = 0.0  # monotonic time
-        self._waiting: Counter[JobKind] = Counter()
+        self.waiting: Counter[JobKind] = Counter()  # all waits, by what they wait for
         self._rounds: dict[JobKind, Rounds] = {}
 
     async def hook(self) -> VoiceHook:
         """Return the hook that all share."""
         async with self._reading:
             if self._hook is None or time.monotonic() - self._read_at > READ_AGAIN:
-                self._hook = await VoiceHook.afor_connection(self._conn_id)
+                try:
+                    async with asyncio.timeout(READING):
+                        self._hook = await VoiceHook.afor_connection(self._conn_id)
+                except TimeoutError:
+                    raise ServiceUnavailableError(
+                        f"Airflow did not say within {READING:g} s what connection '{self._conn_id}' is.", sent=False
+                    ) from None
                 self._read_at = time.monotonic()
             return self._hook
 
@@ -96,52 +102,66 @@ class Poller:
             if self._not_before == until:
                 return
 
-    @contextmanager
-    def wait(self, kind: JobKind) -> Iterator[None]:
-        """Count a wait for a job as long as it lasts."""
-        self._waiting[kind] += 1
-        try:
-            yield
-        finally:
-            self._waiting[kind] -= 1
+    # jobs that are asked after together
 
-    async def job(
-        self, kind: JobKind, job_id: str, path: str | None, *, patience: float, interval: float, log: Logger,
-        progress: Progress,
-    ) -> Job:  # fmt: skip
-        """Return a job as it is; where it is asked after together with others, as it is when it has ended.
+    async def asks_together(self, kind: JobKind) -> bool:
+        """Whether jobs of a kind are asked after together: there are several, and the service answers for many."""
+        if kind != "lip_sync" or self.waiting[kind] < 2:
+            return False
+        return Capability.ASKS_FOR_MANY in (await self.hook()).service.capabilities
 
-        :param patience: seconds that the service may hold the answer to a single question back
-        :param interval: seconds between two questions, as the author wants it
-        """
-        together = (
-            self._waiting[kind] > 1
-            and kind == "lip_sync"
-            and Capability.ASKS_FOR_MANY in (await self.hook()).service.capabilities
-        )
-        if together:
-            rounds = self._rounds.setdefault(kind, Rounds(self, kind))
-            job = await rounds.end_of(Wait(job_id, interval, log, progress, asyncio.get_running_loop().create_future()))
-            if job is not None:
-                return job
-        return await self.ask(
-            lambda hook: hook.service.get_job(kind, job_id, path=path, wait=0 if together else patience)
-        )
+    def join(self, wait: Wait) -> None:
+        """Ask after its job in each round from now on, until it has ended or ``leave``."""
+        rounds = self._rounds.get(wait.kind)
+        if rounds is None:
+            rounds = self._rounds[wait.kind] = Rounds(self, wait.kind)
+        rounds.join(wait)
 
-    def is_alone(self, kind: JobKind) -> bool:
-        """Whether a single wait is left, for which the service may hold its answers back."""
-        return self._waiting[kind] == 1
+    def leave(self, wait: Wait) -> None:
+        """Ask no more; also for one that has been told."""
+        self._rounds[wait.kind].leave(wait)
 
 
-@dataclass(eq=False, slots=True)
 class Wait:
-    """One wait among many: what it is told by."""
+    """One of many waits for a job, kept small: there may be ten thousand.
 
-    job_id: str
-    interval: float
-    log: Logger
-    progress: Progress
-    end: asyncio.Future[Job | None]
+    ``end`` is the job when it has ended; None when it is to be asked after alone: the answers do not have it, or nobody
+    else waits any more. It raises what the service refuses with, and ``TimeoutError`` when the time is over.
+
+    :param interval: seconds between two questions, as the author wants it
+    :param until: monotonic time at which it ends
+    :param tell: gets a line whenever there is something new
+    """
+
+    __slots__ = ("_context", "_timer", "end", "interval", "job_id", "kind", "progress", "tell")
+
+    def __init__(
+        self, kind: JobKind, job_id: str, interval: float, until: float, progress: Progress, tell: Callable[[str], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.kind, self.job_id, self.interval = kind, job_id, interval
+        self.progress, self.tell = progress, tell
+        self.end: asyncio.Future[Job | None] = loop.create_future()
+        self._context = copy_context()  # where Airflow looks whose log a line belongs to
+        self._timer = loop.call_later(until - time.monotonic(), self._time_is_over)
+
+    def _time_is_over(self) -> None:
+        if not self.end.done():
+            self.end.set_exception(TimeoutError())
+
+    def close(self) -> None:
+        """Let its timer go."""
+        self._timer.cancel()
+
+    def hear(self, job: Job | None) -> bool:
+        """Take an answer; return whether it was the last."""
+        if job is not None and (line := self.progress.told(job)) is not None:
+            self._context.run(self.tell, line)
+        if job is not None and not job.state.is_final:
+            return False
+        if not self.end.done():
+            self.end.set_result(job)
+        return True
 
 
 class Rounds:
@@ -152,27 +172,22 @@ class Rounds:
         self._waits: dict[Wait, None] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def end_of(self, wait: Wait) -> Job | None:
-        """Return the job when it has ended; None if the answers do not have it, or nobody else waits any more.
-
-        :raises PermanentVoiceError: the service refuses to say
-        """
+    def join(self, wait: Wait) -> None:
+        """See ``Poller.join``."""
         self._waits[wait] = None
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._go_round())
-        try:
-            return await wait.end
-        finally:
-            self._waits.pop(wait, None)
+            self._task = asyncio.create_task(self._go_round(), context=Context())
+
+    def leave(self, wait: Wait) -> None:
+        """See ``Poller.leave``."""
+        self._waits.pop(wait, None)
+        wait.close()
 
     async def _go_round(self) -> None:
         await asyncio.sleep(GATHER)
         failed = 0
         while self._waits:
             began, waits = time.monotonic(), list(self._waits)
-            if len(waits) == 1 and self._poller.is_alone(self._kind):
-                self._tell(waits[0], None)
-                return
             interval = min(wait.interval for wait in waits)
             pause = min(interval / 2 * 2**failed, interval)
             chunks = [waits[at : at + MOST] for at in range(0, len(waits), MOST)]
@@ -181,6 +196,9 @@ class Rounds:
                 well = await self._ask(chunk) and well
                 await asyncio.sleep(max(0.0, began + pause * number / len(chunks) - time.monotonic()))
             failed = 0 if well else min(failed + 1, 5)
+            if len(self._waits) == 1 == self._poller.waiting[self._kind]:
+                next(iter(self._waits)).hear(None)  # for a single one the service may hold its answer back
+                return
 
     async def _ask(self, waits: list[Wait]) -> bool:
         """Ask after some jobs, and tell who waits for them; return whether there was an answer."""
@@ -193,20 +211,12 @@ class Rounds:
                     wait.end.set_exception(error)
             return False
         except Exception as error:  # noqa: BLE001  # only its end, or its deadline, ends the wait for a paid job
-            waits[0].log.info("Asking after %d jobs did not succeed; asking again. %s", len(ids), error)
+            log.info("Asking after %d jobs did not succeed; asking again. %s", len(ids), error)
             return False
         for wait in waits:
-            job = jobs.get(wait.job_id)
-            if job is not None and (line := wait.progress.told(job)) is not None:
-                wait.log.info("%s", line)
-            if job is None or job.state.is_final:
-                self._tell(wait, job)
+            if wait.hear(jobs.get(wait.job_id)):
+                self._waits.pop(wait, None)
         return True
-
-    def _tell(self, wait: Wait, job: Job | None) -> None:
-        self._waits.pop(wait, None)
-        if not wait.end.done():
-            wait.end.set_result(job)
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
