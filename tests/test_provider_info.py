@@ -35,6 +35,8 @@ COMMON = {
     "require_consent",
     "clone_slots",
     "state_location",
+    "allowed_hosts",
+    "max_download_mb",
     "spool_location",
 }
 OWN = {"sync_labs": {"tts_mode"}, "fish_audio": {"speech_model"}}

@@ -36,6 +36,14 @@ from __future__ import annotations
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+LONGEST = 2000  # characters of a message
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """Return text, perhaps a stranger's, as one line that does nothing to the log or terminal that shows it."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * longest])
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
 
 class VoiceError(AirflowException):
     """Base of all errors of this provider.
@@ -57,7 +65,7 @@ class VoiceError(AirflowException):
         request_id: str | None = None,
         doubtful: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.error_code = error_code
         self.status = status
         self.request_id = request_id

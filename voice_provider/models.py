@@ -7,11 +7,15 @@ URLs that grant access are kept out of ``repr`` and of everything a task returns
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from voice_provider.exceptions import one_line
 
 JobKind = Literal["clone", "speech", "lip_sync"]
+# A service's own words: they are shown in logs and in Airflow, so they are a line, and a short one.
+Said = Annotated[str, AfterValidator(lambda text: one_line(text, 500))]
 
 
 class Capability(StrEnum):
@@ -62,7 +66,7 @@ class Voice(_Noun):
     id: str
     name: str = ""
     state: Literal["training", "trained", "failed"] = "trained"
-    status: str = Field(default="", description="the service's own word for the state")
+    status: Said = Field(default="", description="the service's own word for the state")
     preview_url: str | None = Field(default=None, repr=False)
     restricted: bool = Field(default=False, description="the service will not let this voice speak at present")
     visibility: str | None = Field(default=None, description="private, unlist or public, where the service has it")
@@ -93,11 +97,11 @@ class Job(_Noun):
     id: str
     path: str | None = Field(default=None, description="where to ask after it, if that does not follow from the id")
     state: JobState
-    status: str = Field(default="", description="the service's own word")
+    status: Said = Field(default="", description="the service's own word")
     url: str | None = Field(default=None, repr=False, description="where the result is now; expires")
     seconds: float | None = None
-    error: str | None = None
-    error_code: str | None = None
+    error: Said | None = None
+    error_code: Said | None = None
     progress: float | None = Field(default=None, description="0..1")
     retry_after: float | None = Field(default=None, description="seconds the service asked to wait")
     engine: str | None = Field(default=None, description="what made the result, if the service says so")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,6 +14,7 @@ import respx
 
 from tests.hooks.test_transport import LINE, Memory, ask, to
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError, VoiceError
+from voice_provider.hooks import transport
 from voice_provider.services.base import Request, download
 from voice_provider.services.options import VoiceFilters
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 KEY = "sk-0123456789"
 HOME = "https://api.sync.so"
+PUBLIC = "93.184.215.14"
 SIGNED = "https://files.example/result.mp4?X-Amz-Signature=s1gn4ture"
 
 
@@ -80,12 +83,28 @@ def test_a_file_at_the_services_own_address_gets_no_key_either() -> None:
     assert "x-api-key" not in route.calls.last.request.headers
 
 
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No name is looked up on the network; all are one public address."""
+    names: list[str] = []
+
+    def look_up(host: str, _: int) -> list[Any]:
+        names.append(host)
+        return [ip_address(PUBLIC)]
+
+    monkeypatch.setattr(transport, "look_up", look_up)
+    return names
+
+
 @respx.mock
-def test_a_file_at_another_address_gets_no_key() -> None:
-    files = respx.route(host="files.example").respond(content=b"x")
+def test_a_file_at_another_address_gets_no_key(looked_up: list[str]) -> None:
+    files = respx.route(host=PUBLIC).respond(content=b"x")
     to(HOME).run(download(SIGNED, Memory()))
-    assert files.called
-    assert KEY not in str(files.calls.last.request.headers.raw)
+    assert looked_up == ["files.example"]
+    sent = files.calls.last.request
+    assert KEY not in str(sent.headers.raw)
+    assert sent.headers["host"] == "files.example"
+    assert sent.extensions["sni_hostname"] == "files.example", "its certificate is the one that is checked"
 
 
 @pytest.mark.parametrize(
@@ -126,13 +145,14 @@ def _put(url: str) -> Any:
     yield Request(method="PUT", url=url, public=True)
 
 
-def test_a_redirect_cannot_lead_inside_either() -> None:
+def test_a_redirect_cannot_lead_inside_either(looked_up: list[str]) -> None:
     with respx.mock(assert_all_called=False) as wire:
-        wire.get(host="files.example").respond(302, headers={"location": "http://169.254.169.254/latest/"})
+        wire.get(host=PUBLIC).respond(302, headers={"location": "http://169.254.169.254/latest/"})
         inside = wire.route(host="169.254.169.254").respond(content=b"secret")
         with pytest.raises(InvalidInputError, match=r"http://169\.254\.169\.254, which is not fetched"):
             to(HOME).run(download(SIGNED, Memory()))
         assert not inside.called
+        assert looked_up == ["files.example"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from airflow.sdk import Connection
 
 from voice_provider.exceptions import AuthError, InvalidInputError
-from voice_provider.hooks.settings import Settings, is_internal, is_loopback, origin, read_settings
+from voice_provider.hooks.addresses import is_internal, is_loopback, origin
+from voice_provider.hooks.settings import Settings, read_settings
 
 DEFAULT = "https://api.sync.so"
 KEY = "sk-0123456789"
@@ -255,7 +256,7 @@ def test_what_only_this_machine_can_reach(host: str) -> None:
     assert not is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["", "api.sync.so", "10.0.0.1", "8.8.8.8", "localhost.example", "2001:db8::1"])
+@pytest.mark.parametrize("host", ["api.sync.so", "8.8.8.8", "localhost.example", "2606:4700::1111"])
 def test_other_machines(host: str) -> None:
     assert not is_internal(host)
     assert not is_loopback(host)

@@ -493,7 +493,8 @@ class Drain(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.SyncByteStream)
         self.received.append((int(request.headers["content-length"]), sum(map(len, request.stream))))
-        return httpx.Response(200, json={"_id": "V", "text": ""}, headers={"content-type": "audio/mpeg"})
+        answer = httpx.ByteStream(b'{"_id": "V", "text": ""}')
+        return httpx.Response(200, stream=answer, headers={"content-type": "audio/mpeg"})
 
 
 @pytest.mark.parametrize("what", ["clone", "transcript", "speech"])

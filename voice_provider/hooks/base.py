@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONFIRMATIONS = 2  # a refusal (401, 404) ends a wait only when it is repeated: deployments hiccup
+LAST_QUESTION = 5.0  # seconds beyond the end of a wait in which the last answer may come
 FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
 
 
@@ -181,12 +182,19 @@ class ServiceHook(BaseHook):
 
     # jobs and their results
 
-    def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Job:
+    def get_job(
+        self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0, until: float | None = None
+    ) -> Job:
         """Ask after a job.
 
         :param wait: seconds that the service may take until the job has ended, where it can
+        :param until: wall-clock time, seconds since 1970, after which nobody waits for the answer: it is asked once,
+            and no longer than until then and ``LAST_QUESTION``
         """
-        return self.run(self.service.get_job(kind, job_id, path=path, wait=wait))
+        flow = self.service.get_job(kind, job_id, path=path, wait=wait)
+        if until is None:
+            return self.run(flow)
+        return self.transport.run(flow, 1, max(0.0, until - time.time()) + LAST_QUESTION)
 
     def wait_for(self, job: Job, timeout: float, poll_interval: float = 3) -> Job:
         """Wait here until a job has succeeded.
@@ -216,7 +224,7 @@ class ServiceHook(BaseHook):
             asked += 1  # every third question is answered at once: an answer that is held back tells no progress
             patience = max(0.0, min(poll_interval, until - time.time())) if asked % 3 else 0
             try:
-                job = self.get_job(job.kind, job.id, path=job.path, wait=patience)
+                job = self.get_job(job.kind, job.id, path=job.path, wait=patience, until=until)
             except PermanentVoiceError as error:
                 refusals += 1
                 if refusals >= CONFIRMATIONS:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 
 from voice_provider.exceptions import AuthError, InvalidInputError
 from voice_provider.files.locations import is_location
+from voice_provider.hooks.addresses import is_loopback, origin
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -20,38 +19,7 @@ if TYPE_CHECKING:
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
 DEFAULT_TIMEOUT = 60.0  # seconds; what the services' own clients use
 MAX_SLOTS = 100_000
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    if host.rstrip(".") == "localhost":
-        return True
-    address = _address(host)
-    return address is not None and address.is_loopback
-
-
-def is_internal(host: str) -> bool:
-    """Whether a host is this machine or its link: cloud metadata services are there."""
-    address = _address(host)
-    return is_loopback(host) or (address is not None and (address.is_link_local or address.is_unspecified))
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address as the system would connect to it: also 127.1, 2130706433 and ::ffff:127.0.0.1."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        try:
-            return ipaddress.ip_address(socket.inet_aton(host))
-        except (OSError, ValueError):
-            return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of a URL; two URLs with the same origin may share a key."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
+MAX_DOWNLOAD = 4096  # MiB of one file, where the connection does not say otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +37,8 @@ class Settings:
     clone_slots: int | None = None
     state_location: str | None = None
     spool_location: str | None = None
+    max_download: int = MAX_DOWNLOAD * 1024**2
+    allowed_hosts: tuple[str, ...] = ()
 
     @property
     def account(self) -> str:
@@ -115,6 +85,8 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
         clone_slots=_count(extra, "clone_slots", name),
         state_location=_location(extra, "state_location", name),
         spool_location=_location(extra, "spool_location", name) or _location(extra, "state_location", name),
+        allowed_hosts=_lines(extra.get("allowed_hosts")),
+        max_download=(_count(extra, "max_download_mb", name) or MAX_DOWNLOAD) * 1024**2,
     )
 
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import re
 import ssl
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
-from typing import IO, TYPE_CHECKING, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urljoin
 from weakref import WeakKeyDictionary
 
@@ -34,7 +36,16 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
     VoiceError,
 )
-from voice_provider.hooks.settings import Settings, is_internal, is_loopback, origin
+from voice_provider.hooks.addresses import (
+    has_proxy,
+    is_allowed,
+    is_internal,
+    is_loopback,
+    is_public,
+    look_up,
+    origin,
+)
+from voice_provider.hooks.reading import ACCEPTED, Unpacker, Whole
 from voice_provider.services.base import Flow, Request, Response, Service
 
 if TYPE_CHECKING:
@@ -42,7 +53,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk.types import Logger
 
-    from voice_provider.services.base import Body
+    from voice_provider.hooks.settings import Settings
+    from voice_provider.services.base import Body, Sink
 
 T = TypeVar("T")
 
@@ -98,9 +110,13 @@ class Transport:
         self._log = log
         self._client: httpx.Client | None = None
 
-    def run(self, flow: Flow[T], attempts: int = ATTEMPTS) -> T:
-        """Drive a flow to its end on the worker; a request is sent at most so many times."""
-        return self._drive(flow, lambda request: self._send_often(request, attempts))
+    def run(self, flow: Flow[T], attempts: int = ATTEMPTS, at_most: float | None = None) -> T:
+        """Drive a flow to its end on the worker.
+
+        :param attempts: how often a request is sent at most
+        :param at_most: seconds that an answer may take, where somebody waits for it no longer
+        """
+        return self._drive(flow, lambda request: self._send_often(replace(request, at_most=at_most), attempts))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""
@@ -192,23 +208,43 @@ class Transport:
         try:
             if request.sink is not None:
                 return self._download(client, request)
-            answer = client.send(self._build(client, request))
+            answer = client.send(self._build(client, request), stream=True)
+            try:
+                content = self._whole(request, answer)
+            finally:
+                answer.close()
         except (httpx.HTTPError, UnicodeError) as error:
             raise self._no_answer(request, error) from None
         finally:
             _sending.reset(quiet)
-        return self._read(request, answer)
+        return self._read(request, answer, content)
+
+    def _whole(self, request: Request, answer: httpx.Response) -> bytes:
+        whole = Whole(answer, self._seconds(request))
+        for raw in answer.iter_raw():
+            whole.add(raw)
+        return whole.content(self.settings.key)
+
+    def _seconds(self, request: Request) -> float:
+        """Return how long an answer may take."""
+        return min(max(request.timeout or 0, self.settings.timeout), request.at_most or math.inf)
 
     async def _asend(self, request: Request) -> Response:
         client = _async_client(self.settings)
         quiet = _sending.set(True)
         try:
-            answer = await client.send(self._build(client, request))
+            answer = await client.send(self._build(client, request), stream=True)
+            try:
+                whole = Whole(answer, self._seconds(request))
+                async for raw in answer.aiter_raw():
+                    whole.add(raw)
+            finally:
+                await answer.aclose()
         except (httpx.HTTPError, UnicodeError) as error:
             raise self._no_answer(request, error) from None
         finally:
             _sending.reset(quiet)
-        return self._read(request, answer)
+        return self._read(request, answer, whole.content(self.settings.key))
 
     def _download(self, client: httpx.Client, request: Request) -> Response:
         """Stream into the sink; a repeated GET goes on where the last one stopped, if the host can."""
@@ -232,19 +268,29 @@ class Transport:
                     continue
                 head = Response(status=answer.status_code, headers=_headers(answer))
                 if not answer.is_success or not (request.public or request.expects(head)):
-                    answer.read()
-                    return self._read(request, answer)
+                    return self._read(request, answer, self._whole(request, answer))
                 if sink.position and not _goes_on(answer, sink.position):
                     sink.restart()
                     if answer.status_code == httpx.codes.PARTIAL_CONTENT:
                         continue
-                # What is being made comes slowly: it is written as it comes, so that it is known how far it came.
-                for piece in answer.iter_bytes(DOWNLOAD_CHUNK if request.method == "GET" else None):
-                    sink.write(piece)
+                self._store(request, answer, sink)
                 return head
             finally:
                 answer.close()
         raise ServiceUnavailableError("The file's storage answers in circles; nothing was kept.")
+
+    def _store(self, request: Request, answer: httpx.Response, sink: Sink) -> None:
+        """Write a file as it comes; no more than the connection allows, whatever its head says."""
+        unpacker, most = Unpacker(answer.headers.get("content-encoding", "")), self.settings.max_download
+        # What is being made comes slowly: it is written as it comes, so that it is known how far it came.
+        for raw in answer.iter_raw(DOWNLOAD_CHUNK if request.method == "GET" else None):
+            for piece in unpacker.pieces(raw):
+                if sink.position + len(piece) > most:
+                    raise ServiceUnavailableError(
+                        f"The file is longer than {most // 1024**2:,} MiB: no result of the service is. If it should "
+                        f"be, set max_download_mb in connection '{self.settings.conn_id}'."
+                    )
+                sink.write(piece)
 
     # one message
 
@@ -260,12 +306,14 @@ class Transport:
             target = self._target(request, url or request.url)
         except ValueError:
             raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
-        sent = {"user-agent": f"airflow-provider-voice/{__version__}", **request.headers, **(headers or {})}
+        target, named, extensions = self._pinned(target) if request.public else (target, {}, {})
+        agent = f"airflow-provider-voice/{__version__}"
+        sent = {"user-agent": agent, "accept-encoding": ACCEPTED, **named, **request.headers, **(headers or {})}
         if request.body is not None:
             sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
         if not request.public and origin(target) == origin(self.settings.base_url):
             sent |= self._service.key_headers(self.settings.key)
-        timeout = httpx.Timeout(max(request.timeout or 0, self.settings.timeout), connect=CONNECT_TIMEOUT)
+        timeout = httpx.Timeout(self._seconds(request), connect=CONNECT_TIMEOUT)
         form: dict[str, list[str]] = {}
         for name, value in request.form:
             form.setdefault(name, []).append(value)
@@ -281,6 +329,7 @@ class Transport:
                 content=request.body.chunks() if request.body else None,
                 headers=sent,
                 timeout=timeout,
+                extensions=extensions,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"The service gave an address that cannot be used: {error}.") from None
@@ -292,17 +341,46 @@ class Transport:
             return self.settings.base_url + url
         scheme, host, _ = origin(url)
         home = origin(self.settings.base_url)[1]
-        if scheme == "https" and host and not (is_internal(host) and not is_loopback(home)):
+        if scheme == "https" and host and not self._is_forbidden(host):
             return url
         if scheme == "http" and is_loopback(host) and is_loopback(home):
             return url
         raise InvalidInputError(
             f"The service named a file at {scheme or 'no scheme'}://{host or 'no host'}, which is not fetched: "
-            f"only https addresses on the network are. Report it to the service."
+            "only https addresses on the network are. Report it to the service; a private address that is meant has "
+            f"to be in allowed_hosts of connection '{self.settings.conn_id}'."
         )
 
-    def _read(self, request: Request, answer: httpx.Response) -> Response:
-        response = Response(status=answer.status_code, headers=_headers(answer), content=answer.content)
+    def _is_forbidden(self, host: str) -> bool:
+        """Whether a host is behind our own walls, and neither the base URL's nor one that the connection names."""
+        home = origin(self.settings.base_url)[1]
+        at_home = host == home or (is_loopback(home) and is_loopback(host))
+        return is_internal(host) and not at_home and not is_allowed(host, self.settings.allowed_hosts)
+
+    def _pinned(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """Look a file's host up and hold on to what was found, so that it is what was judged.
+
+        :return: the URL with an address for its host, and the header and the extension that name the host
+        """
+        scheme, host, port = origin(url)
+        known = is_allowed(host, self.settings.allowed_hosts) or host == origin(self.settings.base_url)[1]
+        if known or is_loopback(host) or has_proxy(scheme, host):
+            return url, {}, {}
+        try:
+            found = look_up(host, port)
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from None
+        inside = next((address for address in found if not is_public(address)), None)
+        if inside is not None:
+            raise InvalidInputError(
+                f"The service named a file at {host}, which is the private address {inside} here, and is not fetched. "
+                f"If it is meant, put it into allowed_hosts of connection '{self.settings.conn_id}'."
+            )
+        where = httpx.URL(url)
+        return str(where.copy_with(host=str(found[0]))), {"host": where.netloc.decode()}, {"sni_hostname": host}
+
+    def _read(self, request: Request, answer: httpx.Response, content: bytes) -> Response:
+        response = Response(status=answer.status_code, headers=_headers(answer), content=content)
         if answer.is_success:
             if not request.public and not request.expects(response):
                 raise self._foreign(request, response)

@@ -145,6 +145,7 @@ class Request:
     :param expects: whether a success is the documented one; of a download only status and headers are known. Files
         behind ``public`` URLs are no answers of the service, and are not asked
     :param timeout: seconds of silence that are allowed at least; the connection may allow more
+    :param at_most: seconds after which whoever waits for the answer has given up, whatever is allowed
     """
 
     method: str
@@ -160,6 +161,7 @@ class Request:
     repeatable: bool | None = None
     expects: Callable[[Response], bool] = is_data
     timeout: float | None = None
+    at_most: float | None = None
 
     @property
     def may_repeat(self) -> bool:

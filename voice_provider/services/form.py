@@ -80,6 +80,16 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "needs it for what is paid or cloned; from 3.3 on Airflow has a store of its own. Empty: Airflow's.",
         pattern="^(/|[a-z][a-z0-9+.-]*://)|^$",
     ),
+    "allowed_hosts": text(
+        "Allowed hosts",
+        "Private hosts that the service may name for files, such as a private endpoint: one a line, a leading dot for "
+        "a whole domain. Empty: hosts on the network only.",
+    ),
+    "max_download_mb": {
+        "label": "Largest download (MiB)",
+        "description": "No result is longer than this, whatever its sender says. Default: 4096.",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000},
+    },
     "spool_location": text(
         "Spool location",
         "Where paid audio is kept that cannot be put in its place, until a later try puts it there: a folder that all "

@@ -1,0 +1,244 @@
+"""Answers that could hurt: too long, packed to burst, drop by drop, leading inside, saying what they should not."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import threading
+import time
+import tracemalloc
+import zlib
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.hooks.test_transport import Memory, to
+from voice_provider.exceptions import InvalidInputError, NotFoundError, ServiceUnavailableError, VoiceError
+from voice_provider.hooks import transport
+from voice_provider.hooks.addresses import is_allowed, is_internal
+from voice_provider.models import Job, JobState
+from voice_provider.services.base import download
+from voice_provider.services.options import VoiceFilters
+from voice_provider.services.sync_labs.dialect import SyncLabs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.hooks.conftest import Stranger
+
+SYNC = SyncLabs({})
+MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+
+
+def bomb(mib: int, head: bytes = b"[") -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return packer.compress(head) + b"".join(packer.compress(b" " * MIB) for _ in range(mib)) + packer.flush()
+
+
+def voices(url: str, **extra: Any) -> Any:
+    return to(url, **extra).run(SYNC.list_voices(VoiceFilters()), 1)
+
+
+def on_the_triggerer(url: str, **extra: Any) -> Any:
+    return asyncio.run(to(url, **extra).arun(SYNC.list_voices(VoiceFilters())))
+
+
+BOTH = pytest.mark.parametrize("ask", [voices, on_the_triggerer])
+
+
+# how much
+
+
+@BOTH
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_an_answer_that_bursts_is_given_up_before_it_does(
+    ask: Callable[..., Any], status: int, stranger: Stranger
+) -> None:
+    packed = bomb(100)
+    stranger.answer = lambda _: (status, {"content-type": "application/json", "content-encoding": "gzip"}, packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServiceUnavailableError, match="longer than 16 MiB"):
+            ask(stranger.url)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 * MIB
+
+
+@BOTH
+def test_a_packed_answer_of_a_common_size_is_read(ask: Callable[..., Any], stranger: Stranger) -> None:
+    body = b'[{"id": "v1", "name": "Ada"}]'
+    for packed, encoding in ((gzip.compress(body), "gzip"), (zlib.compress(body), "deflate"), (body, "identity")):
+        content, name = packed, encoding
+        stranger.answer = lambda _, c=content, n=name: (  # type: ignore[misc]
+            200,
+            {"content-type": "application/json", "content-encoding": n},
+            c,
+        )
+        assert [voice.name for voice in ask(stranger.url)] == ["Ada"]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("encoding", "content"), [("br", b"x"), ("zstd", b"x"), ("gzip", b"no gzip"), ("gzip, gzip", b"x")]
+)
+def test_what_cannot_be_unpacked_is_no_answer(
+    ask: Callable[..., Any], encoding: str, content: bytes, stranger: Stranger
+) -> None:
+    stranger.answer = lambda _: (200, {"content-type": "application/json", "content-encoding": encoding}, content)
+    with pytest.raises(ServiceUnavailableError):
+        ask(stranger.url)
+
+
+@BOTH
+def test_depth_does_no_harm(ask: Callable[..., Any], stranger: Stranger) -> None:
+    stranger.answer = lambda _: (200, {"content-type": "application/json"}, b"[" * 1_000_000)
+    with pytest.raises(ServiceUnavailableError):
+        ask(stranger.url)
+
+
+def test_a_file_that_bursts_or_never_ends_stops_where_the_connection_says(stranger: Stranger) -> None:
+    packed = bomb(30, b"RIFF")
+    stranger.answer = lambda _: (200, {"content-encoding": "gzip"}, packed)
+    sink = Memory()
+    with pytest.raises(ServiceUnavailableError, match=r"longer than 5 MiB.*set max_download_mb in connection 'voice'"):
+        to(stranger.url, max_download_mb=5).run(download(f"{stranger.url}/x", sink), 1)
+    assert sink.position <= 5 * MIB
+
+    with endless(b"x" * 65536, every=0) as url, pytest.raises(ServiceUnavailableError, match="longer than 5 MiB"):
+        to(url, max_download_mb=5).run(download(f"{url}/x", Memory()), 1)
+
+
+# how long
+
+
+@contextmanager
+def endless(piece: bytes, every: float) -> Iterator[str]:
+    """A host that answers without an end."""
+    server = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            with client:
+                client.recv(65536)
+                head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+                try:
+                    client.sendall(head)
+                    while not stop.wait(every):
+                        client.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        stop.set()
+        server.close()
+
+
+@BOTH
+def test_an_answer_that_comes_drop_by_drop_is_given_up(ask: Callable[..., Any]) -> None:
+    began = time.monotonic()
+    with endless(b" ", every=0.05) as url, pytest.raises(ServiceUnavailableError, match="drop by drop"):
+        ask(url, timeout=0.5)
+    assert time.monotonic() - began < 5
+
+
+# what it says
+
+
+@BOTH
+def test_a_key_that_the_service_repeats_is_not_told(ask: Callable[..., Any], stranger: Stranger) -> None:
+    body = b'{"message": "no voice for key sk-0123456789", "statusCode": 404}'
+    for status, error in ((404, NotFoundError), (503, VoiceError)):
+        stranger.answer = lambda _, s=status: (s, {"content-type": "application/json"}, body)  # type: ignore[misc]
+        with pytest.raises(error) as caught:
+            ask(stranger.url)
+        assert "sk-0123456789" not in str(caught.value)
+
+
+@BOTH
+def test_what_a_service_says_is_one_short_line_of_letters(ask: Callable[..., Any], stranger: Stranger) -> None:
+    said = "\\u001b[31mred\\r\\nINFO a line of its own\\u0000\\u202e" + "x" * 50_000
+    body = f'{{"message": "{said}", "statusCode": 400}}'.encode()
+    stranger.answer = lambda _: (400, {"content-type": "application/json"}, body)
+    with pytest.raises(VoiceError) as caught:
+        ask(stranger.url)
+    text = str(caught.value)
+    assert "red" in text
+    assert text.isprintable()
+    assert len(text) < 2500
+
+
+def test_a_status_is_a_short_line_too() -> None:
+    job = Job(service="s", kind="speech", id="J", state=JobState.RUNNING, status="\x1b[2J" + "x" * 9000, error="a\nb")
+    assert job.status.isprintable()
+    assert len(job.status) <= 500
+    assert job.error == "a b"
+
+
+# where it leads
+
+INSIDE = (
+    "localhost localhost. LOCALHOST x.localhost 127.0.0.1 127.9.9.9 127.1 127.0.1 2130706433 0x7f000001 017700000001 "
+    "::1 ::ffff:127.0.0.1 0.0.0.0 :: 10.0.0.1 10.255.1.2 172.16.0.1 172.31.9.9 192.168.1.1 169.254.169.254 2852039166 "
+    "0xa9fea9fe 100.64.0.1 198.18.0.1 240.0.0.1 255.255.255.255 224.0.0.1 fe80::1 fe80::1%eth0 fc00::1 fd12:3456::1 "
+    "64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::1 2002:7f00:1:: 2002:a00:1:: ::ffff:10.0.0.1 ff02::1 2001:db8::1 "
+    "127。0。0。1 １２７.0.0.1 127．0．0．1 metadata intranet ⓛⓞⓒⓐⓛⓗⓞⓢⓣ"
+)
+OUTSIDE = "api.sync.so 8.8.8.8 1.1.1.1 2606:4700:4700::1111 localhost.example files.example. 2002:808:808:: a.b"
+
+
+def test_hosts_inside_are_known_however_they_are_written() -> None:
+    inside = INSIDE.split()
+    assert len(inside) >= 40
+    assert [host for host in inside if not is_internal(host)] == []
+    assert [host for host in OUTSIDE.split() if is_internal(host)] == []
+
+
+def test_a_host_that_the_connection_names_is_fetched_from() -> None:
+    allowed = ["10.0.0.1", "Minio.corp", ".s3.private"]
+    assert all(is_allowed(host, allowed) for host in ("10.0.0.1", "minio.corp.", "a.s3.private"))
+    assert not any(is_allowed(host, allowed) for host in ("10.0.0.2", "xminio.corp", "s3.private", "a.s3.private.evil"))
+
+
+@pytest.mark.parametrize("inside", ["10.1.2.3", "169.254.169.254", "127.0.0.1", "fd00::1", "64:ff9b::a00:1"])
+def test_a_name_that_leads_inside_is_not_fetched(inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [ip_address("93.184.215.14"), ip_address(inside)]
+    monkeypatch.setattr(transport, "look_up", lambda *_: found)
+    service = to("https://api.sync.so")
+    with pytest.raises(InvalidInputError, match=r"is the private address .* allowed_hosts of connection 'voice'"):
+        service.run(download("https://files.example/x", Memory()))
+
+
+def test_a_private_host_that_was_named_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, stream=httpx.ByteStream(b"x"))
+
+    monkeypatch.setattr(
+        transport.Transport, "_new_client", lambda _: httpx.Client(transport=httpx.MockTransport(answer))
+    )
+    service = to("https://api.sync.so", allowed_hosts="10.0.0.7\n.corp")
+    for host in ("10.0.0.7", "minio.corp"):
+        service.run(download(f"https://{host}/x", Memory()))
+    assert [request.url.host for request in asked] == ["10.0.0.7", "minio.corp"]

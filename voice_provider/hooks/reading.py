@@ -1,0 +1,82 @@
+"""Answers of any size, packing and speed, taken in bounded pieces and in bounded time."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from typing import TYPE_CHECKING
+
+import httpx
+
+from voice_provider.exceptions import ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ACCEPTED = "gzip, deflate"  # what is undone here
+MAX_ANSWER = 16 * 1024 * 1024  # bytes of an answer that is no file, unpacked
+PIECE = 256 * 1024
+
+
+class Unpacker:
+    """Undoes what an answer was packed with, in pieces of bounded size.
+
+    :param encoding: the header ``Content-Encoding``
+    :raises ServiceUnavailableError: it is packed in a way that was not asked for
+    """
+
+    def __init__(self, encoding: str) -> None:
+        packed = encoding.strip().lower()
+        if packed not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise ServiceUnavailableError(f"The answer is packed as '{packed[:20]}', which was not asked for.")
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if packed not in ("", "identity") else None
+
+    def pieces(self, raw: bytes) -> Iterator[bytes]:
+        """Yield what some bytes of the wire are.
+
+        :raises httpx.DecodingError: they are broken
+        """
+        if self._inflate is None:
+            yield raw
+            return
+        while raw and not self._inflate.eof:
+            try:
+                piece = self._inflate.decompress(raw, PIECE)
+            except zlib.error as error:
+                raise httpx.DecodingError(str(error)) from None
+            raw = self._inflate.unconsumed_tail
+            if piece:
+                yield piece
+
+
+class Whole:
+    """An answer that is read whole, up to ``MAX_ANSWER`` bytes and for a number of seconds.
+
+    :param answer: its head
+    :param seconds: until it has to be there
+    """
+
+    def __init__(self, answer: httpx.Response, seconds: float) -> None:
+        self._unpacker = Unpacker(answer.headers.get("content-encoding", ""))
+        self._seconds, self._until = seconds, time.monotonic() + seconds
+        self._content = bytearray()
+
+    def add(self, raw: bytes) -> None:
+        """Take the next bytes of the wire.
+
+        :raises ServiceUnavailableError: the answer is too long, or comes too slowly
+        """
+        for piece in self._unpacker.pieces(raw):
+            self._content += piece
+            if len(self._content) > MAX_ANSWER:
+                raise ServiceUnavailableError(
+                    f"The answer is longer than {MAX_ANSWER // 1024**2} MiB, which no answer of the service is."
+                )
+        if time.monotonic() > self._until:
+            raise ServiceUnavailableError(
+                f"The answer had not come whole after {self._seconds:g} s; it comes drop by drop. Check the network."
+            )
+
+    def content(self, key: str) -> bytes:
+        """Return what came, without the key, wherever the service repeats it."""
+        return bytes(self._content).replace(key.encode(), b"***")
