@@ -41,7 +41,8 @@ from voice_provider.demo.airflow_home import FINAL_RUN_STATES, AirflowHome
 from voice_provider.emulator.process import EmulatorProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.system
 SEED = int(os.environ.get("VOICE_SEED", "20261128"))
@@ -85,7 +86,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     # Plenty of everything: limits have tests of their own.
     plan = {"concurrency": None, "clone_slots": None, "fish_concurrency": None, "rate_limits": False}
     with EmulatorProcess(folder / "emulator", engine="tone", settings=plan) as emulator:
-        limits = {"allowed_inputs": [str(root)], "allowed_outputs": [str(root)]}
+        limits: dict[str, Any] = {"allowed_inputs": [str(root)], "allowed_outputs": [str(root)]}
         remembering = {"state_location": str(folder / "state")}  # one as an addition, or on 3.2 all of them
         connections = {
             KEYED: emulator.connection(tts_mode="jobs", **limits),
@@ -105,6 +106,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
             yield Studio(airflow, emulator, root)
 
 
+def read(database: Path, query: str, *values: str) -> list[tuple[Any, ...]]:
+    """Read what a server has written; its API may be away, and takes its time for hundreds of rows."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", 20, uri=True)) as found:
+        return found.execute(query, values).fetchall()
+
+
 @dataclass
 class Fate:
     """What happens to a run, in an order that the seed gives: the next thing whenever some more tasks have ended."""
@@ -120,16 +127,12 @@ class Fate:
         self.dice.shuffle(self.coming)
         self._count = len(self.coming)
         self._began = self._last = time.monotonic()
-        self.does: dict[str, Callable[[], bool]] = {"task": self._kill_task, "clear": self._clear}
-        self.does["service"] = self._kill_service
 
     def tasks(self) -> dict[tuple[str, int], Task]:
-        """Read the task instances where they are written: the API may be away, and takes its time for hundreds."""
+        """Return the task instances by task and map index."""
         query = "SELECT task_id, map_index, state, try_number, pid FROM task_instance WHERE run_id = ?"
-        with contextlib.closing(
-            sqlite3.connect(f"file:{self.studio.airflow.home.database}?mode=ro", 20, uri=True)
-        ) as db:
-            return {(row[0], row[1]): Task(*row[2:]) for row in db.execute(query, (self.run.id,))}
+        rows = read(self.studio.airflow.home.database, query, self.run.id)
+        return {(task, index): Task(*rest) for task, index, *rest in rows}
 
     def go_on(self) -> bool:
         """Let the next thing happen if it is time; return whether more is to come."""
@@ -138,41 +141,40 @@ class Fate:
         due = (len(self.happened) + 1) / (self._count + 2)
         if self.coming and (ended >= due or time.monotonic() > self._last + STALLED):
             self.studio.emulator.settings(job_seconds=self.dice.choice(JOB_SECONDS))
-            what = self.coming[0]
-            if self.does.get(what, lambda: self._kill_component(what))():
-                self.happened.append(self.coming.pop(0))
+            if self._happens(self.coming[0], found):
                 self._last = time.monotonic()
-                print(f"{self._last - self._began:.0f} s, {ended:.0%} have ended: {what}")
+                print(f"{self._last - self._began:.0f} s, {ended:.0%} have ended: {self.coming[0]}")
+                self.happened.append(self.coming.pop(0))
         return bool(self.coming)
 
-    def _kill_task(self) -> bool:
-        running = sorted(found for found, task in self.tasks().items() if task.state == "running" and task.pid)
-        if not running:
-            return False
-        pid = self.tasks()[self.dice.choice(running)].pid
-        with contextlib.suppress(ProcessLookupError):
-            assert pid is not None
-            self.studio.airflow.kill_process(pid)
-            return True
-        return False
-
-    def _kill_component(self, name: str) -> bool:
-        self.studio.airflow.kill_component(name)
-        self.studio.airflow.start_component(name)
+    def _happens(self, what: str, tasks: dict[tuple[str, int], Task]) -> bool:
+        """Let it happen; return whether it could."""
+        if what == "task":
+            return self._kill_one(tasks)
+        if what == "clear":
+            return self._clear(tasks)
+        if what == "service":
+            self.studio.emulator.restart()
+        else:
+            self.studio.airflow.kill_component(what)
+            self.studio.airflow.start_component(what)
         return True
 
-    def _kill_service(self) -> bool:
-        self.studio.emulator.restart()
+    def _kill_one(self, tasks: dict[tuple[str, int], Task]) -> bool:
+        running = [pid for _, (state, _, pid) in sorted(tasks.items()) if state == "running" and pid is not None]
+        try:
+            self.studio.airflow.kill_process(self.dice.choice(running))
+        except (IndexError, ProcessLookupError):
+            return False  # none runs, or it has just ended
         return True
 
-    def _clear(self) -> bool:
+    def _clear(self, tasks: dict[tuple[str, int], Task]) -> bool:
         """Clear a line in a state that the dice choose, and note what may be ordered anew by that."""
-        before = self.tasks()
-        states = {str(before[line.task, line.index].state) for line in LINES} & CLEARED
+        states = {str(tasks[line.task, line.index].state) for line in LINES} & CLEARED
         if not states:
             return False
         state = self.dice.choice(sorted(states))
-        line = self.dice.choice([line for line in LINES if before[line.task, line.index].state == state])
+        line = self.dice.choice([line for line in LINES if tasks[line.task, line.index].state == state])
         body: dict[str, Any] = {
             "dry_run": False,
             "dag_run_id": self.run.id,
@@ -180,13 +182,11 @@ class Fate:
             "include_downstream": line.clears,
             "only_failed": False,
         }
-        cleared = patiently(lambda: self.studio.airflow.call("POST", f"dags/{PROMISE}/clearTaskInstances", body))[
-            "task_instances"
-        ]
-        hit = {(found["task_id"], found["map_index"]) for found in cleared} | {(line.task, line.index)}
+        answer = patiently(lambda: self.studio.airflow.call("POST", f"dags/{PROMISE}/clearTaskInstances", body))
+        cleared = {(found["task_id"], found["map_index"]) for found in answer["task_instances"]}
         for other in LINES:
-            if (other.task, other.index) in hit:
-                self._ask_again(other, before[other.task, other.index])
+            if (other.task, other.index) in cleared | {(line.task, line.index)}:
+                self._ask_again(other, tasks[other.task, other.index])
         print(f"{line.task}[{line.index}] was {state}, and is cleared")
         return True
 
@@ -199,10 +199,8 @@ class Fate:
 
 def bill(studio: Studio) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return the lines of the bill by kind and by what was ordered, as ``dags/promise.py`` marks it."""
-    with contextlib.closing(
-        sqlite3.connect(f"file:{studio.emulator.data_dir / 'state.sqlite'}?mode=ro", uri=True)
-    ) as db:
-        requests = {job: json.loads(request) for job, request in db.execute("SELECT id, request FROM jobs")}
+    rows = read(studio.emulator.data_dir / "state.sqlite", "SELECT id, request FROM jobs")
+    requests = {job: json.loads(request) for job, request in rows}
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in studio.emulator.ledger():
         request = requests.get(row["job_id"], {})
@@ -226,8 +224,10 @@ def judge(fate: Fate, line: Line, tasks: dict[tuple[str, int], Task], rows: list
         return f"{told}, not {least} to {most}"
     if not all(row["settled"] and not row["refunded"] for row in rows):
         return f"{told}, but not settled"
+    log = fate.run.log(line.task, line.index)
+    if len(rows) > asked.most and "Ordering again." not in log:
+        return f"{told}, and not told so"
     if not done:
-        log = fate.run.log(line.task, line.index)
         return None if line.unkeyed and any(name in log for name in UNKNOWN) else f"{told}, and not kept: {keeps}"
     if line.keeps is not None:
         fate.run.check_kept(line.keeps, line.index)
@@ -251,16 +251,17 @@ def test_each_order_is_paid_once_kept_and_given_back(studio: Studio) -> None:
     emulator.clear_faults()
     emulator.settings(job_seconds=0)
     while patiently(lambda: airflow.call("GET", run.path))["state"] not in FINAL_RUN_STATES:
-        left = Counter(task.state for task in fate.tasks().values())
-        assert time.monotonic() < began + SECONDS, f"VOICE_SEED={SEED}: {left}"
+        states = Counter(task.state for task in fate.tasks().values())
+        assert time.monotonic() < began + SECONDS, f"VOICE_SEED={SEED}: {states}"
         time.sleep(1)
     took = time.monotonic() - began
 
     tasks, paid = fate.tasks(), bill(studio)
+    left = f"{len(emulator.voices()) + len(emulator.models())} voices, {emulator.state()['assets']} uploads"
     patiently(lambda: studio.start(SWEEP)).success()
     states, tries = Counter(task.state for task in tasks.values()), sum(task.try_number for task in tasks.values())
     print(f"\nVOICE_SEED={SEED}: {len(tasks)} task instances in {took:.0f} s, {tries} tries; {dict(states)}")
-    print(f"faults: {dict(struck)}; paid {sum(map(len, paid.values()))} times")
+    print(f"faults: {dict(struck)}; paid {sum(map(len, paid.values()))} times; left to the sweep: {left}")
     wrong = [problem for line in LINES if (problem := judge(fate, line, tasks, paid.pop((line.kind, line.mark), [])))]
     assert not wrong, "\n".join([f"VOICE_SEED={SEED}", *wrong])
     assert not paid, "what nobody has asked for"
