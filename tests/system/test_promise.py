@@ -48,10 +48,10 @@ pytestmark = pytest.mark.system
 SEED = int(os.environ.get("VOICE_SEED", "20261128"))
 SHARE = 0.1  # of all requests meet a fault
 # How often each thing happens, for every 30 task instances; all of them happen once at least.
-HAPPENS = {"task": 4.0, "clear": 1.0, "service": 0.4, **dict.fromkeys(AirflowComponents.NAMES, 0.3)}
+HAPPENS = {"task": 3.0, "clear": 1.0, "service": 0.4, **dict.fromkeys(AirflowComponents.NAMES, 0.3)}
 SECONDS = 180 + 120 * PORTIONS  # in which it has to end
-STALLED = 10.0  # seconds until the next thing happens, where nothing ends
-JOB_SECONDS = (0, 2, 6, 12)
+STALLED = 6.0  # seconds until the next thing happens, where nothing ends
+JOB_SECONDS = (0, 2, 6)
 ENDED = {"success", "failed", "upstream_failed", "skipped", "removed"}
 CLEARED = {"running", "deferred", "up_for_retry", "success", "failed"}  # in other states nothing has happened yet
 UNKNOWN = ("OutcomeUnknownError", "UnusableSpeechError")  # a person has to decide: what the policy is called "fail" for
