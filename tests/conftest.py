@@ -85,10 +85,14 @@ class MemoryStore(dict[str, Any]):
 
 
 class Task:
-    """Runs operators as one task instance: ``run`` is a try, ``clear`` is what a user's clear changes."""
+    """Runs operators as one task instance: ``run`` is a try, ``clear`` is what a user's clear changes.
+
+    ``others_cleared`` counts the clears of other tasks of the run.
+    """
 
     def __init__(self) -> None:
         self.store = MemoryStore()
+        self.clears = self.others_cleared = 0
         self.ti = SimpleNamespace(
             dag_id="dag",
             task_id="task",
@@ -101,13 +105,15 @@ class Task:
 
     @property
     def context(self) -> dict[str, Any]:
-        return {"ti": self.ti, "task_state_store": self.store}
+        run = SimpleNamespace(clear_number=self.clears + self.others_cleared)
+        return {"ti": self.ti, "dag_run": run, "task_state_store": self.store}
 
     def run(self, operator: Any) -> Any:
-        return operator.execute(self.context)
+        return operator.execute({**self.context, "task": operator})
 
     def clear(self) -> None:
         self.ti.max_tries += 1
+        self.clears += 1
 
     @property
     def record(self) -> dict[str, Any]:

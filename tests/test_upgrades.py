@@ -139,7 +139,7 @@ def test_a_cloned_voice_is_the_same_one(
     asked = {"kind": "clone", "label": "Ann", "samples": voice["samples"]}
     fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     assert fingerprint == "168ae08292963744ff12696e43f600e3aa9347b111bf3579387fc66e21cc2408"
-    new = ("nonce", "keyed", "clears", "namespace", "uploading", "collected", "held", "earlier")
+    new = ("nonce", "keyed", "clears", "retries", "namespace", "uploading", "collected", "held", "earlier")
     value = {name: item for name, item in value.items() if name not in new}
     task.store.set("voice_job", {**value, "v": 1, "generation": 0, "fingerprint": fingerprint, "finished": False})
     assert task.run(clone())["voice_id"] == voice["voice_id"]

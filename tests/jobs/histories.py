@@ -189,6 +189,8 @@ class History:
             self.task.clear()
             author.clear()
             self.world.clock.ahead += 60
+        if self._chance(0.2, "another task of the run is cleared"):
+            self.task.others_cleared += 1
         if self._chance(0.15, "another request"):
             author.wants(self.dice.choice((author.wanted + 1, 0)))
         if self._chance(0.08, "another account"):

@@ -409,3 +409,16 @@ def test_a_voice_in_the_making_is_waited_for(
     timer.join()
     assert result["outcome"] == "found"
     assert [voice["id"] for voice in emulator.voices()] == [result["voice_id"]]
+
+
+@pytest.mark.parametrize("kind", ["lip_sync", "speech", "clone"])
+def test_a_clear_of_another_task_pays_for_nothing_where_airflow_did_not_hear_of_a_success(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, kind: str
+) -> None:
+    first = task.run(operators[kind]())
+    task.others_cleared += 1
+    assert task.run(operators[kind]()) == first, "a retry: the worker died before it was heard of"
+    assert paid(emulator, kind) == 1
+    task.clears += 1  # a clear with lower retries leaves ``max_tries`` as it was
+    task.run(operators[kind](retries=1))
+    assert paid(emulator, kind) == 2

@@ -38,7 +38,8 @@ FAILED = {**RUNNING, "failed": True}
 SAME: dict[str, Any] = {}
 CHANGED = {"fingerprint": "other"}
 CLEARED = {"max_tries": 1}
-RUN_CLEARED = {"clears": 1}  # any task of the run; with lower retries max_tries may stay as it was
+OTHER_CLEARED = {"clears": 1}  # another task of the run
+CLEARED_UNSEEN = {"clears": 1, "retries": 1}  # with lower retries max_tries may stay as it was
 RESUBMIT = {**CLEARED, "on_clear": "resubmit"}
 MOVED = {"account": "other"}
 UNKEYED = {"keyed": False}
@@ -50,8 +51,9 @@ KEPT_NOT_TOLD = {**RUNNING, "manifest": KEPT, "collected": True}
 def ask(remembered: dict[str, Any], now: dict[str, Any]) -> Decision:
     """Ask what is done, with what is remembered, about what is asked for now."""
     asked: dict[str, Any] = {"fingerprint": "fp", "account": "a", "keyed": True, "on_clear": "reattach"}
-    given = asked | {name: value for name, value in now.items() if name not in ("max_tries", "clears")}
-    scope = Scope(dag_id="d", task_id="t", run_id="r", max_tries=now.get("max_tries", 0), clears=now.get("clears", 0))
+    of_scope = {name: value for name, value in now.items() if name in ("max_tries", "clears", "retries")}
+    given = asked | {name: value for name, value in now.items() if name not in of_scope}
+    scope = Scope(dag_id="d", task_id="t", run_id="r", **{"retries": 2, **of_scope})
     return decide(record(**remembered), scope=scope, **given)
 
 
@@ -61,6 +63,7 @@ def record(**changes: Any) -> Record:
         "fingerprint": "fp",
         "key": "k",
         "max_tries": 0,
+        "retries": 2,
         "conn_id": "c",
         "account": "a",
         "created_at": NOW,
@@ -123,14 +126,19 @@ def record(**changes: Any) -> Record:
         (CLONED, CHANGED, Decision.START),
         (DONE, RESUBMIT, Decision.RESTART),
         # cleared, with lower retries: max_tries is as it was
-        (DONE, RUN_CLEARED, Decision.RESTART),
-        (CLONED, RUN_CLEARED, Decision.RESTART),
-        (RUNNING, RUN_CLEARED, Decision.ATTACH),
-        (RUNNING, RUN_CLEARED | {"on_clear": "resubmit"}, Decision.ATTACH),  # perhaps it was another task
+        (DONE, CLEARED_UNSEEN, Decision.RESTART),
+        (CLONED, CLEARED_UNSEEN, Decision.RESTART),
+        (RUNNING, CLEARED_UNSEEN, Decision.ATTACH),
+        (RUNNING, CLEARED_UNSEEN | {"on_clear": "resubmit"}, Decision.ATTACH),  # perhaps it was another task
+        ({**DONE, "retries": None}, OTHER_CLEARED, Decision.RESTART),  # it is not known which they were
+        # another task of the run was cleared, and Airflow has not heard that this one has finished
+        (DONE, OTHER_CLEARED, Decision.DELIVERED),
+        (CLONED, OTHER_CLEARED, Decision.ATTACH),
+        (DONE, {"retries": 1}, Decision.DELIVERED),
         # kept, and nobody was told
         (KEPT_NOT_TOLD, SAME, Decision.DELIVERED),
         (KEPT_NOT_TOLD, CLEARED, Decision.DELIVERED),
-        (KEPT_NOT_TOLD, RUN_CLEARED, Decision.DELIVERED),
+        (KEPT_NOT_TOLD, CLEARED_UNSEEN, Decision.DELIVERED),
         (KEPT_NOT_TOLD, RESUBMIT, Decision.RESTART),
         # the connection sends keys now, or does not any more
         (SENT_UNKEYED, SAME, Decision.RESOLVE),
@@ -149,7 +157,7 @@ def test_what_an_attempt_does_follows_from_the_record(
 def test_no_record_leads_to_a_second_payment_that_nobody_asked_for() -> None:
     """Whatever is remembered and asked: what may be paid again was never sent, has a key, or is wanted anew."""
     records = ({}, POSTED, SENT_KEYED, SENT_UNKEYED, RUNNING, KEPT_NOT_TOLD, RECEIVED, ANSWERED, DONE, CLONED, FAILED)
-    questions = [({}, CHANGED), ({}, CLEARED, RUN_CLEARED, RESUBMIT), ({}, MOVED), ({}, UNKEYED)]
+    questions = [({}, CHANGED), ({}, CLEARED, OTHER_CLEARED, CLEARED_UNSEEN, RESUBMIT), ({}, MOVED), ({}, UNKEYED)]
     seen = set()
     for remembered, *changes in itertools.product(records, *questions):
         now: dict[str, Any] = {"fingerprint": "fp", "account": "a", "keyed": True, "max_tries": 0}
@@ -157,7 +165,7 @@ def test_no_record_leads_to_a_second_payment_that_nobody_asked_for() -> None:
         decision = ask(remembered, now)
         seen.add(decision)
         cleared = now["max_tries"] == 1
-        told = "finished" in remembered and (cleared or "clears" in now)
+        told = "finished" in remembered and (cleared or "retries" in now)
         anew = "failed" in remembered or told or (cleared and now["on_clear"] == "resubmit")
         case = f"{remembered} {now}"
         assert (decision is Decision.START) == (now["fingerprint"] != "fp"), case

@@ -114,12 +114,16 @@ def _kill(processes: list[psutil.Process]) -> int:
     return len(processes)
 
 
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, OSError) and getattr(error, "code", 500) >= 500
+
+
 @tenacity.retry(
-    retry=tenacity.retry_if_exception(lambda error: getattr(error, "code", 0) == 500),
-    wait=tenacity.wait_fixed(2),
-    stop=tenacity.stop_after_attempt(10),
+    retry=tenacity.retry_if_exception(_may_pass),
+    wait=tenacity.wait_fixed(1),
+    stop=tenacity.stop_after_delay(60),
     reraise=True,
 )
 def patiently(call: Callable[[], Any]) -> Any:
-    """Ask Airflow again where its SQLite was locked."""
+    """Ask Airflow again where it is away, or its SQLite was locked; it may have done it the first time."""
     return call()

@@ -97,19 +97,18 @@ class Run:
         cleared = self.studio.airflow.call("POST", f"dags/{self.dag}/clearTaskInstances", body)
         assert [ti["task_id"] for ti in cleared["task_instances"]] == [name]
 
-    def log(self, name: str = "lip_sync") -> str:
+    def log(self, name: str = "lip_sync", index: int = -1) -> str:
         """Return what all tries of a task have logged, on the worker and on the triggerer."""
         folder = self.studio.airflow.home.folder / "logs" / f"dag_id={self.dag}" / f"run_id={self.id}"
-        files = sorted((folder / f"task_id={name}").rglob("*.log"))
+        folder = folder / f"task_id={name}" / ("" if index < 0 else f"map_index={index}")
+        files = sorted(folder.rglob("*.log"))
         return "\n".join(path.read_text(errors="replace") for path in files)
 
     def until_logged(self, text: str, name: str = "lip_sync", seconds: float = 60) -> None:
         until(lambda: text in self.log(name), seconds, f"{text!r} in the log of {self.dag}.{name}")
 
-    def check_result(self, name: str = "lip_sync", index: int = -1) -> None:
-        """The result is where the task says, byte for byte, and can be played to its end."""
-        import av
-
+    def check_kept(self, name: str, index: int = -1) -> Path:
+        """The result is where the task says, byte for byte; return where that is."""
         path = f"{self.path}/taskInstances/{name}/xcomEntries/return_value?map_index={index}"
         manifest = self.studio.airflow.call("GET", path)["value"]
         manifest = json.loads(manifest) if isinstance(manifest, str) else manifest
@@ -117,7 +116,13 @@ class Run:
         assert kept.is_relative_to(self.studio.results)
         data = kept.read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (manifest["bytes"], manifest["sha256"])
-        with av.open(str(kept)) as container:
+        return kept
+
+    def check_result(self, name: str = "lip_sync", index: int = -1) -> None:
+        """The result is kept, and can be played to its end."""
+        import av
+
+        with av.open(str(self.check_kept(name, index))) as container:
             assert any(True for _ in container.decode(video=0))
 
 

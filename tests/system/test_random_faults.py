@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
 from collections import Counter
 from datetime import timedelta
@@ -14,6 +12,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from tests.conftest import ROOT, without_records, write_mp4, write_wav
+from tests.system.faults import SEED, inflict
 from voice_provider.emulator.process import EmulatorProcess
 from voice_provider.retries import voice_retry_policy
 
@@ -23,22 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("airflow_db")]
 RUNS = 20
-SHARE = 0.1
-SEED = int(os.environ.get("VOICE_FAULTS_SEED", "20261121"))
-KINDS = [
-    *({"kind": "status", "status": status} for status in (429, 500, 502, 503, 504)),
-    {"kind": "html", "status": 503},
-    {"kind": "html", "status": 200},
-    {"kind": "html", "status": 403},
-    {"kind": "redirect", "location": "https://elsewhere.example/"},
-    {"kind": "drop_before"},
-    {"kind": "drop_after"},
-    {"kind": "slow", "seconds": 0.5},
-    {"kind": "truncate"},
-    {"kind": "truncate_clean"},
-    {"kind": "empty"},
-    {"kind": "corrupt"},
-]
 
 
 @pytest.fixture
@@ -49,17 +32,6 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
     with EmulatorProcess(tmp_path / "emulator", engine="tone") as process:
         monkeypatch.setenv("AIRFLOW_CONN_VOICE_DEFAULT", json.dumps(process.connection(tts_mode="jobs")))
         yield process
-
-
-def inflict(emulator: EmulatorProcess, seed: int) -> None:
-    """Let a tenth of all requests fail, each kind of fault as often as the others."""
-    kinds = KINDS.copy()
-    random.Random(seed).shuffle(kinds)
-    left = 1.0
-    for number, kind in enumerate(kinds):
-        share = SHARE / len(kinds) / left  # of the requests that no rule before has struck
-        left -= SHARE / len(kinds)
-        emulator.fault(**kind, probability=share, times=None, seed=seed * 100 + number)
 
 
 def test_every_run_succeeds_and_pays_once(emulator: EmulatorProcess, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import write_wav
-from tests.system.components import AirflowComponents
+from tests.system.components import AirflowComponents, patiently
 from tests.system.conftest import DAGS, SOONER, Run, Studio, until
 from tests.system.dags.ephemeral import COUNTED, CROWD, DOOMED, HELD, LATE, SWEEP
-from tests.system.test_random_faults import SEED, inflict
+from tests.system.faults import SEED, inflict
 from voice_provider.demo.airflow_home import FINAL_RUN_STATES, AirflowHome
 from voice_provider.emulator.process import EmulatorProcess
 from voice_provider.hooks.voice import VoiceHook
@@ -96,16 +96,7 @@ def let_go(studio: Studio, *dags: str) -> None:
 
 
 def insist(studio: Studio, method: str, path: str, body: dict[str, Any]) -> None:
-    """Call again where Airflow's SQLite was locked."""
-    for left in reversed(range(5)):
-        try:
-            studio.airflow.call(method, path, body)
-        except OSError:
-            if not left:
-                raise
-            time.sleep(1)
-        else:
-            return
+    patiently(lambda: studio.airflow.call(method, path, body))
 
 
 def states(studio: Studio, *dags: str) -> dict[tuple[str, str], str]:

@@ -146,8 +146,8 @@ class Lifecycle:
                 cleared = "the task was cleared, or its job had failed"
                 self._leave(record, cleared if decision is Decision.RESTART else "the request has changed")
             return self._submit(order, self._new(order, fingerprint, record))
-        if (record.max_tries, record.clears) != (self.scope.max_tries, self.scope.clears):
-            record = self._notes.save(record, max_tries=self.scope.max_tries, clears=self.scope.clears)
+        if (known := self._knowing_clears(record)) != record:
+            record = self._notes.save(known)
         if decision is Decision.DELIVERED:
             return self._delivered(order, record)
         if decision is Decision.ATTACH:
@@ -173,7 +173,13 @@ class Lifecycle:
             return record
         self._leave(record, "another request is asked for again")
         self.log.info("%s was ordered before, and was not collected: it is gone on with.", _name_of(back))
-        return self._notes.save(back, max_tries=self.scope.max_tries, clears=self.scope.clears)
+        return self._notes.save(self._knowing_clears(back))
+
+    def _knowing_clears(self, record: Record) -> Record:
+        """Return the record with what later tells a clear from a retry; ``retries`` are those of the last clear."""
+        retries = record.retries if record.max_tries == self.scope.max_tries else self.scope.retries
+        update = {"max_tries": self.scope.max_tries, "clears": self.scope.clears, "retries": retries}
+        return record.model_copy(update=update)
 
     def _leave(self, record: Record, why: str) -> None:
         """Say what becomes of the order before a new one."""
@@ -198,6 +204,7 @@ class Lifecycle:
             key=idempotency_key(self.scope, settings.namespace, fingerprint, nonce),
             max_tries=self.scope.max_tries,
             clears=self.scope.clears,
+            retries=self.scope.retries,
             conn_id=self.hook.voice_conn_id,
             account=settings.account,
             namespace=settings.namespace,

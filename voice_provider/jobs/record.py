@@ -52,8 +52,9 @@ class Scope(BaseModel):
 
     :param max_tries: Airflow raises it when the task is cleared and at no other time; that is how 3.3 tells a clear
         from a retry (from 3.4 a clear empties the store, which says the same)
-    :param clears: how often tasks of the run were cleared: a clear that came together with lower ``retries`` may
-        leave ``max_tries`` as it was
+    :param clears: how often tasks of the run were cleared, this one or others
+    :param retries: of the task as it is now: a clear that came together with lower ones may leave ``max_tries`` as it
+        was, and no other clear does
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +65,7 @@ class Scope(BaseModel):
     map_index: int = -1
     max_tries: int = 0
     clears: int = 0
+    retries: int | None = None
 
     @property
     def run(self) -> str:
@@ -93,6 +95,7 @@ class Record(BaseModel):
     keyed: bool | None = Field(default=None, description="whether it was sent with its key; not known of version 1")
     max_tries: int
     clears: int = 0
+    retries: int | None = None
     conn_id: str
     account: str
     namespace: str = "default"
@@ -202,9 +205,10 @@ def decide(
     if record is None or record.fingerprint != fingerprint:
         return Decision.START
     cleared = record.max_tries != scope.max_tries
+    unseen = record.retries != scope.retries and record.clears != scope.clears
     if record.failed or (cleared and on_clear == "resubmit"):
         return Decision.RESTART
-    if record.finished and (cleared or record.clears != scope.clears):
+    if record.finished and (cleared or unseen):
         return Decision.RESTART
     if record.manifest is not None:
         return Decision.DELIVERED

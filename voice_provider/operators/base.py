@@ -112,6 +112,7 @@ def scope_of(context: Context) -> Scope:
         map_index=ti.map_index if ti.map_index is not None else -1,
         max_tries=ti.max_tries,
         clears=getattr(context.get("dag_run"), "clear_number", None) or 0,
+        retries=getattr(context.get("task"), "retries", None),
     )
 
 
