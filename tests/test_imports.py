@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OF_THE_EMULATOR_OR_ENGINE = {
-    "av", "cv2", "hibari", "numpy", "fastapi", "uvicorn", "starlette", "tinytag", "rich", "fsspec", "upath",
+    "av", "cv2", "hibari", "numpy", "fastapi", "uvicorn", "starlette", "rich", "fsspec", "upath",
     "voice_provider.emulator", "voice_provider.cli", "voice_provider.demo",
 }  # fmt: skip
 

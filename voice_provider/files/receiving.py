@@ -29,7 +29,7 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
 )
 from voice_provider.files.locations import explained, is_local, local_path, reason_of
-from voice_provider.files.media import WAV, MediaInfo, NotWholeError, inspect, read_wav, repair_wav
+from voice_provider.files.media import TOLERANCE, WAV, MediaInfo, inspect
 from voice_provider.files.transfer import (
     CHUNK,
     SupersededError,
@@ -42,12 +42,14 @@ from voice_provider.files.transfer import (
     reopen,
     sync_folder,
 )
+from voice_provider.files.wav import read_wav, repair_wav
+from voice_provider.files.whole import NotWholeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
-MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
+MUCH_LONGER = 1.0  # seconds: what codecs and pictures add to the length that was announced is less
 MAX_RECEIPT = 1024 * 1024  # bytes
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -266,63 +268,61 @@ class Download:
         with suppress(OSError):  # what a full disk did not take is tried once more here
             self._file.close()
 
-    def keep(self, expected_seconds: float | None = None) -> Kept:
+    def keep(self, expected_seconds: float | None = None, *, kind: str | None = None) -> Kept:
         """Check a result that can be fetched again, and put it in its place, whole; see ``check`` and ``publish``.
 
-        :raises ResultError: empty, not media, or cut short; nothing is kept
+        :raises ResultError: empty, not media, cut short, or not what was ordered; nothing is kept
         :raises InvalidInputError: the place cannot be written; nothing is kept
         :raises StorageError: the storage fails, also when it is asked again; nothing is kept
         """
         try:
-            kept = self.check(expected_seconds)
-        except ResultError as error:
-            raise ResultError(f"{error} It is fetched again by a retry.") from None
+            kept = self._examine(None)
+            wrong = _wrong(kept.info, kind, expected_seconds)
+        except NotWholeError as error:
+            wrong = str(error)
         finally:
             self._held = False
+        if wrong:
+            raise ResultError(f"The result that came is unusable: {wrong}. It is fetched again by a retry.")
         with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
             persist(lambda: self._move(kept.uri))
         return kept
 
-    def check(
-        self, expected_seconds: float | None = None, *, pcm_rate: int | None = None, least_seconds: float = 0
-    ) -> Kept:
-        """Check the result, and say what it is and where it is to go. From here on it is held until it is there.
+    def check(self, kind: str | None = None, *, pcm_rate: int | None = None, least_seconds: float = 0) -> Kept:
+        """Check a result that may be paid, and say what it is and where it is to go. From here on it is held.
 
-        :param expected_seconds: what the service said; a result that is more than a second and 5 % shorter is cut short
+        Every packet of it is read: what cannot be known of a file is no reason to take it for good.
+
+        :param kind: ``audio``, or ``video`` with sound, where one was ordered
         :param pcm_rate: Hz of raw samples, where they were asked for
-        :param least_seconds: what is shorter is put aside, next to its place, and not used
-        :raises ResultError: empty, not media, or cut short; nothing is kept
-        :raises UnusableSpeechError: whole, but shorter than the text can be
+        :param least_seconds: what is shorter is put aside, next to its place, and not used; so is another kind
+        :raises ResultError: empty, not media, without sound, or cut short; nothing is kept
+        :raises UnusableSpeechError: whole, but shorter than the text can be, or something else than was ordered
         :raises StorageError: the disk did not take its end; nothing is kept
         """
         try:
-            self.hold()
-            info = self._inspect(expected_seconds, pcm_rate)
-        except (ResultError, StorageError):
+            kept = self._examine(pcm_rate)
+        except NotWholeError as error:
+            self._held = False
+            raise ResultError(f"The result that came is unusable: {error}.") from None
+        except StorageError:
             self._held = False
             raise
-        if info.format == WAV:
-            self._repair()
-        kept = Kept(uri=self._uri(info.format.extension), sha256=self.sha256, bytes=self._size, info=info)
-        if info.seconds is not None and info.seconds < least_seconds:
+        if wrong := _wrong(kept.info, kind):
+            raise UnusableSpeechError(f"The answer is no speech: {wrong}. {self._put_aside(kept)}; look at it.")
+        if kept.info.seconds is not None and kept.info.seconds < least_seconds:
             raise UnusableSpeechError(
-                f"The speech is {info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
+                f"The speech is {kept.info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
                 f"part of it is missing. {self._put_aside(kept)}; listen to it."
             )
         return kept
 
-    def _inspect(self, expected_seconds: float | None, pcm_rate: int | None) -> MediaInfo:
-        try:
-            info = inspect(self._file, self._size, pcm_rate)
-        except NotWholeError as error:
-            raise ResultError(f"The result that came is unusable: {error}.") from None
-        short = (expected_seconds or 0) - (info.seconds or 0)
-        if expected_seconds and info.seconds and short > max(MAX_LENGTH_ERROR, 0.05 * expected_seconds):
-            raise ResultError(
-                f"The result that came is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} s that the "
-                "service announced."
-            )
-        return info
+    def _examine(self, pcm_rate: int | None) -> Kept:
+        self.hold()
+        info = inspect(self._file, self._size, pcm_rate)
+        if info.format == WAV:
+            self._repair()
+        return Kept(uri=self._uri(info.format.extension), sha256=self.sha256, bytes=self._size, info=info)
 
     def _repair(self) -> None:
         """Fill in the sizes of a WAV, in a copy. Where there is no room for one it is kept as it came."""
@@ -459,6 +459,24 @@ class Download:
             with suppress(OSError, StorageError):
                 self._restore(folder() / aside_of(self._part, self.sha256).name)
         return str(self.place) if self.owns(self._part) else ""
+
+
+def _wrong(info: MediaInfo, kind: str | None, seconds: float | None = None) -> str:
+    """Say in which way a file is not what was ordered; empty where it is.
+
+    :param kind: ``audio``, or ``video`` with sound; None where any file will do
+    :param seconds: what the service said
+    """
+    found = info.format
+    if kind is not None and found.kind != kind:
+        return f"it is {found.kind} ({found.extension}), not {kind}"
+    if kind is not None and info.sound is None:
+        return "it has no sound"
+    longer = (info.seconds or 0) - (seconds or 0)
+    if seconds and not -TOLERANCE <= longer <= MUCH_LONGER:
+        lengths = f"{info.seconds or 0:.2f} s of the {seconds:.2f} s that the service announced"
+        return f"it is cut short: {lengths}" if longer < 0 else f"it is too long: {lengths}"
+    return ""
 
 
 def _on_disk() -> AbstractContextManager[None]:

@@ -359,8 +359,10 @@ class Lifecycle:
         return self._save_what_came(record, job=kept, name=job.name or record.name)
 
     def _upload(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input | Body]:
-        if isinstance(source, Input) or Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
+        if isinstance(source, Input):
             return record, source
+        if Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
+            return record, self.hook.as_sent(source)
         digest = source.sha256()
         asset_id = record.uploads.get(digest)
         if asset_id is not None:
