@@ -206,7 +206,7 @@ def picture(pixels: str, shade: int = 90, size: tuple[int, int] = (64, 48)) -> A
     return frame
 
 
-def still(codec: str, pixels: str, size: tuple[int, int] = (64, 48)) -> bytes:
+def snapshot(codec: str, pixels: str, size: tuple[int, int] = (64, 48)) -> bytes:
     """Make a picture."""
     encoder: Any = av.CodecContext.create(codec, "w")
     (encoder.width, encoder.height), encoder.pix_fmt, encoder.time_base = size, pixels, Fraction(1, 25)
@@ -236,7 +236,7 @@ def corpus() -> Iterator[Made]:
         data = encode(container, sound, pictures, rate=rate, seconds=2.3)
         yield Made(f"{container} {pictures} {sound}", data, extension, media_type)
     for codec, pixels, extension in PICTURES:
-        yield Made(f"still {codec}", still(codec, pixels), extension, f"image/{extension.replace('jpg', 'jpeg')}")
+        yield Made(f"still {codec}", snapshot(codec, pixels), extension, f"image/{extension.replace('jpg', 'jpeg')}")
     yield Made("still gif", encode("gif", None, "gif", seconds=0.5), "gif", "image/gif")
     yield Made("still avif", encode("avif", None, "libsvtav1", seconds=0.1), "avif", "image/avif")
     yield from _odd()
@@ -284,10 +284,10 @@ def _odd() -> Iterator[Made]:
     yield Made("mov without ftyp", mov[:4] + b"free" + mov[8:], "mov", "video/quicktime")
     wav = encode("wav", "pcm_s16le")
     yield Made("wav, bytes behind", wav + ID3V1, "wav", "audio/wav")
-    png, jpeg = still("png", "rgb24"), still("mjpeg", "yuvj420p")
+    png, jpeg = snapshot("png", "rgb24"), snapshot("mjpeg", "yuvj420p")
     thumb = b"\xff\xe1" + struct.pack(">H", len(jpeg) + 2) + jpeg
     yield Made("jpeg with a small one in it", jpeg[:2] + thumb + jpeg[2:], "jpg", "image/jpeg")
-    yield Made("moving photo", still("mjpeg", "yuvj420p", (1280, 960)) + video, "jpg", "image/jpeg", has_end=False)
+    yield Made("moving photo", snapshot("mjpeg", "yuvj420p", (1280, 960)) + video, "jpg", "image/jpeg", has_end=False)
     yield Made("png, bytes behind", png + bytes(100), "png", "image/png", has_end=False)
 
 
@@ -303,7 +303,7 @@ def _louder() -> bytes:
 
 
 def _cover() -> bytes:
-    body = b"\0image/png\0\3\0" + still("png", "rgb24")
+    body = b"\0image/png\0\3\0" + snapshot("png", "rgb24")
     return b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tenacity
 
-from tests.files.corpus import still
+from tests.files.corpus import snapshot
 from voice_provider.exceptions import (
     InvalidInputError,
     NotAllowedError,
@@ -270,7 +270,7 @@ def test_the_name_that_is_sent_fits_the_bytes(name: str, expected: str, tmp_path
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.jpeg", "photo.JPEG"])
 def test_a_photo_keeps_its_name(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(still("mjpeg", "yuvj420p"))
+    (tmp_path / name).write_bytes(snapshot("mjpeg", "yuvj420p"))
     file = StoredFile(str(tmp_path / name))
     assert (file.name, file.media_type, file.seconds()) == (name, "image/jpeg", None)
 

@@ -234,6 +234,7 @@ class _Reading:
         from av.stream import Disposition  # noqa: PLC0415  # as in open_media
 
         self._file, self._size, self._head, self._opened = file, size, head, container
+        self._missing: NotWholeError | None = None
         self._name = container.format.name.partition(",")[0]
         self._is = _CONTAINERS[self._name]
         covers = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -241,19 +242,33 @@ class _Reading:
         self._pictures = [stream for stream in container.streams.video if not stream.disposition & covers]
 
     def info(self, *, in_full: bool) -> MediaInfo:
-        """Return what it is."""
-        is_believed = self._is.check(self._file, self._size)
+        """Return what it is; of a result that is not whole, the error holds what there is."""
+        is_believed = False
+        try:
+            is_believed = self._is.check(self._file, self._size)
+        except NotWholeError as error:
+            self._missing = error
         if not (self._sounds or self._pictures):
-            raise NotWholeError("it holds neither sound nor pictures")
+            raise self._missing or NotWholeError("it holds neither sound nor pictures")
         found = self._format()
+        if self._missing and (found.kind == "image" or not in_full):
+            raise self._missing
         if found.kind == "image":
             return MediaInfo(found, None)
         seconds, sounds = (self._opened.duration or 0) / 1_000_000, self._sounds
         if in_full or not (is_believed and seconds):
             seconds, sounds = self._walk(said=seconds)
         if not seconds:
-            raise NotWholeError("it holds no sound" if found.kind == "audio" else "it holds no pictures")
-        return MediaInfo(found, seconds, sounds[0].codec_context.codec.canonical_name if sounds else None)
+            nothing = "it holds no sound" if found.kind == "audio" else "it holds no pictures"
+            raise self._missing or NotWholeError(nothing)
+        info = MediaInfo(found, seconds, sounds[0].codec_context.codec.canonical_name if sounds else None)
+        if self._missing:
+            self._missing.info = info
+            raise self._missing
+        return info
+
+    def _miss(self, what: str) -> None:
+        self._missing = self._missing or NotWholeError(what)
 
     def _format(self) -> Format:
         extension, subtype, sound = self._is.extension, self._is.subtype, self._is.sound
@@ -286,7 +301,7 @@ class _Reading:
         first = packet = None
         for packet in self._packets():
             if packet.is_corrupt and not is_riff:
-                raise NotWholeError(f"it is cut short or damaged at byte {packet.pos or self._size:,}")
+                self._miss(f"it is cut short or damaged at byte {packet.pos or self._size:,}")
             first = first or packet
             tracks[packet.stream_index].add(packet)
         heard = [track for track in tracks.values() if track.last is not None]
@@ -306,9 +321,9 @@ class _Reading:
             for packet in self._opened.demux(*self._sounds, *self._pictures):
                 if packet.size:
                     yield packet
-        except av.FFmpegError:
+        except av.FFmpegError as error:
             if self._name not in _FRAMED:  # there it is what comes behind the last frame; the last one is looked at
-                raise
+                self._miss(f"it is damaged: {error.strerror}")
 
     def _check_end(self, seconds: float, said: float, first: Any, track: _Track) -> None:
         """Find out whether packets are missing, or a part of the last one."""
@@ -317,14 +332,14 @@ class _Reading:
             self._file.seek(max(0, first.pos - _MP3_FRAME))
             tells = bool(_MP3_LENGTH.search(self._file.read(min(first.pos, _MP3_FRAME))))
         if tells and said - seconds > TOLERANCE:
-            raise NotWholeError(f"it is cut short: {seconds:.1f} s of the {said:.1f} s that its header tells are there")
+            self._miss(f"it is cut short: {seconds:.1f} s of the {said:.1f} s that its header tells are there")
         if self._name not in _FRAMED or self._has_tag():
             return
         self._file.seek((track.last.pos or 0) + track.last.size)
         rest = self._file.read(2)
         is_begun = self._name in ("mp3", "aac") and (rest == b"\xff" or _is_frame(rest))  # one more
         if is_begun or not track.ends_whole():
-            raise NotWholeError(f"it is cut short within its last frame, at byte {self._size:,}")
+            self._miss(f"it is cut short within its last frame, at byte {self._size:,}")
 
     def _has_tag(self) -> bool:
         """Whether there is an ID3 tag of the first version behind the last frame."""

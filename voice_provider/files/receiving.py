@@ -295,26 +295,30 @@ class Download:
 
         :param kind: ``audio``, or ``video`` with sound, where one was ordered
         :param pcm_rate: Hz of raw samples, where they were asked for
-        :param least_seconds: what is shorter is put aside, next to its place, and not used; so is another kind
-        :raises ResultError: empty, not media, without sound, or cut short; nothing is kept
-        :raises UnusableSpeechError: whole, but shorter than the text can be, or something else than was ordered
+        :param least_seconds: what is shorter is not used
+        :raises ResultError: empty, not media, or without sound; nothing is kept
+        :raises UnusableSpeechError: shorter than the text can be, cut short, or something else than was ordered; it is
+            put aside, next to its place
         :raises StorageError: the disk did not take its end; nothing is kept
         """
         try:
             kept = self._examine(pcm_rate)
+            wrong = _wrong(kept.info, kind)
         except NotWholeError as error:
-            self._held = False
-            raise ResultError(f"The result that came is unusable: {error}.") from None
+            if error.info is None:
+                self._held = False
+                raise ResultError(f"The result that came is unusable: {error}.") from None
+            kept, wrong = self._kept(error.info), str(error)
         except StorageError:
             self._held = False
             raise
-        if wrong := _wrong(kept.info, kind):
-            raise UnusableSpeechError(f"The answer is no speech: {wrong}. {self._put_aside(kept)}; look at it.")
         if kept.info.seconds is not None and kept.info.seconds < least_seconds:
             raise UnusableSpeechError(
                 f"The speech is {kept.info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
                 f"part of it is missing. {self._put_aside(kept)}; listen to it."
             )
+        if wrong:
+            raise UnusableSpeechError(f"The speech that came is unusable: {wrong}. {self._put_aside(kept)}.")
         return kept
 
     def _examine(self, pcm_rate: int | None) -> Kept:
@@ -322,6 +326,9 @@ class Download:
         info = inspect(self._file, self._size, pcm_rate)
         if info.format == WAV:
             self._repair()
+        return self._kept(info)
+
+    def _kept(self, info: MediaInfo) -> Kept:
         return Kept(uri=self._uri(info.format.extension), sha256=self.sha256, bytes=self._size, info=info)
 
     def _repair(self) -> None:

@@ -66,10 +66,6 @@ class SoundOf:
         """
         return self._file.seek(0, 2)
 
-    def seconds(self) -> float | None:
-        """Return the length of the video."""
-        return self._video.seconds()
-
     def chunks(self) -> Iterator[bytes]:
         """Yield it from its beginning, piece by piece.
 
