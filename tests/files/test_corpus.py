@@ -10,11 +10,13 @@ import pytest
 
 from tests.conftest import made_once
 from tests.files.corpus import Made, corpus, decoded
-from voice_provider.files.media import TOLERANCE, MediaInfo, inspect, probe
+from voice_provider.files.media import TOLERANCE, inspect, probe
 from voice_provider.files.whole import NotWholeError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from voice_provider.files.formats import MediaInfo
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,12 @@ from voice_provider.files.whole import NotWholeError, check_boxes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_provider.files import media
+    from voice_provider.files.formats import MediaInfo
 
 FTYP = b"\0\0\0\x18ftyp"
 
 
-def whole(data: bytes) -> media.MediaInfo:
+def whole(data: bytes) -> MediaInfo:
     return inspect(io.BytesIO(data), len(data))
 
 

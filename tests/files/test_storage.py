@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tenacity
 
-from tests.files.corpus import snapshot
+from tests.files.corpus import encode, id3, snapshot
 from voice_provider.exceptions import (
     InvalidInputError,
     NotAllowedError,
@@ -737,6 +737,46 @@ def test_speech_that_is_too_short_for_its_text_is_put_aside(name: str, aside: st
     assert b"".join(StoredFile(f"{folder}{aside}").chunks()) == sound(16000)
     assert read_text(old) == "an old result"
     assert [found for found in left_in(tmp_path) if found.endswith(".part")] == []
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "aside"),
+    [
+        (snapshot("png", "rgb24"), r"it is image \(png\), not audio", "x.unusable.png"),
+        (encode("mp4", "aac", "mpeg4"), r"it is video \(mp4\), not audio", "x.unusable.mp4"),
+        (sound(16000)[:-1000], "it is cut short: 15,044 of at least 16,044 bytes", "x.unusable.wav"),
+        (encode("mp3", "libmp3lame", piped=True)[:-50], "it is cut short within its last frame", "x.unusable.mp3"),
+        (encode("ogg", "libopus")[:-50], "it is cut short: ", "x.unusable.opus"),
+    ],
+    ids=["picture", "video", "wav", "mp3", "opus"],
+)
+def test_speech_of_which_something_is_there_is_put_aside_and_never_deleted(
+    data: bytes, message: str, aside: str, folder: str
+) -> None:
+    with Output(folder, "x").receive() as download:
+        fill(download, data)
+        with pytest.raises(UnusableSpeechError, match=message) as caught:
+            download.check("audio")
+    assert f"It was put aside as {folder}{aside}" in str(caught.value)
+    assert is_kept(f"{folder}{aside}", hashlib.sha256(data).hexdigest(), len(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (sound(0), "it holds no sound"),
+        (id3(), "no audio, video or image"),
+        (b"<html>Busy</html>", "a text or HTML page"),
+        (encode("ogg", "libopus")[:300], "cut short|no audio|no sound"),
+    ],
+    ids=["a WAV's header", "a tag", "a page", "headers of Opus"],
+)
+def test_an_answer_without_any_sound_is_no_speech(data: bytes, message: str, folder: str, tmp_path: Path) -> None:
+    with Output(folder, "x").receive() as download:
+        fill(download, data)
+        with pytest.raises(ResultError, match=message):
+            download.check("audio")
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(("least", "kept"), [(0, True), (0.5, True), (1.0, True), (1.01, False)])

@@ -18,7 +18,7 @@ from voice_provider.files.whole import NotWholeError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_provider.files.media import MediaInfo
+    from voice_provider.files.formats import MediaInfo
 
 
 def whole(data: bytes) -> MediaInfo:

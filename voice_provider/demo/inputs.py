@@ -14,7 +14,7 @@ from voice_provider.files.whole import NotWholeError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_provider.files.media import MediaInfo
+    from voice_provider.files.formats import MediaInfo
 
 MAX_SCRIPT = 5000  # characters, as the DAG's form has it
 SCRIPT = "Good morning. Nobody ever recorded me saying this, and the voice is borrowed, too."

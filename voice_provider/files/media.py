@@ -10,9 +10,9 @@ import os
 import re
 import struct
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
+from voice_provider.files.formats import PCM, Format, MediaInfo
 from voice_provider.files.wav import read_wav
 from voice_provider.files.whole import (
     NotMediaError,
@@ -50,37 +50,6 @@ _MP3_LENGTH = re.compile(
     rb"\xff[\xe2-\xff]..(?:(?:.{9}|.{11}|.{17}|.{19}|.{32}|.{34})(?:Xing|Info)|.{32}VBRI)", re.DOTALL
 )
 _MP3_FRAME = 4096  # bytes that the frame with it has at most, and more
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A media format: the extension without a dot, and the media type."""
-
-    extension: str
-    media_type: str
-
-    @property
-    def kind(self) -> str:
-        """``audio``, ``video`` or ``image``."""
-        return self.media_type.partition("/")[0]
-
-
-PCM = Format("pcm", "audio/pcm")  # 16-bit mono samples and nothing else: nothing shows what they are
-WAV = Format("wav", "audio/wav")
-
-
-@dataclass(frozen=True, slots=True)
-class MediaInfo:
-    """A media file.
-
-    :param format: by what is in it: a container without pictures is audio
-    :param seconds: length; None for pictures
-    :param sound: codec of its first sound, as FFmpeg names it; None: it has none
-    """
-
-    format: Format
-    seconds: float | None
-    sound: str | None = None
 
 
 class _Container(NamedTuple):

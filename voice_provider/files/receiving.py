@@ -28,8 +28,9 @@ from voice_provider.exceptions import (
     StorageError,
     UnusableSpeechError,
 )
+from voice_provider.files.formats import WAV, MediaInfo
 from voice_provider.files.locations import explained, is_local, local_path, reason_of
-from voice_provider.files.media import TOLERANCE, WAV, MediaInfo, inspect
+from voice_provider.files.media import TOLERANCE, inspect
 from voice_provider.files.transfer import (
     CHUNK,
     SupersededError,

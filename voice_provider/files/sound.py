@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.files.formats import Format
 from voice_provider.files.locations import reading
-from voice_provider.files.media import Format, open_media, write_media
+from voice_provider.files.media import open_media, write_media
 from voice_provider.files.transfer import pieces
 from voice_provider.files.whole import NotWholeError
 

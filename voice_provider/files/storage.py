@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from voice_provider.exceptions import InvalidInputError, NotPublishedError, StorageError, VoiceError
 from voice_provider.files.locations import check_allowed, explained, is_local, local_path, open_path, reading
-from voice_provider.files.media import Format, probe
+from voice_provider.files.media import probe
 from voice_provider.files.receiving import (
     Download,
     Held,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from voice_provider.files.media import MediaInfo
+    from voice_provider.files.formats import Format, MediaInfo
 
 __all__ = ["UPLOADS", "Download", "Held", "Kept", "Output", "Receipt", "StoredFile", "is_kept"]
 

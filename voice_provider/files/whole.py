@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from voice_provider.files.media import MediaInfo
+    from voice_provider.files.formats import MediaInfo
 
 OGG_PAGE = 65_307  # bytes that a page has at most
 MAX_PICTURE = 256 * 1024 * 1024  # bytes that are read of one
@@ -28,7 +28,7 @@ _MPEG_TS = ((188, 0), (192, 4), (204, 0))  # length of a packet, and where in it
 class NotWholeError(ValueError):
     """The bytes are no media, or stop before their end; the message says which and where.
 
-    ``info`` is what there is of it, where a part of a result can be heard or seen: a ``media.MediaInfo``.
+    ``info`` is what there is of it, where a part of a result can be heard or seen: a ``formats.MediaInfo``.
     """
 
     info: MediaInfo | None = None

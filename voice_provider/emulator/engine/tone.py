@@ -211,8 +211,8 @@ def _streams(path: Path) -> tuple[float | None, set[str]]:
     import av  # noqa: PLC0415  # most of what this engine does needs none
 
     try:
-        with path.open("rb") as file, av.open(file) as container:
-            kinds = {stream.type for stream in (*container.streams.audio, *container.streams.video)}
+        with path.open("rb") as file, av.open(file, "r") as container:
+            kinds = {str(stream.type) for stream in (*container.streams.audio, *container.streams.video)}
             return container.duration / av.time_base if container.duration else None, kinds
     except (av.FFmpegError, OSError):
         return None, set()
