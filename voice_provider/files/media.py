@@ -118,11 +118,12 @@ def open_media(file: BinaryIO) -> Iterator[InputContainer]:
 
     file.seek(0)
     is_jpeg = file.read(3) == b"\xff\xd8\xff"  # a moving photo has a video behind it, which FFmpeg would take it for
+    form = "jpeg_pipe" if is_jpeg else None
     options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
+    # PyAV 18 raises for tags that are no UTF-8; 19 does not, and has no such argument any more.
+    tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        with av.open(
-            _Shared(file), format="jpeg_pipe" if is_jpeg else None, options=options, metadata_errors="replace"
-        ) as container:
+        with av.open(_Shared(file), format=form, options=options, **tags) as container:
             yield cast("InputContainer", container)
     except av.FFmpegError as error:
         raise NotWholeError(f"it is damaged: {error.strerror}") from None

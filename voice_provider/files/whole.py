@@ -53,7 +53,7 @@ def is_placeholder(length: int) -> bool:
 
 def check_boxes(file: BinaryIO, size: int) -> bool:
     """Walk the top-level boxes of an MP4 or MOV; a fragmented one tells its length in its fragments only."""
-    at, names = 0, set()
+    at, name, names = 0, b"", set()
     while at + 8 <= size:
         file.seek(at)
         header = file.read(16)
@@ -69,6 +69,8 @@ def check_boxes(file: BinaryIO, size: int) -> bool:
         names.add(name)
         at += length
     else:
+        if name == b"moof" or (b"moof" in names and at < size):  # its data, or the header of the next one
+            cut_short(size, size + 8 - (size - at))
         if not names & {b"moov", b"meta"}:
             raise NotWholeError("it is cut short: the index (moov) is missing")
     if b"moov" in names and b"mdat" not in names:
