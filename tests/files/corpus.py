@@ -242,7 +242,9 @@ def corpus() -> Iterator[Made]:
     for codec, pixels, extension in PICTURES:
         yield Made(f"still {codec}", snapshot(codec, pixels), extension, f"image/{extension.replace('jpg', 'jpeg')}")
     yield Made("still gif", encode("gif", None, "gif", seconds=0.5), "gif", "image/gif")
-    yield Made("still avif", encode("avif", None, "libsvtav1", seconds=0.1), "avif", "image/avif")
+    avif = encode("avif", None, "libsvtav1", seconds=0.1)
+    yield Made("still avif", avif, "avif", "image/avif")
+    yield Made("a picture that calls itself HEIC", avif.replace(b"avif", b"heic"), "heic", "image/heic")
     yield from _odd()
 
 

@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import wave
+import zlib
 from typing import TYPE_CHECKING
 
 import av
@@ -148,6 +149,22 @@ def test_either_lock_alone_keeps_a_list_from_opening_what_it_names(
     monkeypatch.setattr(av, "open", lambda file, options, **rest: original(file, options={lock: options[lock]}, **rest))
     with pytest.raises(NotWholeError), open_media(io.BytesIO(b"ffconcat version 1.0\nfile 'secret.wav'\n")):
         pytest.fail("it was opened")
+
+
+def test_a_picture_that_would_fill_the_memory_is_not_decoded() -> None:
+    def png(side: int) -> bytes:
+        def part(name: bytes, content: bytes) -> bytes:
+            return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+        head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+        rows = zlib.compress(bytes(side * (side + 1)), 1)
+        return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", rows) + part(b"IEND", b"")
+
+    for side, is_decoded in ((64, True), (4000, False)):
+        data = png(side)
+        with open_media(io.BytesIO(data)) as opened:
+            assert (opened.streams.video[0].codec_context.pix_fmt is not None) is is_decoded
+        assert probe(io.BytesIO(data), len(data)).format.media_type == "image/png"
 
 
 def test_files_are_opened_in_one_place() -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HEAD = 64  # bytes that tell the brand of an MP4
 TOLERANCE = 0.1  # seconds that two lengths of the same file may differ
+MAX_PIXELS = "10000000"  # of a picture that FFmpeg decodes to see what it is; more in a small file may be a trap
 LONGEST = 10  # seconds: no packet of sound is longer, whatever a broken time stamp makes of it
 _PICTURES = (
     b"heic",
@@ -119,7 +120,7 @@ def open_media(file: BinaryIO) -> Iterator[InputContainer]:
     file.seek(0)
     is_jpeg = file.read(3) == b"\xff\xd8\xff"  # a moving photo has a video behind it, which FFmpeg would take it for
     form = "jpeg_pipe" if is_jpeg else None
-    options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
+    options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none", "max_pixels": MAX_PIXELS}
     # PyAV 18 raises for tags that are no UTF-8; 19 does not, and has no such argument any more.
     tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:

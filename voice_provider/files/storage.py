@@ -24,10 +24,9 @@ from voice_provider.files.receiving import (
     Receipt,
     aside_of,
     discard,
-    private_folder,
-    reserve,
     spooled,
 )
+from voice_provider.files.room import private_folder, reserve
 from voice_provider.files.transfer import BLOCK, CHUNK, UPLOADS, create, is_kept, remove, reopen
 from voice_provider.files.whole import NotMediaError, NotWholeError
 
