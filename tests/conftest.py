@@ -220,6 +220,14 @@ def write_mp4(path: Path, seconds: float = 1.0) -> Path:
     return path
 
 
+def length_of(path: Path) -> float:
+    """Return how long a media file says it is, in seconds."""
+    import av
+
+    with av.open(str(path)) as container:
+        return (container.duration or 0) / av.time_base
+
+
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     return write_mp4(tmp_path / "in" / "video.mp4")

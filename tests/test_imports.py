@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OF_THE_EMULATOR_OR_ENGINE = {
-    "av", "cv2", "hibari", "numpy", "fastapi", "uvicorn", "starlette", "tinytag", "rich", "fsspec", "upath",
+    "av", "cv2", "hibari", "numpy", "fastapi", "uvicorn", "starlette", "rich", "fsspec", "upath",
     "voice_provider.emulator", "voice_provider.cli", "voice_provider.demo",
 }  # fmt: skip
 
@@ -40,6 +40,7 @@ import airflow.sdk, airflow.sdk.bases.operator, airflow.sdk.bases.sensor, airflo
 from airflow.sdk import BaseHook, BaseOperator, Connection, DAG, Param, Variable
 
 root, dags, events = sys.argv[1], sys.argv[2:], []
+heavy = {"av", "numpy"}  # what reads media; a DAG that is parsed reads none
 code = tuple(os.path.realpath(path) for path in {
     sys.prefix, sys.base_prefix, root, *sysconfig.get_paths().values(),
 })
@@ -76,7 +77,7 @@ for dag in dags:  # importing Airflow takes seconds: each is parsed by a fork th
     if not fork:
         sys.addaudithook(watch)
         runpy.run_path(dag)
-        print(json.dumps({"file": dag, "dags": entered, "events": events}))
+        print(json.dumps({"file": dag, "dags": entered, "events": events, "heavy": sorted(heavy & set(sys.modules))}))
         break
     os.waitpid(fork, 0)
 """
@@ -140,3 +141,4 @@ def test_parsing_an_example_opens_no_socket_no_connection_and_no_file(dag: Path,
     assert str(dag) in parsed, "it cannot be parsed"
     assert len(parsed[str(dag)]["dags"]) == 1
     assert parsed[str(dag)]["events"] == []
+    assert parsed[str(dag)]["heavy"] == []

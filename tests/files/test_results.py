@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import Task, write_wav
+from tests.files.corpus import encode, snapshot
 from voice_provider.exceptions import ResultError
 from voice_provider.files.storage import Output
 from voice_provider.models import Job, JobState
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     ("announced", "came", "is_whole"),
     [
         (60, 60, True),
-        (60, 58, True),
-        (60, 56, False),
-        (60, 40, False),
+        (60, 59.92, True),
+        (60, 59.8, False),
         (60, 31, False),
-        (4, 3.2, True),
-        (4, 2.8, False),
+        (4, 4.5, True),
+        (4, 3.95, True),
+        (4, 3.8, False),
+        (4, 8, False),
     ],
 )
 def test_a_result_is_as_long_as_the_service_said(
@@ -40,9 +42,51 @@ def test_a_result_is_as_long_as_the_service_said(
     if is_whole:
         assert hook.keep(job, Output(f"{out}/", "x")).seconds == pytest.approx(came)
         return
-    with pytest.raises(ResultError, match="cut short"):
+    with pytest.raises(ResultError, match="cut short" if came < announced else "too long"):
         hook.keep(job, Output(f"{out}/", "x"))
     assert list(out.iterdir()) == []
+
+
+def test_a_result_is_of_the_kind_that_was_ordered_and_has_its_sound(
+    hook: VoiceHook, emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    part = encode("mp3", "libmp3lame", seconds=10)
+    made: dict[str, bytes] = {
+        "talk.wav": encode("wav", "pcm_s16le"),
+        "talk.m4a": encode("mp4", "aac"),
+        "joined.mp3": part + part,
+        "talk.mp4": encode("mp4", "aac", "mpeg4"),
+        "silent.mp4": encode("mp4", None, "mpeg4"),
+        "face.png": snapshot("png", "rgb24"),
+    }
+    assets = {}
+    for name, data in made.items():
+        (tmp_path / name).write_bytes(data)
+        assets[name] = hook.upload_asset(str(tmp_path / name)).url
+    for kind, name, seconds, message in (
+        ("speech", "talk.wav", 2, ""),
+        ("speech", "talk.m4a", 2, ""),
+        ("speech", "joined.mp3", 20, ""),
+        ("speech", "joined.mp3", 10, r"too long: 20\.\d+ s of the 10\.00 s"),
+        ("speech", "face.png", None, r"it is image \(png\), not audio"),
+        ("speech", "talk.mp4", 2, r"it is video \(mp4\), not audio"),
+        ("lip_sync", "talk.mp4", 2, ""),
+        ("lip_sync", "talk.wav", 2, r"it is audio \(wav\), not video"),
+        ("lip_sync", "talk.m4a", 2, r"it is audio \(m4a\), not video"),
+        ("lip_sync", "face.png", None, r"it is image \(png\), not video"),
+        ("lip_sync", "silent.mp4", 2, "it has no sound"),
+    ):
+        state = JobState.SUCCEEDED
+        job = Job.model_validate(
+            {"service": "sync_labs", "kind": kind, "id": "J", "state": state, "url": assets[name], "seconds": seconds}
+        )
+        out = tmp_path / "out" / f"{kind}-{name}-{seconds}"
+        if not message:
+            assert hook.keep(job, Output(f"{out}/", "x")).seconds == pytest.approx(seconds, abs=0.1)
+            continue
+        with pytest.raises(ResultError, match=message):
+            hook.keep(job, Output(f"{out}/", "x"))
+        assert list(out.iterdir()) == []
 
 
 def test_two_tasks_with_the_same_request_and_folder_do_not_meet(

@@ -471,7 +471,7 @@ def test_a_result_whose_length_is_not_what_was_announced_is_not_kept(
     job = Job(
         service="sync_labs", kind="speech", id="J", state=JobState.SUCCEEDED, url=asset.url, seconds=30, engine="tone"
     )
-    with pytest.raises(VoiceError, match=r"cut short: 1.0 s of the 30.0 s"):
+    with pytest.raises(VoiceError, match=r"cut short: 1.00 s of the 30.00 s"):
         hook.keep(job, Output(f"{tmp_path}/out/", "x"))
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from tests.conftest import Task, know_runs, write_wav
+from tests.files.corpus import snapshot
 from voice_provider.exceptions import (
     InvalidInputError,
     NameTakenError,
@@ -599,8 +600,8 @@ class TestWhatWasFound:
 
     def test_a_picture_is_no_sample(self, emulator: EmulatorHandle, tmp_path: Path) -> None:
         picture = tmp_path / "face.jpg"
-        picture.write_bytes(b"\xff\xd8\xff" + b"0" * 5000)
-        with pytest.raises(InvalidInputError, match="is a picture"):
+        picture.write_bytes(snapshot("mjpeg", "yuvj420p"))
+        with pytest.raises(InvalidInputError, match=r"sample= is a picture \(image/jpeg\)"):
             new_task("1").run(clone(picture))
         assert posts(emulator, "/") == 0
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import MemoryStore, Task, without_records, write_wav
+from tests.files.corpus import snapshot
 from voice_provider.exceptions import (
     NotPublishedError,
     OutcomeUnknownError,
@@ -76,7 +77,7 @@ def test_everything_that_is_said_of_a_voice_reaches_the_service(
     task: Task, emulator: EmulatorHandle, clip: Path, tmp_path: Path
 ) -> None:
     cover = tmp_path / "cover.png"
-    cover.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    cover.write_bytes(snapshot("png", "rgb24"))
     second = write_wav(tmp_path / "in" / "second.wav", seconds=12)
     result = task.run(
         clone(

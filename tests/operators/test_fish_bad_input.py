@@ -118,9 +118,11 @@ def test_a_text_that_is_called_wav(task: Task, emulator: EmulatorHandle, tmp_pat
     assert emulator.requests("/model") == []
 
 
-def test_a_video_has_to_become_a_recording(task: Task, emulator: EmulatorHandle, tmp_path: Path) -> None:
+def test_a_video_without_sound_is_no_sample(task: Task, emulator: EmulatorHandle, tmp_path: Path) -> None:
     video = write_mp4(tmp_path / "talk.mp4")
-    with pytest.raises(InvalidInputError, match=r"talk\.mp4 is video/mp4; Fish Audio takes recordings: wav"):
+    with pytest.raises(
+        InvalidInputError, match=r"sample= has no sound \(video/mp4\): .*talk\.mp4\. Give audio, or video"
+    ):
         task.run(clone(sample=str(video)))
     assert emulator.requests("/model") == []
 

@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from tests.conftest import write_mp4, write_wav
+from tests.files.corpus import snapshot
 from voice_provider.exceptions import CapabilityError, JobTimeoutError, VoiceError
 from voice_provider.links import ResultLink
 from voice_provider.models import Capability
@@ -196,7 +197,7 @@ def test_dubbing_and_a_picture(
     ).order(task.context)
     assert generation(known.options, [Input(asset_id="a")])["dubParams"]["sourceLang"] == "fr"
     picture = tmp_path / "face.png"
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    picture.write_bytes(snapshot("png", "rgb24"))
     still = LipSyncOperator(task_id="t", image=str(picture), audio=str(sample), model="sync-3", output=out)
     body = generation(still.order(task.context).options, [Input(asset_id="a"), Input(url="https://x/y.wav")])
     assert body["input"] == [{"type": "image", "assetId": "a"}, {"type": "audio", "url": "https://x/y.wav"}]

@@ -11,6 +11,7 @@ import pytest
 import time_machine
 
 from tests.conftest import write_wav
+from tests.files.corpus import snapshot
 from voice_provider.exceptions import ConsentError, InvalidInputError, NotAllowedError
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.asset import UploadAssetOperator
@@ -306,7 +307,7 @@ def test_a_picture_and_the_inputs_of_a_lip_sync_need_none(
     strict: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
 ) -> None:
     picture = tmp_path / "face.png"
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    picture.write_bytes(snapshot("png", "rgb24"))
     assert "consent" not in task.run(UploadAssetOperator(task_id="t", file=str(picture)))
     hook = VoiceHook.for_connection("voice_default")
     assert hook.lip_sync(f"{tmp_path}/o.mp4", video=str(video), audio=[{"media": str(sample)}]).bytes

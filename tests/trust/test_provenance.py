@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -498,3 +499,26 @@ def test_a_record_that_is_too_large_for_one_is_not_read(task: Task, speak: Calla
     assert found is None
     assert problem is not None
     assert "cannot be read" in problem
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
+    task: Task, speak: Callable[..., TTSOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("somebody's")
+    opened: list[int] = []
+    original = provenance.create
+
+    def planted(part: Path) -> Any:
+        part.symlink_to(victim)
+        file = original(part)
+        opened.append(os.fstat(file.fileno()).st_mode & 0o777)
+        return file
+
+    monkeypatch.setattr(provenance, "create", planted)
+    result = task.run(speak())
+    assert victim.read_text() == "somebody's"
+    assert opened == [0o600]
+    place = Path(result["uri"] + provenance.ENDING)
+    assert not place.is_symlink()
+    assert place.stat().st_mode & 0o777 == Path(result["uri"]).stat().st_mode & 0o777

@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from voice_provider.emulator.engine import LOCAL_PACKAGES
-from voice_provider.files.media import NotWholeError, inspect
+from voice_provider.files.media import probe
+from voice_provider.files.whole import NotWholeError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_provider.files.media import MediaInfo
+    from voice_provider.files.formats import MediaInfo
 
 MAX_SCRIPT = 5000  # characters, as the DAG's form has it
 SCRIPT = "Good morning. Nobody ever recorded me saying this, and the voice is borrowed, too."
@@ -96,7 +97,7 @@ def check_media(path: Path, option: str, kinds: tuple[str, ...]) -> MediaInfo:
     wanted = " or ".join(kinds)
     try:
         with path.open("rb") as file:
-            info = inspect(file, path.stat().st_size)
+            info = probe(file, path.stat().st_size)
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
     except NotWholeError as error:

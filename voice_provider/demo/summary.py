@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from voice_provider.files.media import inspect
+from voice_provider.files.media import probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def shown(path: Path) -> str:
 def _facts(path: Path) -> str:
     with path.open("rb") as file:
         size = path.stat().st_size
-        seconds = inspect(file, size).seconds
+        seconds = probe(file, size).seconds
     length = f"{seconds:.1f} s, " if seconds else ""
     return length + (f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB")
 

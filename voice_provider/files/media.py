@@ -1,218 +1,402 @@
-"""What a file really is, read off its bytes: format, media type, length, and whether it is whole.
+"""What a file really is, read by FFmpeg: format, streams, length, and whether it is whole.
 
 A name proves nothing: a text file may be called ``.mp4``, and a result may be an error page or stop in the middle.
+FFmpeg comes as PyAV, which is imported when a file is read: parsing a DAG loads none of it.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import struct
-from dataclasses import dataclass
-from typing import BinaryIO
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
-HEAD = 64  # bytes that are enough to know a format
-_PICTURE_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")  # boxes as in MP4, but HEIC and AVIF
+from voice_provider.files.formats import PCM, Format, MediaInfo
+from voice_provider.files.wav import read_wav
+from voice_provider.files.whole import (
+    NotMediaError,
+    NotWholeError,
+    check_aiff,
+    check_boxes,
+    check_ebml,
+    check_ogg,
+    check_picture,
+    check_riff,
+    check_ts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from av import AudioStream
+    from av.container import InputContainer, OutputContainer
+
+HEAD = 64  # bytes that tell the brand of an MP4
+TOLERANCE = 0.1  # seconds that two lengths of the same file may differ
+MAX_PIXELS = "10000000"  # of a picture that FFmpeg decodes to see what it is; more in a small file may be a trap
+LONGEST = 10  # seconds: no packet of sound is longer, whatever a broken time stamp makes of it
+_PICTURES = (
+    b"heic",
+    b"heix",
+    b"hevc",
+    b"mif1",
+    b"msf1",
+    b"avif",
+    b"avis",
+)  # brands: boxes as in MP4, but HEIC and AVIF
+_STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+# The frame before the first packet of an MP3 may tell how many there are; without it FFmpeg only estimates.
+_MP3_LENGTH = re.compile(
+    rb"\xff[\xe2-\xff]..(?:(?:.{9}|.{11}|.{17}|.{19}|.{32}|.{34})(?:Xing|Info)|.{32}VBRI)", re.DOTALL
+)
+_MP3_FRAME = 4096  # bytes that the frame with it has at most, and more
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A media format: the extension without a dot, the media type, and whether tinytag can read its length."""
+class _Container(NamedTuple):
+    """What is known of a container.
+
+    :param extension: of a video or picture in it
+    :param subtype: of the media type
+    :param check: raises for what ends too early; returns whether the length in the header can be believed
+    :param sound: extension where there are no pictures
+    :param has_clock: its packets carry the time; else their lengths add up
+    :param tells_length: the header of a whole file never tells more than there is
+    """
 
     extension: str
-    media_type: str
-    timed: bool = True
-
-    @property
-    def kind(self) -> str:
-        """``audio``, ``video`` or ``image``."""
-        return self.media_type.partition("/")[0]
+    subtype: str
+    check: Callable[[BinaryIO, int], bool] = lambda *_: False
+    sound: str = ""
+    has_clock: bool = False
+    tells_length: bool = False
 
 
-MP4, MOV, M4A = Format("mp4", "video/mp4"), Format("mov", "video/quicktime"), Format("m4a", "audio/mp4")
-WAV, MP3, FLAC = Format("wav", "audio/wav"), Format("mp3", "audio/mpeg"), Format("flac", "audio/flac")
-OGG, OPUS = Format("ogg", "audio/ogg"), Format("opus", "audio/ogg")
-AAC = Format("aac", "audio/aac", timed=False)
-PCM = Format("pcm", "audio/pcm", timed=False)  # 16-bit mono samples and nothing else: nothing shows what they are
-WEBM, MKV = Format("webm", "video/webm", timed=False), Format("mkv", "video/x-matroska", timed=False)
-AVI = Format("avi", "video/x-msvideo", timed=False)
-PNG = Format("png", "image/png", timed=False)
-JPEG = Format("jpg", "image/jpeg", timed=False)
-WEBP = Format("webp", "image/webp", timed=False)
+def _check_wav(file: BinaryIO, size: int) -> bool:
+    file.seek(0)
+    return file.read(4) == b"RIFF" and read_wav(file, size).has_sizes
 
 
-def sniff(head: bytes) -> Format | None:
-    """Return the format that the first bytes show, or ``None`` when they show no known media."""
-    if head[4:8] == b"ftyp":
-        if head[8:12] in _PICTURE_BRANDS:
-            return None
-        return {b"M4A ": M4A, b"M4B ": M4A, b"qt  ": MOV}.get(head[8:12], MP4)
-    if head[:4] == b"RIFF":
-        return {b"WAVE": WAV, b"AVI ": AVI, b"WEBP": WEBP}.get(head[8:12])
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return WEBM if b"webm" in head else MKV
-    if head[:4] == b"OggS":
-        return OPUS if b"OpusHead" in head else OGG
-    for magic, found in (
-        (b"ID3", MP3),
-        (b"fLaC", FLAC),
-        (b"\x89PNG\r\n", PNG),
-        (b"\xff\xd8\xff", JPEG),
-    ):
-        if head.startswith(magic):
-            return found
-    return _sniff_frame(head)
+# By the name of FFmpeg's demuxer; nothing else is opened. Playlists and lists of files (concat, hls, dash) would open
+# what they name.
+_CONTAINERS = {
+    "aac": _Container("aac", "aac"),
+    "aiff": _Container("aiff", "aiff", check_aiff, tells_length=True),
+    "amr": _Container("amr", "amr"),
+    "apng": _Container("png", "png", check_picture),
+    "avi": _Container("avi", "x-msvideo", check_riff, has_clock=True),
+    "bmp_pipe": _Container("bmp", "bmp", check_picture),
+    "caf": _Container("caf", "x-caf", tells_length=True),
+    "flac": _Container("flac", "flac", tells_length=True),
+    "gif": _Container("gif", "gif", check_picture),
+    "jpeg_pipe": _Container("jpg", "jpeg", check_picture),
+    "matroska": _Container("mkv", "x-matroska", check_ebml, sound="mka", has_clock=True),
+    "mov": _Container("mp4", "mp4", check_boxes, sound="m4a", has_clock=True),
+    "mp3": _Container("mp3", "mpeg"),
+    "mpegts": _Container("ts", "mp2t", check_ts, has_clock=True),
+    "ogg": _Container("ogv", "ogg", check_ogg, sound="ogg"),
+    "png_pipe": _Container("png", "png", check_picture),
+    "w64": _Container("w64", "x-w64", tells_length=True),
+    "wav": _Container("wav", "wav", _check_wav, tells_length=True),
+    "webp": _Container("webp", "webp", check_riff),
+    "webp_pipe": _Container("webp", "webp", check_riff),
+}
+_IMAGES = {"apng", "bmp_pipe", "gif", "jpeg_pipe", "png_pipe", "webp", "webp_pipe"}
+_FRAMED = {"aac", "amr", "flac", "mp3"}  # frames and nothing around them: no size tells where they end
+_PARSED = {"aac", "mp1", "mp2", "mp3"}  # codecs whose frames tell their length
 
 
-def _sniff_frame(head: bytes) -> Format | None:
-    """Know MP3 and AAC by the header of their first frame; the mark of UTF-16 text (FF FE) looks much like one."""
-    if len(head) < 4 or head[0] != 0xFF:
-        return None
-    if head[1] & 0xF6 == 0xF0:  # twelve bits of sync and layer 0: ADTS
-        return AAC
-    layer_3 = head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08  # version 1 is reserved
-    return MP3 if layer_3 and head[2] & 0xF0 != 0xF0 and head[2] & 0x0C != 0x0C else None
+@contextmanager
+def open_media(file: BinaryIO) -> Iterator[InputContainer]:
+    """Open a file with FFmpeg: the one place where the client does so.
+
+    Only the formats of the list above, and only this file: no format opens another one, by whatever protocol.
+
+    :param file: open for reading and seeking; left at an unspecified position
+    :raises NotWholeError: FFmpeg cannot read it
+    """
+    import av  # noqa: PLC0415  # 70 ms that DAG parsing need not pay
+
+    file.seek(0)
+    is_jpeg = file.read(3) == b"\xff\xd8\xff"  # a moving photo has a video behind it, which FFmpeg would take it for
+    form = "jpeg_pipe" if is_jpeg else None
+    options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none", "max_pixels": MAX_PIXELS}
+    # PyAV 18 raises for tags that are no UTF-8; 19 does not, and has no such argument any more.
+    tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    try:
+        with av.open(_Shared(file), format=form, options=options, **tags) as container:
+            yield cast("InputContainer", container)
+    except av.FFmpegError as error:
+        raise NotWholeError(f"it is damaged: {error.strerror}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class MediaInfo:
-    """A media file: its format and, where it can be read, its length in seconds."""
+@contextmanager
+def write_media(file: BinaryIO, form: str) -> Iterator[OutputContainer]:
+    """Write a file with FFmpeg.
 
-    format: Format
-    seconds: float | None
+    :param file: open for writing and seeking
+    :param form: FFmpeg's name of the format
+    """
+    import av  # noqa: PLC0415  # as in open_media
+
+    with av.open(file, "w", format=form) as container:
+        yield container
 
 
-class NotWholeError(ValueError):
-    """The bytes are no media, or stop before their end; the message says which and where."""
+def probe(file: BinaryIO, size: int) -> MediaInfo:
+    """Read what an input is: from its header and index where they can be believed, else from all of it.
+
+    :param file: open for reading and seeking; left at an unspecified position
+    :param size: length of the file in bytes
+    :raises NotWholeError: it is empty, is no media, holds no sound and no pictures, or is cut short
+    """
+    return _read(file, size, in_full=False)
 
 
 def inspect(file: BinaryIO, size: int, pcm_rate: int | None = None) -> MediaInfo:
-    """Read format and length, and check that nothing is missing at the end.
+    """Read what a result is, from its first packet to its last.
 
     :param file: open for reading and seeking; left at an unspecified position
     :param size: length of the file in bytes
     :param pcm_rate: Hz of raw 16-bit mono samples, which nothing in the file shows; only where they were asked for
-    :raises NotWholeError: when it is empty, is no media, or is cut short
+    :raises NotWholeError: it is empty, is no media, holds no sound and no pictures, or is cut short
     """
+    if pcm_rate is None or not size:
+        return _read(file, size, in_full=True)
+    file.seek(0)
+    if _is_text(file.read(HEAD)):
+        raise NotWholeError(f"its {size:,} bytes are a text or HTML page")
+    if size % 2:
+        raise NotWholeError(f"it is cut short: its {size:,} bytes end within a sample")
+    return MediaInfo(PCM, size / 2 / pcm_rate, "pcm_s16le")
+
+
+def _is_text(head: bytes) -> bool:
+    return head.lstrip()[:1] in (b"<", b"{") and head.isascii() and b"\0" not in head  # quiet samples have zeros
+
+
+def _read(file: BinaryIO, size: int, *, in_full: bool) -> MediaInfo:
     if not size:
         raise NotWholeError("it is empty (0 bytes)")
     file.seek(0)
     head = file.read(HEAD)
-    if pcm_rate is not None:
-        if head.lstrip()[:1] in (b"<", b"{") and head.isascii() and b"\0" not in head:  # quiet samples have zeros
-            raise NotWholeError(f"its {size:,} bytes are a text or HTML page")
-        if size % 2:
-            raise NotWholeError(f"it is cut short: its {size:,} bytes end within a sample")
-        return MediaInfo(PCM, size / 2 / pcm_rate)
-    found = sniff(head)
-    if found is None:
-        kind = "a text or HTML page" if head.lstrip()[:1] in (b"<", b"{") else "no audio, video or image"
-        raise NotWholeError(f"its {size:,} bytes are {kind}")
-    if found in (MP4, MOV, M4A):
-        _check_boxes(file, size)
-    elif found == WAV:
-        return MediaInfo(found, read_wav(file, size).seconds)
-    return MediaInfo(found, _seconds(file, found))
+    is_opened = False
+    try:
+        with open_media(file) as container:
+            is_opened = True
+            return _Reading(file, size, head, container).info(in_full=in_full)
+    except NotWholeError:
+        if is_opened:
+            raise
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
+        check_boxes(file, size)
+        raise NotWholeError("it is damaged: its index (moov) cannot be read")
+    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        read_wav(file, size)
+        raise NotWholeError("it holds no sound")
+    kind = "a text or HTML page" if _is_text(head) else "no audio, video or image"
+    raise NotMediaError(f"its {size:,} bytes are {kind}")
 
 
-def _check_boxes(file: BinaryIO, size: int) -> None:
-    """Walk the top-level boxes of an MP4 (ISO/IEC 14496-12): they must fill the file exactly, with an index in it."""
-    at, names = 0, set()
-    while at < size:
-        file.seek(at)
-        header = file.read(16)
-        if len(header) < 8:
-            raise NotWholeError(f"it is cut short at byte {size:,}")
-        length, name = struct.unpack(">I4s", header[:8])
-        if length == 1 and len(header) == 16:
-            length = struct.unpack(">Q", header[8:])[0]
-        elif length == 0:
-            length = size - at  # the last box may reach to the end of the file
-        if length < 8 or at + length > size:
-            raise NotWholeError(f"it is cut short: {size:,} of at least {at + max(length, 8):,} bytes are there")
-        names.add(name)
-        at += length
-    for name, what in ((b"moov", "index"), (b"mdat", "media data")):
-        if name not in names:
-            raise NotWholeError(f"it is cut short: the {what} ({name.decode()}) is missing")
+class _Reading:
+    """A file that FFmpeg has opened."""
+
+    def __init__(self, file: BinaryIO, size: int, head: bytes, container: InputContainer) -> None:
+        from av.stream import Disposition  # noqa: PLC0415  # as in open_media
+
+        self._file, self._size, self._head, self._opened = file, size, head, container
+        self._missing: NotWholeError | None = None
+        self._name = container.format.name.partition(",")[0]
+        self._is = _CONTAINERS[self._name]
+        covers = Disposition.attached_pic | Disposition.timed_thumbnails
+        self._sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
+        self._pictures = [stream for stream in container.streams.video if not stream.disposition & covers]
+
+    def info(self, *, in_full: bool) -> MediaInfo:
+        """Return what it is; of a result that is not whole, the error holds what there is."""
+        is_believed = False
+        try:
+            is_believed = self._is.check(self._file, self._size)
+        except NotWholeError as error:
+            self._missing = error
+        if not (self._sounds or self._pictures):
+            raise self._missing or NotWholeError("it holds neither sound nor pictures")
+        found = self._format()
+        if self._missing and (found.kind == "image" or not in_full):
+            raise self._missing
+        if found.kind == "image":
+            return MediaInfo(found, None)
+        seconds, sounds = (self._opened.duration or 0) / 1_000_000, self._sounds
+        if in_full or not (is_believed and seconds):
+            seconds, sounds = self._walk(said=seconds)
+        if not seconds:
+            nothing = "it holds no sound" if found.kind == "audio" else "it holds no pictures"
+            raise self._missing or NotWholeError(nothing)
+        info = MediaInfo(found, seconds, sounds[0].codec_context.codec.canonical_name if sounds else None)
+        if self._missing:
+            self._missing.info = info
+            raise self._missing
+        return info
+
+    def _miss(self, what: str) -> None:
+        self._missing = self._missing or NotWholeError(what)
+
+    def _format(self) -> Format:
+        extension, subtype, sound = self._is.extension, self._is.subtype, self._is.sound
+        if self._name == "mov":
+            brand = self._head[8:12] if self._head[4:8] == b"ftyp" else b"qt  "
+            if brand in _PICTURES:
+                name = "avif" if b"avi" in self._head else "heic"
+                return Format(name, f"image/{name}")
+            if brand == b"qt  ":
+                extension, subtype, sound = "mov", "quicktime", "mov"
+            elif brand.startswith(b"3g"):
+                extension, subtype, sound = "3gp", "3gpp", "3gp"
+        elif self._name == "matroska" and b"webm" in self._head:
+            extension, subtype, sound = "webm", "webm", "webm"
+        elif self._name == "ogg" and self._sounds and self._sounds[0].codec_context.codec.canonical_name == "opus":
+            sound = "opus"
+        if self._name in _IMAGES:
+            return Format(extension, f"image/{subtype}")
+        if self._pictures:
+            return Format(extension, f"video/{subtype}")
+        return Format(sound or extension, f"audio/{subtype}")
+
+    def _walk(self, said: float) -> tuple[float, list[AudioStream]]:
+        """Go through all packets; return the length, and which sounds there are.
+
+        :param said: length in the header, seconds
+        """
+        is_riff = self._head.startswith(b"RIFF")  # its sizes were checked; a stream's are open
+        tracks = {stream.index: _Track(stream) for stream in (*self._sounds, *self._pictures)}
+        first = packet = None
+        for packet in self._packets():
+            if packet.is_corrupt and not is_riff:
+                self._miss(f"it is cut short or damaged at byte {packet.pos or self._size:,}")
+            first = first or packet
+            tracks[packet.stream_index].add(packet)
+        heard = [track for track in tracks.values() if track.last is not None]
+        if not heard:
+            return 0, []
+        if self._is.has_clock:
+            seconds = max(track.end for track in heard) - max(0, min(track.start for track in heard))
+        else:
+            seconds = max(track.total for track in heard)
+        self._check_end(seconds, said, first, heard[0])
+        return float(seconds), [stream for stream in self._sounds if tracks[stream.index].last is not None]
+
+    def _packets(self) -> Iterator[Any]:
+        import av  # noqa: PLC0415  # as in open_media
+
+        try:
+            for packet in self._opened.demux(*self._sounds, *self._pictures):
+                if packet.size:
+                    yield packet
+        except av.FFmpegError as error:
+            if self._name not in _FRAMED:  # there it is what comes behind the last frame; the last one is looked at
+                self._miss(f"it is damaged: {error.strerror}")
+
+    def _check_end(self, seconds: float, said: float, first: Any, track: _Track) -> None:
+        """Find out whether packets are missing, or a part of the last one."""
+        tells = self._is.tells_length and not self._head.startswith(b"RIFF")
+        if self._name == "mp3" and first.pos is not None:
+            self._file.seek(max(0, first.pos - _MP3_FRAME))
+            tells = bool(_MP3_LENGTH.search(self._file.read(min(first.pos, _MP3_FRAME))))
+        if tells and said - seconds > TOLERANCE:
+            self._miss(f"it is cut short: {seconds:.1f} s of the {said:.1f} s that its header tells are there")
+        if self._name not in _FRAMED or self._has_tag():
+            return
+        self._file.seek((track.last.pos or 0) + track.last.size)
+        rest = self._file.read(2)
+        is_begun = self._name in ("mp3", "aac") and (rest == b"\xff" or _is_frame(rest))  # one more
+        if is_begun or not track.ends_whole():
+            self._miss(f"it is cut short within its last frame, at byte {self._size:,}")
+
+    def _has_tag(self) -> bool:
+        """Whether there is an ID3 tag of the first version behind the last frame."""
+        self._file.seek(max(0, self._size - 128))
+        return self._file.read(3) == b"TAG"
 
 
-@dataclass(frozen=True, slots=True)
-class WavLayout:
-    """Where the sound of a WAV is.
+class _Track:
+    """The packets of one stream: where it starts and ends, in seconds, and how long they are together."""
 
-    :param start: byte at which it begins
-    :param length: bytes of it that are there
-    :param byte_rate: bytes a second, 0 where the header does not say
-    :param has_sizes: whether the header's sizes are filled in; a writer to a pipe cannot
-    """
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._unit = stream, stream.time_base
+        self._rate = stream.codec_context.sample_rate if stream.type == "audio" else 0
+        self._start: int | None = None
+        self._end = self._total = self._step = self._before = 0
+        self._skipped = 0  # samples
+        self.last: Any = None
 
-    start: int
-    length: int
-    byte_rate: int
-    has_sizes: bool
+    def add(self, packet: Any) -> None:
+        """Take the next packet."""
+        at = packet.dts if packet.dts is not None else packet.pts
+        shown = packet.pts if packet.pts is not None else at
+        duration = packet.duration or 0
+        if self._rate and duration * self._unit > LONGEST:
+            duration = self._step
+        if at is not None and shown is not None:
+            if self.last is not None and at > self._before:
+                self._step = at - self._before
+            self._before = at
+            self._start = shown if self._start is None else min(self._start, shown)
+            self._end = max(self._end, shown + (duration or self._step))
+        self._total += duration
+        if self._rate and packet.has_sidedata("skip_samples"):  # what an encoder put before and behind the sound
+            self._skipped += sum(struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples"))))
+        self.last = packet
 
     @property
-    def seconds(self) -> float | None:
-        """Length by the bytes that are there, because the header may say anything."""
-        return self.length / self.byte_rate if self.byte_rate and self.length else None
+    def start(self) -> float:
+        return float((self._start or 0) * self._unit)
+
+    @property
+    def end(self) -> float:
+        return float(self._end * self._unit)
+
+    @property
+    def total(self) -> float:
+        return max(0.0, float(self._total * self._unit) - (self._skipped / self._rate if self._rate else 0))
+
+    def ends_whole(self) -> bool:
+        """Whether the last frame is all there: its parser finds its end, or it decodes without an error."""
+        import av  # noqa: PLC0415  # as in open_media
+
+        codec, data = self._stream.codec_context.codec, bytes(self.last or b"")
+        context = av.CodecContext.create(codec.name, "r")
+        if codec.canonical_name in _PARSED:
+            return not _is_frame(data) or bool(context.parse(data))  # no frame: it is a tag behind the last one
+        context.extradata, context.options = self._stream.codec_context.extradata, _STRICT
+        try:
+            return bool(context.decode(av.Packet(data)) or context.decode(None))
+        except av.FFmpegError:
+            return False
 
 
-def read_wav(file: BinaryIO, size: int) -> WavLayout:
-    """Walk the chunks of a WAV: none may reach beyond the end, and the sound has to be among them.
-
-    :raises NotWholeError: when it is cut short
-    """
-    file.seek(4)
-    end = 8 + struct.unpack("<I", file.read(4))[0]
-    at, byte_rate = 12, 0
-    sound: tuple[int, int] | None = None
-    while at + 8 <= size and (sound is None or at < end):  # what follows the end of the WAV is no part of it
-        file.seek(at)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"fmt ":
-            byte_rate = int.from_bytes(file.read(16)[8:12], "little")
-        if name == b"data":
-            sound = at + 8, length
-            if _is_placeholder(length):
-                return WavLayout(at + 8, size - at - 8, byte_rate, has_sizes=False)
-        at += 8 + length
-        if at > size:
-            raise NotWholeError(f"it is cut short: {size:,} of at least {at:,} bytes are there")
-        at += length % 2  # a padding byte, which writers often leave out at the end
-    placeholder = _is_placeholder(end - 8)
-    if sound is None or (size < end - 1 and not placeholder):
-        raise NotWholeError(f"it is cut short at byte {size:,}")
-    return WavLayout(*sound, byte_rate, has_sizes=not placeholder)
+def _is_frame(data: bytes) -> bool:
+    """Whether a frame of MPEG audio begins so."""
+    return len(data) > 1 and data[0] == 0xFF and data[1] >= 0xE0
 
 
-def repair_wav(file: BinaryIO, size: int) -> bool:
-    """Fill in the sizes of a WAV that was written to a pipe, and say whether that was needed.
+class _Shared:
+    """A file that FFmpeg and the checks read in turns, each at a place of its own."""
 
-    Players would take the placeholder for 13 hours of sound. What is larger than 4 GiB has no size that fits.
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._at = file, 0
 
-    :param file: open for reading, writing and seeking
-    """
-    layout = read_wav(file, size)
-    if layout.has_sizes or size - 8 >= 1 << 32:
-        return False
-    for at, value in ((4, size - 8), (layout.start - 4, layout.length)):
-        file.seek(at)
-        file.write(struct.pack("<I", value))
-    return True
+    def read(self, size: int = -1) -> bytes:
+        self._file.seek(self._at)
+        data = self._file.read(size)
+        self._at += len(data)
+        return data
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            self._at = self._file.seek(offset, whence)
+        else:
+            self._at = offset + (self._at if whence == os.SEEK_CUR else 0)
+        return self._at
 
-def _is_placeholder(length: int) -> bool:
-    """Whether a WAV's size was never filled in, as by a writer to a pipe: 0, or near 2 or 4 GiB."""
-    return length == 0 or 0x7FFFF000 <= length <= 0x80000000 or length >= 0xFFFFFE00
-
-
-def _seconds(file: BinaryIO, found: Format) -> float | None:
-    if not found.timed:
-        return None
-    from tinytag import TinyTag  # noqa: PLC0415  # 2 ms that DAG parsing need not pay
-
-    file.seek(0)
-    try:
-        seconds = TinyTag.get(file_obj=file, tags=False).duration
-    except Exception:  # noqa: BLE001  # a parser's trouble with unusual bytes does not make the file unusable
-        return None
-    return float(seconds) if seconds else None
+    def tell(self) -> int:
+        return self._at

@@ -15,11 +15,8 @@ import hashlib
 import json
 import os
 import socket
-import stat
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from voice_provider.exceptions import (
@@ -28,10 +25,11 @@ from voice_provider.exceptions import (
     StorageError,
     UnusableSpeechError,
 )
+from voice_provider.files.formats import WAV, MediaInfo
 from voice_provider.files.locations import explained, is_local, local_path, reason_of
-from voice_provider.files.media import WAV, MediaInfo, NotWholeError, inspect, read_wav, repair_wav
+from voice_provider.files.media import TOLERANCE, inspect
+from voice_provider.files.room import private_folder
 from voice_provider.files.transfer import (
-    CHUNK,
     SupersededError,
     create,
     exists,
@@ -42,15 +40,16 @@ from voice_provider.files.transfer import (
     reopen,
     sync_folder,
 )
+from voice_provider.files.wav import read_wav, repair_wav
+from voice_provider.files.whole import NotWholeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
-MAX_LENGTH_ERROR = 1.0  # seconds that a result may be shorter than the service said
+MUCH_LONGER = 1.0  # seconds: what codecs and pictures add to the length that was announced is less
 MAX_RECEIPT = 1024 * 1024  # bytes
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,53 +117,6 @@ class Receipt:
         finally:
             new.unlink(missing_ok=True)
         sync_folder(part.parent)
-
-
-def private_folder() -> Path:
-    """Return this worker's folder for what goes to an object store; nobody else can look or write into it.
-
-    :raises StorageError: it belongs to somebody else, or is open to others
-    """
-    folder = Path(tempfile.gettempdir()) / f"voice-provider-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise StorageError(
-            f"{folder} is not a folder of this worker alone, so nothing is received into it; nothing was paid. Remove "
-            "it, or set TMPDIR."
-        )
-    return folder
-
-
-def reserve(file: BinaryIO, size: int, place: Path) -> None:
-    """Take the room that a result needs, before it is paid.
-
-    :param size: bytes; 0 takes none
-    :param place: of the file, for the message
-    :raises StorageError: there is no room for it
-    """
-    try:
-        if size:
-            _fill(file.fileno(), size)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise StorageError(
-            f"There is no room for {size:,} bytes at {place.parent}: {error.strerror}; nothing was paid. Make room; a "
-            "retry asks again."
-        ) from None
-
-
-def _fill(handle: int, size: int) -> None:
-    try:
-        os.posix_fallocate(handle, 0, size)
-    except (AttributeError, OSError) as error:
-        if getattr(error, "errno", None) in _NO_ROOM:
-            raise
-        at = 0  # the file system, or the system, has none: zeros take the room as well
-        while at < size:
-            at += os.pwrite(handle, bytes(min(CHUNK, size - at)), at)
-    os.fsync(handle)  # a network's file system says only now that it is full
 
 
 def aside_of(part: Path, sha256: str) -> Path:
@@ -266,63 +218,68 @@ class Download:
         with suppress(OSError):  # what a full disk did not take is tried once more here
             self._file.close()
 
-    def keep(self, expected_seconds: float | None = None) -> Kept:
+    def keep(self, expected_seconds: float | None = None, *, kind: str | None = None) -> Kept:
         """Check a result that can be fetched again, and put it in its place, whole; see ``check`` and ``publish``.
 
-        :raises ResultError: empty, not media, or cut short; nothing is kept
+        :raises ResultError: empty, not media, cut short, or not what was ordered; nothing is kept
         :raises InvalidInputError: the place cannot be written; nothing is kept
         :raises StorageError: the storage fails, also when it is asked again; nothing is kept
         """
         try:
-            kept = self.check(expected_seconds)
-        except ResultError as error:
-            raise ResultError(f"{error} It is fetched again by a retry.") from None
+            kept = self._examine(None)
+            wrong = _wrong(kept.info, kind, expected_seconds)
+        except NotWholeError as error:
+            wrong = str(error)
         finally:
             self._held = False
+        if wrong:
+            raise ResultError(f"The result that came is unusable: {wrong}. It is fetched again by a retry.")
         with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
             persist(lambda: self._move(kept.uri))
         return kept
 
-    def check(
-        self, expected_seconds: float | None = None, *, pcm_rate: int | None = None, least_seconds: float = 0
-    ) -> Kept:
-        """Check the result, and say what it is and where it is to go. From here on it is held until it is there.
+    def check(self, kind: str | None = None, *, pcm_rate: int | None = None, least_seconds: float = 0) -> Kept:
+        """Check a result that may be paid, and say what it is and where it is to go. From here on it is held.
 
-        :param expected_seconds: what the service said; a result that is more than a second and 5 % shorter is cut short
+        Every packet of it is read: what cannot be known of a file is no reason to take it for good.
+
+        :param kind: ``audio``, or ``video`` with sound, where one was ordered
         :param pcm_rate: Hz of raw samples, where they were asked for
-        :param least_seconds: what is shorter is put aside, next to its place, and not used
-        :raises ResultError: empty, not media, or cut short; nothing is kept
-        :raises UnusableSpeechError: whole, but shorter than the text can be
+        :param least_seconds: what is shorter is not used
+        :raises ResultError: empty, not media, or without sound; nothing is kept
+        :raises UnusableSpeechError: shorter than the text can be, cut short, or something else than was ordered; it is
+            put aside, next to its place
         :raises StorageError: the disk did not take its end; nothing is kept
         """
         try:
-            self.hold()
-            info = self._inspect(expected_seconds, pcm_rate)
-        except (ResultError, StorageError):
+            kept = self._examine(pcm_rate)
+            wrong = _wrong(kept.info, kind)
+        except NotWholeError as error:
+            if error.info is None:
+                self._held = False
+                raise ResultError(f"The result that came is unusable: {error}.") from None
+            kept, wrong = self._kept(error.info), str(error)
+        except StorageError:
             self._held = False
             raise
-        if info.format == WAV:
-            self._repair()
-        kept = Kept(uri=self._uri(info.format.extension), sha256=self.sha256, bytes=self._size, info=info)
-        if info.seconds is not None and info.seconds < least_seconds:
+        if kept.info.seconds is not None and kept.info.seconds < least_seconds:
             raise UnusableSpeechError(
-                f"The speech is {info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
+                f"The speech is {kept.info.seconds:.2f} s long, but its text takes at least {least_seconds:.1f} s: a "
                 f"part of it is missing. {self._put_aside(kept)}; listen to it."
             )
+        if wrong:
+            raise UnusableSpeechError(f"The speech that came is unusable: {wrong}. {self._put_aside(kept)}.")
         return kept
 
-    def _inspect(self, expected_seconds: float | None, pcm_rate: int | None) -> MediaInfo:
-        try:
-            info = inspect(self._file, self._size, pcm_rate)
-        except NotWholeError as error:
-            raise ResultError(f"The result that came is unusable: {error}.") from None
-        short = (expected_seconds or 0) - (info.seconds or 0)
-        if expected_seconds and info.seconds and short > max(MAX_LENGTH_ERROR, 0.05 * expected_seconds):
-            raise ResultError(
-                f"The result that came is cut short: {info.seconds:.1f} s of the {expected_seconds:.1f} s that the "
-                "service announced."
-            )
-        return info
+    def _examine(self, pcm_rate: int | None) -> Kept:
+        self.hold()
+        info = inspect(self._file, self._size, pcm_rate)
+        if info.format == WAV:
+            self._repair()
+        return self._kept(info)
+
+    def _kept(self, info: MediaInfo) -> Kept:
+        return Kept(uri=self._uri(info.format.extension), sha256=self.sha256, bytes=self._size, info=info)
 
     def _repair(self) -> None:
         """Fill in the sizes of a WAV, in a copy. Where there is no room for one it is kept as it came."""
@@ -459,6 +416,24 @@ class Download:
             with suppress(OSError, StorageError):
                 self._restore(folder() / aside_of(self._part, self.sha256).name)
         return str(self.place) if self.owns(self._part) else ""
+
+
+def _wrong(info: MediaInfo, kind: str | None, seconds: float | None = None) -> str:
+    """Say in which way a file is not what was ordered; empty where it is.
+
+    :param kind: ``audio``, or ``video`` with sound; None where any file will do
+    :param seconds: what the service said
+    """
+    found = info.format
+    if kind is not None and found.kind != kind:
+        return f"it is {found.kind} ({found.extension}), not {kind}"
+    if kind is not None and info.sound is None:
+        return "it has no sound"
+    longer = (info.seconds or 0) - (seconds or 0)
+    if seconds and not -TOLERANCE <= longer <= MUCH_LONGER:
+        lengths = f"{info.seconds or 0:.2f} s of the {seconds:.2f} s that the service announced"
+        return f"it is cut short: {lengths}" if longer < 0 else f"it is too long: {lengths}"
+    return ""
 
 
 def _on_disk() -> AbstractContextManager[None]:

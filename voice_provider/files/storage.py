@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from voice_provider.exceptions import InvalidInputError, NotPublishedError, StorageError, VoiceError
 from voice_provider.files.locations import check_allowed, explained, is_local, local_path, open_path, reading
-from voice_provider.files.media import HEAD, Format, NotWholeError, inspect, sniff
+from voice_provider.files.media import probe
 from voice_provider.files.receiving import (
     Download,
     Held,
@@ -24,30 +24,41 @@ from voice_provider.files.receiving import (
     Receipt,
     aside_of,
     discard,
-    private_folder,
-    reserve,
     spooled,
 )
+from voice_provider.files.room import private_folder, reserve
 from voice_provider.files.transfer import BLOCK, CHUNK, UPLOADS, create, is_kept, remove, reopen
+from voice_provider.files.whole import NotMediaError, NotWholeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from voice_provider.files.formats import Format, MediaInfo
+
 __all__ = ["UPLOADS", "Download", "Held", "Kept", "Output", "Receipt", "StoredFile", "is_kept"]
 
+PROBED = 1024 * 1024  # bytes that are fetched at a time, from an object store, to see what a file is
 SYNCED = 4096  # bytes that are written to find out whether a disk is full
 
 _ODD_CHARACTERS = re.compile(r"[^\w.-]+")
 
 
 _ALSO = {
-    "mp4": ("m4v", "m4a"),
-    "m4a": ("m4b", "mp4"),
+    "3gp": ("3gpp", "3g2"),
+    "aiff": ("aif", "aifc"),
+    "heic": ("heif",),
     "jpg": ("jpeg",),
+    "m4a": ("m4b", "mp4", "aac"),
+    "mka": ("mkv",),
+    "mov": ("qt",),
+    "mp3": ("mp2", "mpga"),
+    "mp4": ("m4v",),
     "ogg": ("oga",),
     "opus": ("ogg", "oga"),
-    "mkv": ("mka",),
+    "ts": ("mts", "m2ts"),
+    "wav": ("wave",),
+    "webm": ("weba",),
 }
 
 
@@ -56,7 +67,7 @@ class StoredFile:
 
     :param location: path or URI
     :param allowed: the connection's allowed input prefixes
-    :raises InvalidInputError: missing, empty, unreadable, or not media; before anything is sent
+    :raises InvalidInputError: missing, empty, unreadable, no media, or cut short; before anything is sent
     """
 
     def __init__(self, location: str, allowed: Sequence[str] = ()) -> None:
@@ -70,20 +81,33 @@ class StoredFile:
                 if self._path.fs.isdir(self._path.path):
                     raise IsADirectoryError("it is a folder")
                 raise InvalidInputError(f"The input {location} is empty (0 bytes). Was it written completely?")
-            with self._open() as file:
-                head = file.read(HEAD)
-        found = sniff(head)
-        if found is None:
-            raise InvalidInputError(
-                f"The input {location} is no audio, video or image, whatever its name says. Convert it, for example to "
-                "mp4, wav or mp3."
-            )
-        self.format: Format = found
+            with self.open(PROBED) as file:
+                self.info = self._probe(file)
 
-    def _open(self) -> BinaryIO:
+    def _probe(self, file: BinaryIO) -> MediaInfo:
+        try:
+            return probe(file, self.size)
+        except NotMediaError:
+            raise InvalidInputError(
+                f"The input {self.location} is no audio, video or image, whatever its name says. Convert it, for "
+                "example to mp4, wav or mp3."
+            ) from None
+        except NotWholeError as error:
+            raise InvalidInputError(f"The input {self.location}: {error}. Was it written completely?") from None
+
+    def open(self, block: int = BLOCK) -> BinaryIO:
+        """Open it for reading.
+
+        :param block: bytes that are fetched at a time from an object store; default: 8 MiB
+        """
         if self._path.protocol in ("", "file"):
             return Path(self._path.path).open("rb", buffering=0)
-        return cast("BinaryIO", self._path.open("rb", block_size=BLOCK))
+        return cast("BinaryIO", self._path.open("rb", block_size=block))
+
+    @property
+    def format(self) -> Format:
+        """What it really is."""
+        return self.info.format
 
     @property
     def media_type(self) -> str:
@@ -107,7 +131,7 @@ class StoredFile:
     def chunks(self) -> Iterator[bytes]:
         """Open the file anew and yield it piece by piece; a whole pass also gives the hash."""
         digest, sent = hashlib.sha256(), 0
-        with reading(self.location), self._open() as file:
+        with reading(self.location), self.open() as file:
             while (piece := file.read(CHUNK)) and (sent := sent + len(piece)) <= self.size:
                 digest.update(piece)
                 yield piece
@@ -132,12 +156,8 @@ class StoredFile:
         return {**known, "media_type": self.media_type, **({"seconds": seconds} if seconds else {})}
 
     def seconds(self) -> float | None:
-        """Return the length, where it can be read without decoding."""
-        with reading(self.location), self._open() as file:
-            try:
-                return inspect(file, self.size).seconds
-            except NotWholeError as error:
-                raise InvalidInputError(f"The input {self.location}: {error}. Was it written completely?") from None
+        """Return the length; None for a picture."""
+        return self.info.seconds
 
 
 @dataclass

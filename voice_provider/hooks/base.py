@@ -21,7 +21,9 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.files.locations import is_location
+from voice_provider.files.sound import SoundOf
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
+from voice_provider.hooks.inputs import check_kind
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.models import Capability, Job, JobState, Manifest
@@ -42,6 +44,7 @@ T = TypeVar("T")
 
 CONFIRMATIONS = 2  # a refusal (401, 404) ends a wait only when it is repeated: deployments hiccup
 LAST_QUESTION = 5.0  # seconds beyond the end of a wait in which the last answer may come
+ORDERED = {"speech": "audio", "lip_sync": "video"}  # what the result of a job has to be
 FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
 
 
@@ -146,13 +149,21 @@ class ServiceHook(BaseHook):
 
     # media inputs
 
-    def resolve(self, media: Media) -> Input | StoredFile:
+    def resolve(self, media: Media, argument: str | None = None) -> Input | StoredFile:
         """Tell what a media argument is: hosted by the service already, or a file that has to be uploaded.
 
         :param media: asset id, URL, storage location, or a dict with ``asset_id``, ``uri`` or ``url`` (what operators
             return); an ``asset_id`` counts only at the service that it belongs to
-        :raises InvalidInputError: nothing of these
+        :param argument: whose kind of media it has to be: ``video``, ``image``, ``audio``, ``sample``,
+            ``recording`` or ``reference``; default: any kind
+        :raises InvalidInputError: nothing of these, or of another kind
         """
+        source = self._found(media)
+        if argument is not None:
+            check_kind(argument, media, source)
+        return source
+
+    def _found(self, media: Media) -> Input | StoredFile:
         if isinstance(media, dict):
             at_home = media.get("service") in (None, self.service.name)
             if media.get("asset_id") and at_home:
@@ -172,13 +183,35 @@ class ServiceHook(BaseHook):
                 )
             return Input(url=media)
         if is_location(media):
-            file = StoredFile(media, self.settings.allowed_inputs)
-            file.seconds()  # raises for one that is cut short
-            return file
+            return StoredFile(media, self.settings.allowed_inputs)
         raise InvalidInputError(
             f"The media input '{media[:200]}' is no storage location (absolute path or URI), no URL and no asset id of "
             f"{self.service.label}."
         )
+
+    def as_sent(self, source: StoredFile) -> Body:
+        """Return what is sent of a recording: the sound of a video, where the service takes sound only.
+
+        It is taken out when the service is told how long it is, or when it is sent.
+
+        :param source: a clone sample or a reference, with sound
+        """
+        return SoundOf(source) if source.kind == "video" and self.service.takes_sound_only else source
+
+    def facts(self, source: Input | StoredFile) -> SampleFacts | None:
+        """Return what is known of a recording before it is sent."""
+        if not isinstance(source, StoredFile):
+            return None
+        body = self.as_sent(source)
+        if body is not source:
+            self.log.info(
+                "%s takes recordings: of the video %s only the sound is sent, as %s (%s).",
+                self.service.label,
+                source.location,
+                body.name,
+                body.media_type,
+            )
+        return SampleFacts(body.name, body.media_type, source.seconds())
 
     # jobs and their results
 
@@ -247,13 +280,13 @@ class ServiceHook(BaseHook):
         """Fetch a succeeded job's result, check it, and put it in its place.
 
         :param details: more fields of the manifest
-        :raises ResultError: cut short, empty or not media; nothing is kept
+        :raises ResultError: cut short, empty, not media, or not what was ordered; nothing is kept
         """
         if job.kind == "clone" or not job.url:
             raise ServiceUnavailableError(f"{describe(job)} succeeded, but the service names no result.")
         with output.receive() as sink:
             self.run(download(job.url, sink))
-            kept = sink.keep(job.seconds)
+            kept = sink.keep(job.seconds, kind=ORDERED[job.kind])
         return self._manifest(job, kept, **details)
 
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
@@ -288,33 +321,28 @@ class ServiceHook(BaseHook):
 
     def references(self, order: SpeechOptions) -> list[StoredFile]:
         """Open the recordings of an instant clone, those of all speakers one after another."""
-        found = [self.resolve(item.audio) for speaker in order.speakers for item in speaker]
+        found = [self.resolve(item.audio, "reference") for speaker in order.speakers for item in speaker]
         if not all(isinstance(file, StoredFile) for file in found):
             raise InvalidInputError("A reference's audio is no storage location: give a path, a URI or a manifest.")
         return [file for file in found if isinstance(file, StoredFile)]
 
     def check_speech(self, order: SpeechOptions, references: Sequence[StoredFile]) -> None:
         """Check speech before anything is sent; log what is only doubtful."""
-        for warning in self.service.check_speech(order, [facts for file in references if (facts := facts_of(file))]):
+        for warning in self.service.check_speech(order, [facts for file in references if (facts := self.facts(file))]):
             self.log.warning("%s", warning)
 
-    def speak(self, order: SpeechOptions, references: Sequence[Body], sink: Download) -> tuple[Job, Kept]:
+    def speak(self, order: SpeechOptions, references: Sequence[StoredFile], sink: Download) -> tuple[Job, Kept]:
         """Speak into a download and check what came, where speech is the answer itself.
 
         :raises ResultError: cut short, empty or no audio
-        :raises UnusableSpeechError: far too short for its text; it is put aside
+        :raises UnusableSpeechError: far too short for its text, or no speech; it is put aside
         """
-        job = self.run(self.service.speak(order, references, sink))
-        return job, sink.check(pcm_rate=order.pcm_rate, least_seconds=order.least_seconds())
+        job = self.run(self.service.speak(order, [self.as_sent(file) for file in references], sink))
+        return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=order.least_seconds())
 
     def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
         """Return the manifest of speech that was the answer itself."""
         return self._manifest(job, kept, voice_id=", ".join(order.voice_ids) or None, **details)
-
-
-def facts_of(source: Input | StoredFile) -> SampleFacts | None:
-    """Return what is known of a recording before it is sent."""
-    return SampleFacts(source.name, source.media_type, source.seconds()) if isinstance(source, StoredFile) else None
 
 
 def _extra_of(connection: Connection) -> dict[str, Any]:

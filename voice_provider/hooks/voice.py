@@ -26,7 +26,8 @@ from voice_provider.exceptions import (
 )
 from voice_provider.files.locations import read_text
 from voice_provider.files.storage import Output, StoredFile
-from voice_provider.hooks.base import ServiceHook, facts_of
+from voice_provider.hooks.base import ServiceHook
+from voice_provider.hooks.inputs import COVERS
 from voice_provider.models import (
     Asset,
     Capability,
@@ -107,7 +108,7 @@ class VoiceHook(ServiceHook):
         self.service.check_voice_name(name)
         wanted = parse(self.service.clone_options, options, self.service.label)
         given = [samples] if isinstance(samples, str | dict) else samples
-        sources = [self.resolve(sample) for sample in given]
+        sources = [self.resolve(sample, "sample") for sample in given]
         self.check_clone(wanted, sources)
         self.check_consent(consent, given, sources)
         cover = self.cover(wanted)
@@ -119,7 +120,7 @@ class VoiceHook(ServiceHook):
                     uploads.append(self.upload_file(source).id)
                     inputs.append(Input(asset_id=uploads[-1]))
                 else:
-                    inputs.append(source)
+                    inputs.append(self.as_sent(source) if isinstance(source, StoredFile) else source)
             voice = self.run(self.service.clone_voice(name, inputs, wanted, cover))
         finally:
             self._discard(uploads)
@@ -130,10 +131,7 @@ class VoiceHook(ServiceHook):
 
         :raises InvalidInputError: the service will not take it
         """
-        for source in sources:
-            if isinstance(source, StoredFile) and source.kind == "image":
-                raise InvalidInputError(f"The sample {source.location} is a picture. Give audio, or video with sound.")
-        for warning in self.service.check_clone(options, [facts_of(source) for source in sources]):
+        for warning in self.service.check_clone(options, [self.facts(source) for source in sources]):
             self.log.warning("%s", warning)
 
     def check_consent(
@@ -184,7 +182,7 @@ class VoiceHook(ServiceHook):
         if image is None:
             return None
         file = self.resolve(image)
-        if not isinstance(file, StoredFile) or file.kind != "image":
+        if not isinstance(file, StoredFile) or file.media_type not in COVERS:
             raise InvalidInputError("cover_image is no picture in a storage location. Give a .jpg or .png file.")
         return file
 
@@ -251,10 +249,10 @@ class VoiceHook(ServiceHook):
         :param model: default: the service's (``transcribe-1``)
         """
         self.service.require(Capability.TRANSCRIPTION)
-        file = self.resolve(recording)
+        file = self.resolve(recording, "recording")
         if not isinstance(file, StoredFile):
             raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
-        return self.run(self.service.transcribe(file, language=language, segments=segments, model=model))
+        return self.run(self.service.transcribe(self.as_sent(file), language=language, segments=segments, model=model))
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.
@@ -425,7 +423,7 @@ class VoiceHook(ServiceHook):
             self.log.warning("%s", warning)
         check_name(output)
         Output(output, "lip_sync", self.settings.allowed_outputs).check_writable()
-        sources = [self.resolve(media) for media in order.media]
+        sources = [self.resolve(media, argument) for argument, media in order.named_media]
         origin = lip_sync_origin(order, sources)
         uploads: list[str] = []
         try:

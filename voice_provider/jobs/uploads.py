@@ -31,8 +31,10 @@ class Uploads:
 
     def provide(self, source: Input | StoredFile, record: Record) -> tuple[Record, Input | Body]:
         """Return the record, and what an order has to name: an upload, where the service takes none but such."""
-        if isinstance(source, Input) or Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
+        if isinstance(source, Input):
             return record, source
+        if Capability.HOSTS_ASSETS not in self.hook.service.capabilities:
+            return record, self.hook.as_sent(source)
         digest = source.sha256()
         asset_id = record.uploads.get(digest)
         if asset_id is not None:

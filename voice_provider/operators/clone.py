@@ -211,7 +211,7 @@ class CloneVoiceOperator(JobOperator):
             raise InvalidInputError(f"'{label}' is a name that this provider gave: pass the author's own name.")
         options = self._clone_options()
         samples = self._samples()
-        files = tuple(self.hook.resolve(sample) for sample in samples)
+        files = tuple(self.hook.resolve(sample, "sample") for sample in samples)
         self.hook.check_clone(options, files)
         consent = self.hook.check_consent(self.consent, samples, files)
         return CloneOrder(

@@ -124,7 +124,7 @@ class LipSyncOperator(ResultOperator):
         for warning in service.check_lip_sync(options):
             self.log.warning("%s", warning)
         self.check_place(context)
-        sources = tuple(self.hook.resolve(media) for media in options.media)
+        sources = tuple(self.hook.resolve(media, argument) for argument, media in options.named_media)
         origin = lip_sync_origin(options, sources, speakers_of(self.voice_id), consents_in(self.voice_id))
         return self.remember(context, LipSyncOrder(options, sources, made_from(self.voice_id)), origin)
 

@@ -181,8 +181,13 @@ class LipSyncOptions(Options):
     @property
     def media(self) -> list[Media]:
         """Every file of the request: the visual first, then the recordings."""
-        visual = self.video if self.video is not None else self.image
-        return [visual if visual is not None else "", *(item.media for item in self.audio)]
+        return [media for _, media in self.named_media]
+
+    @property
+    def named_media(self) -> list[tuple[str, Media]]:
+        """The same, each with the name of its argument."""
+        visual = ("video", self.video) if self.video is not None else ("image", self.image or "")
+        return [visual, *(("audio", item.media) for item in self.audio)]
 
 
 def parse(model: type[OptionsT], values: dict[str, Any], service: str = "this request") -> OptionsT:

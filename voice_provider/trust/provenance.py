@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
 from voice_provider.files.locations import LASTING, explained, local_path, open_path
 from voice_provider.files.storage import UPLOADS, is_kept
+from voice_provider.files.transfer import create
 from voice_provider.trust.origin import Origin, Part, Speaker
 
 if TYPE_CHECKING:
@@ -179,10 +181,12 @@ def _put(place: str, data: bytes, writer: str) -> None:
     target = local_path(place)
     part = target.with_name(f".{hashlib.sha256(f'{place}{writer}'.encode()).hexdigest()[:16]}.part")
     try:
-        with part.open("wb") as file:
+        with create(part) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            with suppress(OSError):
+                os.fchmod(file.fileno(), 0o640)  # as the result beside it
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

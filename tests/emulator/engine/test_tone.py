@@ -8,8 +8,8 @@ import wave
 from typing import TYPE_CHECKING
 
 import pytest
-from tinytag import TinyTag
 
+from tests.conftest import length_of
 from voice_provider.emulator.engine import Engine, EngineError, Segment, load
 from voice_provider.emulator.engine.tone import ToneEngine
 
@@ -56,7 +56,7 @@ def test_speech_is_as_long_as_the_text_and_voices_differ(engine, tmp_path: Path)
     seconds = engine.speak("x" * 150, tmp_path / "a.wav")
     engine.speak("x" * 150, tmp_path / "b.wav", voice="low")
     assert seconds == pytest.approx(10)
-    assert TinyTag.get(tmp_path / "a.wav").duration == pytest.approx(10)
+    assert length_of(tmp_path / "a.wav") == pytest.approx(10)
     assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
     assert engine.speak("x", tmp_path / "c.wav") == pytest.approx(0.3)
 
@@ -112,7 +112,7 @@ def test_lip_sync_is_as_long_as_the_mode_says(engine, video: Path, tmp_path: Pat
         video, tmp_path / "out.mp4", audio=tmp_path / "long.wav", sync_mode=mode, progress=done.append
     )
     assert result.seconds == pytest.approx(seconds)
-    assert TinyTag.get(tmp_path / "out.mp4").duration == pytest.approx(seconds, abs=0.01)
+    assert length_of(tmp_path / "out.mp4") == pytest.approx(seconds, abs=0.01)
     assert (tmp_path / "out.mp4").read_bytes()[4:8] == b"ftyp"
     assert done[-1] == 1
 

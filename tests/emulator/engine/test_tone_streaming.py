@@ -1,4 +1,4 @@
-"""Streams of the placeholder engine, with an encoder and without one."""
+"""Streams of the placeholder engine."""
 
 from __future__ import annotations
 
@@ -33,27 +33,21 @@ def audio_of(engine: Engine, text: str = TEXT, **how) -> bytes:
     return b"".join(piece.audio for piece in engine.stream([("base", text)], **how))
 
 
-@pytest.mark.parametrize("encoder", [True, False])
 @pytest.mark.parametrize(("form", "rate"), FORMS)
-def test_every_format_decodes_to_the_right_length(engine, form: str, rate: int, encoder: bool, monkeypatch):
-    pytest.importorskip("av")
+def test_every_format_decodes_to_the_right_length(engine, form: str, rate: int):
     from tests.emulator.engine.hearing import heard
 
-    if not encoder:
-        monkeypatch.setattr("voice_provider.emulator.engine.tone.find_spec", lambda name: None)
     for bit_rate in BIT_RATES[form]:
         sound = heard(audio_of(engine, form=form, rate=rate, bit_rate=bit_rate), form, rate)
         assert (sound.rate, sound.channels) == (rate, 1)
         assert sound.seconds == pytest.approx(len(TEXT) / 15, abs=0.08)
-        assert (abs(sound.samples).max() > 0.1) == (encoder or form == "pcm")
+        assert abs(sound.samples).max() > 0.1
 
 
 def test_streams_need_no_heavy_package():
     code = (
         "import sys\n"
-        "for name in ('numpy', 'av', 'cv2', 'hibari'): sys.modules[name] = None\n"
-        "import importlib.util; found = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name: None if name == 'av' else found(name)\n"
+        "for name in ('numpy', 'cv2', 'hibari'): sys.modules[name] = None\n"
         "import voice_provider.emulator.engine as e\n"
         "for form in ('mp3', 'opus', 'pcm'):\n"
         "    print(len(b''.join(p.audio for p in e.load('tone').stream([('base', 'Hello there.')], form=form))) > 100)"

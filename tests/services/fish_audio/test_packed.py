@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import tracemalloc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1024 * 1024
-HEAD = b"RIFF\xff\xff\xff\x7fWAVE"
+HEAD = b"RIFF\xff\xff\xff\x7fWAVE" + b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 44100, 88200, 2, 16)
+HEAD += b"data\xff\xff\xff\x7f"  # of a WAV that was written to a pipe
 
 
 @dataclass

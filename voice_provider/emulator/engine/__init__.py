@@ -1,7 +1,7 @@
 """What the emulator needs from a media engine, and the one door to the two engines there are.
 
-``local`` speaks, matches voices and moves mouths on this machine (the ``local`` extra). ``tone`` needs nothing but
-``tinytag`` and answers at once with a tone of the right length; it is what runs where the extra is not installed.
+``local`` speaks, matches voices and moves mouths on this machine (the ``local`` extra). ``tone`` answers at once with a
+tone of the right length; it is what runs where the extra is not installed.
 Importing this package imports neither: NumPy, PyAV, OpenCV and hibari load with ``load("local")`` only.
 """
 
@@ -30,7 +30,7 @@ ErrorCode = Literal[
 ]
 MIN_SAMPLE_SECONDS = 1.0
 PAUSE_SECONDS = 0.1  # what a stream without a word lasts
-LOCAL_PACKAGES = ("av", "cv2", "hibari", "numpy")
+LOCAL_PACKAGES = ("cv2", "hibari", "numpy")
 
 
 class EngineError(Exception):

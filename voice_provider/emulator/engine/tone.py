@@ -1,8 +1,8 @@
-"""The placeholder engine: a plain tone of the right length, at once, with nothing installed but ``tinytag``.
+"""The placeholder engine: a plain tone of the right length, at once, without the packages of the ``local`` extra.
 
-Speech is a WAV file with one steady tone per voice; a stream is that tone, too, or silence if it is to be compressed
-and PyAV is not installed. A lip sync is an MP4 file with a grey card and the same kind of
-tone: of the right length and readable everywhere, and nothing in it that could pass for the video that was asked for.
+Speech is a WAV file with one steady tone per voice; a stream is that tone, too. A lip sync is an MP4 file with a grey
+card and the same kind of tone: of the right length and readable everywhere, and nothing in it that could pass for the
+video that was asked for.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ import struct
 import wave
 import zlib
 from array import array
-from importlib.util import find_spec
 from math import pi, sin
 from typing import TYPE_CHECKING, Protocol
-
-from tinytag import TinyTag, TinyTagException
 
 from voice_provider.emulator.engine import (
     MIN_SAMPLE_SECONDS,
@@ -29,7 +26,6 @@ from voice_provider.emulator.engine import (
     Spoken,
 )
 from voice_provider.emulator.engine.sentences import pieces_of
-from voice_provider.emulator.engine.silence import Mp3Silence, OpusSilence
 from voice_provider.emulator.engine.sniff import image_size, iso_facts, sniff, wav_seconds
 from voice_provider.emulator.engine.timeline import check_segments, output_seconds
 
@@ -46,7 +42,6 @@ STILL_SECONDS = 5.0  # taken for media whose header does not say how long it is
 VOICES = {"base": 200, "low": 125, "bright": 250}  # Hz
 LIP_SYNC_PITCH = 160
 LEVEL = 6000  # of 32767
-MP3_BIT_RATE = 128_000
 STREAMED = {"mp3": (44_100, 32_000), "opus": (48_000,), "pcm": (44_100, 8_000, 16_000, 24_000, 32_000)}  # Hz
 CARD = (320, 180)
 COMMENT = "engine: tone, a placeholder without speech or picture"
@@ -79,8 +74,13 @@ class ToneEngine:
             return MediaInfo(
                 kind, name, facts.seconds, has_audio=heard, width=facts.width, height=facts.height, fps=None
             )
-        seconds = wav_seconds(path) if name == "wav" else _tagged_seconds(path)
-        return MediaInfo(kind, name, seconds, has_audio=True, width=None, height=None, fps=None)
+        if name == "wav":
+            return MediaInfo(kind, name, wav_seconds(path), has_audio=True, width=None, height=None, fps=None)
+        seconds, kinds = _streams(path)
+        if kinds == {"audio"}:
+            kind = "audio"  # a browser's recorder writes sound without pictures as WebM
+        heard = "audio" in kinds or not kinds
+        return MediaInfo(kind, name, seconds, has_audio=heard, width=None, height=None, fps=None)
 
     def learn_voice(self, samples: Sequence[Path], profile: Path, *, max_seconds: float = 120.0) -> None:
         """Give every set of samples a pitch of its own."""
@@ -206,13 +206,16 @@ def create() -> ToneEngine:
     return ToneEngine()
 
 
-def _tagged_seconds(path: Path) -> float | None:
+def _streams(path: Path) -> tuple[float | None, set[str]]:
+    """Return the length that a file tells, and the kinds of its streams; nothing of one that cannot be read."""
+    import av  # noqa: PLC0415  # most of what this engine does needs none
+
     try:
-        with path.open("rb") as file:  # by handle: tinytag then goes by the bytes, not by the name
-            seconds = TinyTag.get(file_obj=file, tags=False).duration
-    except (TinyTagException, OSError, struct.error):
-        return None
-    return float(seconds) if seconds else None
+        with path.open("rb") as file, av.open(file, "r") as container:
+            kinds = {str(stream.type) for stream in (*container.streams.audio, *container.streams.video)}
+            return container.duration / av.time_base if container.duration else None, kinds
+    except (av.FFmpegError, OSError):
+        return None, set()
 
 
 def _pitch(voice: str | Path) -> int:
@@ -248,14 +251,12 @@ class _Plain:
 
 
 def _encoder(form: str, rate: int, bit_rate: int | None) -> _Encoder:
-    """Return what makes the format: an encoder where there is one, else something that writes silence."""
+    """Return what makes the format."""
     if form == "pcm":
         return _Plain()
-    if find_spec("av"):
-        from voice_provider.emulator.engine.encoder import Encoder  # noqa: PLC0415 - PyAV need not be there
+    from voice_provider.emulator.engine.encoder import Encoder  # noqa: PLC0415  # loads PyAV
 
-        return Encoder(form, rate, (rate, "s16"), bit_rate=bit_rate, comment=COMMENT)
-    return Mp3Silence(rate, bit_rate or MP3_BIT_RATE) if form == "mp3" else OpusSilence()
+    return Encoder(form, rate, (rate, "s16"), bit_rate=bit_rate, comment=COMMENT)
 
 
 # ---------------------------------------------------------------- the MP4 file, box by box (ISO 14496-12, QuickTime)

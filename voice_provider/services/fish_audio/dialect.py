@@ -75,6 +75,7 @@ class FishAudio(Service):
     speech_options: ClassVar[type[SpeechOptions]] = FishSpeech
     clone_options: ClassVar[type[CloneOptions]] = FishClone
     free_clones: ClassVar[bool] = True
+    takes_sound_only: ClassVar[bool] = True
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         super().__init__(extra)
