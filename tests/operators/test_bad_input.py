@@ -50,7 +50,7 @@ def refused(task: Task, emulator: EmulatorHandle, operator: Any, kind: type[Voic
 @pytest.fixture
 def speak(tmp_path: Path) -> Callable[..., TTSOperator]:
     def make(**changes: Any) -> TTSOperator:
-        values = {"text": "Hello.", "voice_id": BUILT_IN, "output": str(tmp_path / "speech.wav")}
+        values = {"text": "Hello.", "voice_id": BUILT_IN, "output": str(tmp_path / "speech.mp3")}
         return TTSOperator(task_id="t", **(values | changes))
 
     return make
@@ -81,7 +81,7 @@ def lip_sync(tmp_path: Path, video: Path, sample: Path) -> Callable[..., LipSync
         ({"voice_id": {"id": 1}}, "no 'voice_id'"),
         ({"output": "speech.wav"}, "output is 'speech.wav'.*absolute path or a URI"),
         ({"output": ""}, "absolute path or a URI"),
-        ({"output": "/proc/nowhere/speech.wav"}, "/proc/nowhere/speech.wav cannot be written.*Nothing was paid"),
+        ({"output": "/proc/nowhere/speech.mp3"}, "/proc/nowhere/speech.mp3 cannot be written.*Nothing was paid"),
     ],
 )
 def test_speech_that_cannot_be_ordered(
@@ -102,7 +102,7 @@ def test_an_unknown_voice(task: Task, emulator: EmulatorHandle, speak: Callable[
         ({"audio": None}, "Nothing to say: give audio, text with voice_id, or dub_language"),
         ({"text": "Hi", "voice_id": BUILT_IN}, "2 audio and text inputs, but no segments"),
         ({"dub_language": "de"}, "leave audio and text out"),
-        ({"audio": None, "text": "Hi"}, "voiceId: "),
+        ({"audio": None, "text": "Hi"}, r"text\.0\.voice_id: "),
         ({"temperature": 2}, "temperature: .*less than or equal to 1"),
         ({"sync_mode": "dance"}, "sync_mode: .*bounce"),
         ({"output_file_name": "../x"}, "output_file_name: "),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from voice_provider.exceptions import InvalidInputError, NotPublishedError, StorageError, VoiceError
+from voice_provider.files.endings import ALSO, named
 from voice_provider.files.locations import check_allowed, explained, is_local, local_path, open_path, reading
 from voice_provider.files.media import HEAD, Format, NotWholeError, inspect, sniff
 from voice_provider.files.receiving import (
@@ -39,16 +40,6 @@ __all__ = ["UPLOADS", "Download", "Held", "Kept", "Output", "Receipt", "StoredFi
 SYNCED = 4096  # bytes that are written to find out whether a disk is full
 
 _ODD_CHARACTERS = re.compile(r"[^\w.-]+")
-
-
-_ALSO = {
-    "mp4": ("m4v", "m4a"),
-    "m4a": ("m4b", "mp4"),
-    "jpg": ("jpeg",),
-    "ogg": ("oga",),
-    "opus": ("ogg", "oga"),
-    "mkv": ("mka",),
-}
 
 
 class StoredFile:
@@ -95,7 +86,7 @@ class StoredFile:
         """File name, with an extension that fits the bytes."""
         name = _ODD_CHARACTERS.sub("_", self._path.name)[-100:]
         extension = self.format.extension
-        if name.rpartition(".")[2].lower() in (extension, *_ALSO.get(extension, ())):
+        if name.rpartition(".")[2].lower() in (extension, *ALSO.get(extension, ())):
             return str(name)
         return f"{name}.{extension}"
 
@@ -187,8 +178,10 @@ class Output:
         return local_path(self.location) if self.location.endswith("/") else local_path(self.location).parent
 
     def uri(self, extension: str) -> str:
-        """Return where a result of this format goes."""
-        return f"{self.location}{self.name}.{extension}" if self.location.endswith("/") else self.location
+        """Return where a result of this format goes: never under an ending that says something else."""
+        if self.location.endswith("/"):
+            return f"{self.location}{self.name}.{extension}"
+        return named(self.location, extension)
 
     @property
     def _part(self) -> Path:

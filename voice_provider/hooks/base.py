@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -20,14 +21,16 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
+from voice_provider.files.endings import format_for
 from voice_provider.files.locations import is_location
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input, download
+from voice_provider.services.form import COMMON_FIELDS
 from voice_provider.services.forms import FORMS
-from voice_provider.services.options import SampleFacts, parse
+from voice_provider.services.options import SampleFacts, parse, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +102,10 @@ class ServiceHook(BaseHook):
 
     def connect(self, connection: Connection, extra: dict[str, Any]) -> Transport:
         """Take the connection that was read, check it, and make the transport."""
-        settings = read_settings(connection, extra, self.service_class.form.url)
+        form = self.service_class.form
+        settings = read_settings(connection, extra, form.url, {**form.fields, **COMMON_FIELDS})
+        if settings.unknown is not None:
+            self.log.warning("%s", settings.unknown)
         self._service = self.service_class(extra)
         self._transport = Transport(settings, self._service, self.log)
         return self._transport
@@ -139,9 +145,13 @@ class ServiceHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Make the cheapest call that needs the key; return whether it worked, and one sentence."""
         try:
+            if self.settings.unknown is not None:
+                return False, self.settings.unknown
             return True, self.transport.run(self.service.check_account(), attempts=2)  # a person waits
         except VoiceError as error:
-            return False, str(error)
+            version = re.search(r"/v\d+$", self._transport.settings.base_url) if self._transport else None
+            hint = f" The base URL ends in {version[0]}: leave the version out." if version else ""
+            return False, f"{error}{hint}"
 
     # media inputs
 
@@ -152,6 +162,7 @@ class ServiceHook(BaseHook):
             return); an ``asset_id`` counts only at the service that it belongs to
         :raises InvalidInputError: nothing of these
         """
+        media = plain(media)
         if isinstance(media, dict):
             at_home = media.get("service") in (None, self.service.name)
             if media.get("asset_id") and at_home:
@@ -251,8 +262,6 @@ class ServiceHook(BaseHook):
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
         if job.kind == "clone":
             raise ValueError("A clone has no file.")
-        if not kept.uri.lower().endswith(f".{kept.info.format.extension}"):
-            self.log.warning("%s holds %s, whatever its name says.", kept.uri, kept.info.format.media_type)
         return Manifest(
             service=job.service,
             kind=job.kind,
@@ -273,8 +282,8 @@ class ServiceHook(BaseHook):
     def speech_order(self, values: Mapping[str, Any], output: str) -> SpeechOptions:
         """Read what is to be spoken as this service's options; the output's ending chooses a format it has."""
         given = {name: value for name, value in values.items() if value is not None}
-        ending = output.rpartition(".")[2].lower()
-        if ending in self.service.speech_options.formats:
+        ending = format_for(output, self.service.makes["speech"])
+        if ending is not None and "format" in self.service.speech_options.model_fields:
             given.setdefault("format", ending)
         return parse(self.service.speech_options, given, self.service.label)
 
@@ -297,7 +306,7 @@ class ServiceHook(BaseHook):
         :raises UnusableSpeechError: far too short for its text; it is put aside
         """
         job = self.run(self.service.speak(order, references, sink))
-        return job, sink.check(pcm_rate=order.pcm_rate, least_seconds=order.least_seconds())
+        return job, sink.check(pcm_rate=order.pcm_rate, least_seconds=order.least_seconds(self.service.markup(order)))
 
     def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
         """Return the manifest of speech that was the answer itself."""

@@ -24,7 +24,8 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
-from voice_provider.files.locations import read_text
+from voice_provider.files.endings import check_ending
+from voice_provider.files.locations import output_of, read_text
 from voice_provider.files.storage import Output, StoredFile
 from voice_provider.hooks.base import ServiceHook, facts_of
 from voice_provider.models import (
@@ -41,7 +42,8 @@ from voice_provider.models import (
     Wallet,
 )
 from voice_provider.services.base import Input, present
-from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse
+from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse, plain
+from voice_provider.services.texts import checked
 from voice_provider.trust.consent import check, read_consent
 from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, speech_origin
 from voice_provider.trust.provenance import carry, check_name, current_run, keep
@@ -104,8 +106,10 @@ class VoiceHook(ServiceHook):
         :raises NameTakenError: a voice of this name exists
         :raises ConsentError: the connection requires a consent, and this one does not cover the samples
         """
+        name = checked(name, "name")
         self.service.check_voice_name(name)
         wanted = parse(self.service.clone_options, options, self.service.label)
+        samples = plain(samples)
         given = [samples] if isinstance(samples, str | dict) else samples
         sources = [self.resolve(sample) for sample in given]
         self.check_clone(wanted, sources)
@@ -154,7 +158,7 @@ class VoiceHook(ServiceHook):
         heard = [(media, file) for media, file in given if not isinstance(file, StoredFile) or file.kind != "image"]
         if not heard:
             return None
-        found = read_consent(consent, lambda location: read_text(location, self.settings.allowed_inputs))
+        found = read_consent(plain(consent), lambda location: read_text(location, self.settings.allowed_inputs))
         hashes = [digest_of(*one) for one in heard] if found is not None and found.samples else []
         check(found, self.settings.require_consent, hashes, datetime.now(UTC))
         if found is None:
@@ -172,6 +176,7 @@ class VoiceHook(ServiceHook):
         :raises InvalidInputError: missing, empty, unreadable, or no media
         :raises ConsentError: there is none where the connection requires one, or it does not hold for this file
         """
+        recording, consent = plain(recording), plain(consent)
         file = StoredFile(recording, self.settings.allowed_inputs)
         agreed = self.check_consent(consent, [recording], [file])
         uri = consent if isinstance(consent, str) else consent.get("uri") if isinstance(consent, dict) else None
@@ -279,14 +284,14 @@ class VoiceHook(ServiceHook):
         :param name: display name at the service; default: the file's name
         :param consent: of the person who is heard in it; see ``check_consent``
         """
-        file = StoredFile(location, self.settings.allowed_inputs)
-        self.check_consent(consent, [location], [file])
+        file = StoredFile(plain(location), self.settings.allowed_inputs)
+        self.check_consent(consent, [file.location], [file])
         return self.upload_file(file, name)
 
     def upload_file(self, file: StoredFile, name: str | None = None) -> Asset:
         """Upload a file that is open already; no consent is checked: for files that no voice is made of."""
         self.service.require(Capability.HOSTS_ASSETS)
-        return self.run(self.service.upload_asset(file, name or file.name))
+        return self.run(self.service.upload_asset(file, checked(name or file.name, "name")))
 
     def list_assets(self, search: str | None = None, limit: int | None = None) -> list[Asset]:
         """List the account's assets, newest first."""
@@ -327,7 +332,7 @@ class VoiceHook(ServiceHook):
 
         :param output: file or, with a ``/`` at its end, folder
         """
-        place = Output(output, asset_id, self.settings.allowed_outputs)
+        place = Output(output_of(output), asset_id, self.settings.allowed_outputs)
         place.check_writable()
         with place.receive() as sink:
             self.run(self.service.download_asset(asset_id, sink))
@@ -393,6 +398,7 @@ class VoiceHook(ServiceHook):
         :param options: of the service: see ``TTSOperator``
         :raises UnusableSpeechError: the speech was answered, and may be billed, but is no good
         """
+        output = output_of(output)
         if options.get("references"):
             self.service.require(Capability.INSTANT_CLONE)
         order = self.speech_order({"text": text, "voice_id": voice_id, **options}, output)
@@ -401,6 +407,8 @@ class VoiceHook(ServiceHook):
         agreed = self.check_consent(consent, recordings(order), references)
         origin = speech_origin(order, references, consents=(agreed,))
         check_name(output)
+        chosen = getattr(order, "format", None)
+        check_ending(output, (chosen,) if chosen else self.service.makes["speech"], self.service.label)
         Output(output, "speech", self.settings.allowed_outputs).check_writable()
         if Capability.ASYNC_SPEECH in self.service.capabilities:
             job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
@@ -423,7 +431,9 @@ class VoiceHook(ServiceHook):
         order = parse(LipSyncOptions, options)
         for warning in self.service.check_lip_sync(order):
             self.log.warning("%s", warning)
+        output = output_of(output)
         check_name(output)
+        check_ending(output, self.service.makes["lip_sync"], self.service.label)
         Output(output, "lip_sync", self.settings.allowed_outputs).check_writable()
         sources = [self.resolve(media) for media in order.media]
         origin = lip_sync_origin(order, sources)

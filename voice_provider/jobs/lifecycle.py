@@ -209,12 +209,14 @@ class Lifecycle:
 
     def _new(self, order: Order, fingerprint: str, old: Record | None, outcome: Outcome | None = None) -> Record:
         nonce, settings = new_nonce(), self.hook.settings
+        key = idempotency_key(self.scope, settings.namespace, fingerprint, nonce)
         record = Record(
             v=2,
             kind=order.kind,
             fingerprint=fingerprint,
             nonce=nonce,
-            key=idempotency_key(self.scope, settings.namespace, fingerprint, nonce),
+            key=key,
+            take=self.scope.take_name(key) if order.kind != "clone" else "",
             max_tries=self.scope.max_tries,
             clears=self.scope.clears,
             conn_id=self.hook.voice_conn_id,
@@ -348,7 +350,7 @@ class Lifecycle:
 
     def _output(self, order: SpeechOrder, record: Record) -> Output:
         assert order.place is not None  # noqa: S101  # the operator gave it
-        return order.place(record.fingerprint[:16], self.scope.run)
+        return order.place(record.file_name, self.scope.run)
 
     def _accept(self, record: Record, job: Job) -> Record:
         # A result URL is remembered only where the service cannot be asked for it again: speech that was answered at

@@ -9,7 +9,7 @@ from voice_provider.compat import task_state_store
 from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
 from voice_provider.files.storage import StoredFile
 from voice_provider.models import Capability
-from voice_provider.operators.base import VoiceOperator, as_text, scope_of, tell_result
+from voice_provider.operators.base import VoiceOperator, argument_of, as_text, scope_of, tell_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ class UploadAssetOperator(VoiceOperator):
         What is made is known by its name, which is the same for every try; a name of the author's own may be another's.
         """
         own = scope_of(context).asset_name(file.name, self.hook.settings.namespace)
-        name, store = as_text(self.name) or own, task_state_store(context)
+        name, store = argument_of(self.name, "name") or own, task_state_store(context)
         before = store.get(UPLOAD_KEY) if store is not None else None
         known = before if isinstance(before, dict) else {}
         if known.get("asset_id") and (known["sha256"], known["name"]) == (file.sha256(), name):

@@ -24,11 +24,11 @@ from voice_provider.jobs.clones import CloneOrder, IfExists, replaced
 from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.store import StaleTryError
 from voice_provider.models import Room
-from voice_provider.operators.base import JobOperator, as_text, patterns_of
+from voice_provider.operators.base import JobOperator, argument_of, as_text, patterns_of
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.slots import evict, shortage
 from voice_provider.operators.times import end_of
-from voice_provider.services.options import parse
+from voice_provider.services.options import parse, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,7 +158,7 @@ class CloneVoiceOperator(JobOperator):
 
     @property
     def _label(self) -> str:
-        return " ".join((as_text(self.name) or "").split())
+        return " ".join((argument_of(self.name, "name") or "").split())
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Clone the voice."""
@@ -311,7 +311,7 @@ class CloneVoiceOperator(JobOperator):
     def _samples(self) -> tuple[Media, ...]:
         if (self.sample is None) == (self.samples is None):
             raise InvalidInputError("Give exactly one of sample and samples.")
-        found = [self.sample] if self.samples is None else self.samples
+        found = plain([self.sample] if self.samples is None else self.samples)
         if isinstance(found, str | dict):
             found = [found]
         return tuple(found)

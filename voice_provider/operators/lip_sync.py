@@ -123,7 +123,7 @@ class LipSyncOperator(ResultOperator):
         options = self._options()
         for warning in service.check_lip_sync(options):
             self.log.warning("%s", warning)
-        self.check_place(context)
+        self.check_place(context, service.makes["lip_sync"])
         sources = tuple(self.hook.resolve(media) for media in options.media)
         origin = lip_sync_origin(options, sources, speakers_of(self.voice_id), consents_in(self.voice_id))
         return self.remember(context, LipSyncOrder(options, sources, made_from(self.voice_id)), origin)
@@ -134,7 +134,7 @@ class LipSyncOperator(ResultOperator):
         audio, text = values.get("audio"), values.get("text")
         if audio is not None and not isinstance(audio, list):
             values["audio"] = [{"media": audio}]
-        if isinstance(text, str | int | float) or self.text_uri:
+        if (text is not None and not isinstance(text, list)) or self.text_uri:
             voice = self.voice_id.get("voice_id") if isinstance(self.voice_id, dict) else self.voice_id
             said = {
                 "text": text,

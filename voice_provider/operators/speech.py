@@ -122,11 +122,12 @@ class TTSOperator(ResultOperator):
         voices = self._voices()
         if voices or not self.references:
             values |= {"voice_id": voices[0] if len(voices) == 1 else voices}
-        options = self.hook.speech_order(values, str(self.output_location).strip())
+        options = self.hook.speech_order(values, self._location)
         references = self.hook.references(options)
         self.hook.check_speech(options, references)
         agreed = self.hook.check_consent(self.consent, recordings(options), references)
-        self.check_place(context)
+        chosen = getattr(options, "format", None)
+        self.check_place(context, (chosen,) if chosen else self.hook.service.makes["speech"])
         consents = (*consents_in(self.voice_id), agreed)
         origin = speech_origin(options, references, speakers_of(self.voice_id), consents)
         order = SpeechOrder(options, tuple(references), made_from(self.voice_id), self.place)

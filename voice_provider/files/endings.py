@@ -1,0 +1,70 @@
+"""What the ending of a file's name says of its format: no result is kept under one that says something else."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from typing import TYPE_CHECKING
+
+from voice_provider.exceptions import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ALSO = {  # other endings that are as right for what is usually called otherwise
+    "mp4": ("m4v", "m4a"),
+    "m4a": ("m4b", "mp4"),
+    "jpg": ("jpeg",),
+    "ogg": ("oga",),
+    "opus": ("ogg", "oga"),
+    "mkv": ("mka",),
+    "wav": ("wave",),
+    "pcm": ("raw",),
+}
+_MORE = "aac aif aiff alac amr ape flac m4a m4b m4v mka mkv mp2 mts ogg oga ogv opus pcm raw ts wave webm wma wmv"
+_KNOWN = {ending[1:] for ending in mimetypes.MimeTypes().types_map[True]}.union(_MORE.split())
+_ENDING = re.compile(r"\.([A-Za-z0-9]{1,11})$")
+
+
+def ending_of(location: str) -> str:
+    """Return the ending of a file's name in small letters, without the dot; empty where it has none that says a format.
+
+    :param location: path or URI; one that ends in ``/`` is a folder and has none
+    """
+    found = _ENDING.search(location)
+    ending = found[1].lower() if found else ""
+    return ending if ending in _KNOWN else ""
+
+
+def fits(location: str, extension: str) -> bool:
+    """Whether what has this format may be called so: its name ends accordingly, or says nothing."""
+    return ending_of(location) in ("", extension, *ALSO.get(extension, ()))
+
+
+def named(location: str, extension: str) -> str:
+    """Return where what has this format goes: a location whose ending says something else gets the right one."""
+    return location if fits(location, extension) else f"{location.rpartition('.')[0]}.{extension}"
+
+
+def format_for(location: str, formats: Sequence[str]) -> str | None:
+    """Return which of some formats a file's name asks for; None where it asks for none of them."""
+    ending = ending_of(location)
+    also = (name for name in formats if ending in ALSO.get(name, ()))
+    return ending if ending in formats else next(also, None)
+
+
+def check_ending(location: str, formats: Sequence[str], label: str) -> None:
+    """Find out before anything is paid whether the result will be what its name says.
+
+    :param location: where it is to be kept
+    :param formats: that it can have
+    :param label: of the service
+    :raises InvalidInputError: naming the endings that are right
+    """
+    if not formats or any(fits(location, name) for name in formats):
+        return
+    raise InvalidInputError(
+        f"output ends in .{ending_of(location)}, but {label} makes {' or '.join(formats)} here, and a file is not kept "
+        f"under a false name. End it in {' or '.join(f'.{name}' for name in formats)}, or in '/' (a folder), and "
+        "convert the result in a task of its own. Nothing was paid."
+    )
