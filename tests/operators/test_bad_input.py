@@ -103,6 +103,8 @@ def test_an_unknown_voice(task: Task, emulator: EmulatorHandle, speak: Callable[
         ({"text": "Hi", "voice_id": BUILT_IN}, "2 audio and text inputs, but no segments"),
         ({"dub_language": "de"}, "leave audio and text out"),
         ({"audio": None, "text": "Hi"}, r"text\.0\.voice_id: "),
+        ({"video": None, "image": "/nowhere/i.png"}, "image is taken by model sync-3 only, not by lipsync-2"),
+        ({"model": "react-1", "prompt": "glad"}, "prompt is 'glad'; react-1 takes one of happy"),
         ({"temperature": 2}, "temperature: .*less than or equal to 1"),
         ({"sync_mode": "dance"}, "sync_mode: .*bounce"),
         ({"output_file_name": "../x"}, "output_file_name: "),

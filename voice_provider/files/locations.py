@@ -157,12 +157,11 @@ def read_text(location: str, allowed: Sequence[str] = ()) -> str:
         with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
             data = file.read()
     try:
-        text = bytes(data).decode("utf-8-sig")
+        text = bytes(data).decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        text = "\0"
+        raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
     if "\0" in text:
         raise InvalidInputError(
-            f"The script {location} is not UTF-8 text: it is UTF-16, another encoding, or no text at all. Save it as "
-            "UTF-8."
+            f"The script {location} has zeros in it: it is UTF-16, or no text at all. Save it as UTF-8."
         )
-    return text.strip()
+    return text

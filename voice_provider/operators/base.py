@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
 from abc import abstractmethod
@@ -31,7 +32,6 @@ from voice_provider.jobs.record import Scope
 from voice_provider.jobs.store import ObjectStore, attempt_of
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import JobState
-from voice_provider.services.options import plain
 from voice_provider.services.texts import checked, script_of, text_of
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
@@ -151,11 +151,12 @@ def seconds_of(value: float | timedelta, name: str, *, allow_zero: bool = False)
 
 
 class TakesPaths:
-    """Renders path objects in arguments as the texts they are."""
+    """Renders templates in ``pathlib.Path`` arguments, too; Airflow leaves them as they are."""
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
-        """Render a template field; Airflow leaves what is in a ``pathlib.Path`` as it is."""
-        return super().render_template(plain(content), *args, **kwargs)  # type: ignore[misc]
+        """Render a template field, or a part of one."""
+        text = os.fspath(content) if isinstance(content, os.PathLike) else content
+        return super().render_template(text, *args, **kwargs)  # type: ignore[misc]
 
 
 class VoiceOperator(TakesPaths, BaseOperator):

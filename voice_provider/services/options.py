@@ -157,20 +157,20 @@ class TextInput(Options):
     voice_id: Text = Field(min_length=1)
     stability: Unit | None = None
     similarity_boost: Unit | None = None
-    ref_id: str | None = None
+    ref_id: Text | None = None
 
 
 class AudioInput(Options):
     """A recording that the lips follow."""
 
     media: Media = Field(validation_alias=AliasChoices("media", "audio"))
-    ref_id: str | None = None
+    ref_id: Text | None = None
 
 
 class SegmentAudio(Options):
     """Which input speaks in a segment, and which part of it (seconds)."""
 
-    ref_id: str
+    ref_id: Text
     start_time: float | None = Field(default=None, ge=0)
     end_time: float | None = Field(default=None, gt=0)
 

@@ -101,7 +101,7 @@ class FishSpeech(SpeechOptions):
     speed: Annotated[float, Field(ge=0.5, le=2.0)] | None = None
     volume: Annotated[float, Field(ge=-20, le=20)] | None = Field(default=None, description="dB")
     normalize_loudness: bool | None = None
-    features: tuple[str, ...] = ()
+    features: tuple[Text, ...] = ()
     pronunciation_dictionary: tuple[PronunciationDictionary, ...] = Field(default=(), max_length=3)
 
     @model_validator(mode="before")
