@@ -35,7 +35,7 @@ def kept(task: Task, output: str) -> str:
 
 @pytest.fixture
 def result(emulator: EmulatorHandle, task: Task, tmp_path: Path) -> Path:
-    return Path(kept(task, f"{tmp_path}/out/line.mp3"))
+    return Path(kept(task, f"{tmp_path}/out/line.wav"))
 
 
 def record(result: Path) -> Path:
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_or_of_which_nothing_is_known(
 def test_it_works_on_an_object_store(
     emulator: EmulatorHandle, task: Task, s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uri = kept(task, "s3://studio/night/line.mp3")
+    uri = kept(task, "s3://studio/night/line.wav")
     assert main(["verify", uri]) == 0
     s3.pipe("studio/night/line.wav", s3.cat("studio/night/line.wav")[:-1] + b"x")
     assert main(["verify", uri]) == 1

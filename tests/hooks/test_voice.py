@@ -262,7 +262,7 @@ def test_speech_jobs_that_are_not_enabled_are_never_replaced_by_direct_speech(
         ({"voice_id": ""}, "voice"),
         ({"stability": 1.5}, "stability"),
         ({"speed": 2}, "speed is no option of sync. labs; it has"),
-        ({"output": "relative.mp3"}, "is no location"),
+        ({"output": "relative.wav"}, "is no location"),
     ],
 )
 def test_speech_that_cannot_be_ordered_is_refused_before_anything_is_sent(

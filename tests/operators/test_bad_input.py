@@ -50,7 +50,7 @@ def refused(task: Task, emulator: EmulatorHandle, operator: Any, kind: type[Voic
 @pytest.fixture
 def speak(tmp_path: Path) -> Callable[..., TTSOperator]:
     def make(**changes: Any) -> TTSOperator:
-        values = {"text": "Hello.", "voice_id": BUILT_IN, "output": str(tmp_path / "speech.mp3")}
+        values = {"text": "Hello.", "voice_id": BUILT_IN, "output": str(tmp_path / "speech.wav")}
         return TTSOperator(task_id="t", **(values | changes))
 
     return make
@@ -81,7 +81,7 @@ def lip_sync(tmp_path: Path, video: Path, sample: Path) -> Callable[..., LipSync
         ({"voice_id": {"id": 1}}, "no 'voice_id'"),
         ({"output": "speech.wav"}, "output is 'speech.wav'.*absolute path or a URI"),
         ({"output": ""}, "absolute path or a URI"),
-        ({"output": "/proc/nowhere/speech.mp3"}, "/proc/nowhere/speech.mp3 cannot be written.*Nothing was paid"),
+        ({"output": "/proc/nowhere/speech.wav"}, "/proc/nowhere/speech.wav cannot be written.*Nothing was paid"),
     ],
 )
 def test_speech_that_cannot_be_ordered(

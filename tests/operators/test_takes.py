@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from voice_provider.trust.provenance import verify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.hooks.conftest import Stranger
     from voice_provider.emulator.process import EmulatorHandle
     from voice_provider.hooks.voice import VoiceHook
 
@@ -145,7 +147,7 @@ def test_an_ending_that_is_not_made_is_refused_before_it_is_paid(
     film: dict[str, Any] = {"video": str(video), "audio": str(sample)}
     posts = len([request for request in emulator.requests() if request["method"] == "POST"])
     for operator, message in (
-        (TTSOperator(**at_sync, output=f"{tmp_path}/x.wav"), r"ends in \.wav, but sync\. labs makes mp3 here"),
+        (TTSOperator(**at_sync, output=f"{tmp_path}/x.flac"), r"ends in \.flac, but sync\. labs makes mp3 or wav here"),
         (TTSOperator(**at_sync, output=tmp_path / "x.opus"), r"ends in \.opus"),
         (TTSOperator(**at_fish, output=f"{tmp_path}/x.flac"), r"ends in \.flac, but Fish Audio makes mp3 here.*End it"),
         (TTSOperator(**at_fish, output=f"{tmp_path}/x.m4a"), r"ends in \.m4a"),
@@ -158,7 +160,7 @@ def test_an_ending_that_is_not_made_is_refused_before_it_is_paid(
     fish, sync = VoiceHook.for_connection("fish"), VoiceHook.for_connection("voice_default")
     for call in (
         lambda: fish.synthesize("Hello.", voice["id"], f"{tmp_path}/x.flac"),
-        lambda: sync.synthesize("Hello.", BUILT_IN, f"{tmp_path}/x.wav"),
+        lambda: sync.synthesize("Hello.", BUILT_IN, f"{tmp_path}/x.m4a"),
         lambda: sync.lip_sync(f"{tmp_path}/x.webm", video=str(video), audio=[{"media": str(sample)}]),
     ):
         with pytest.raises(InvalidInputError, match="output ends in"):
@@ -171,14 +173,30 @@ def test_an_ending_that_is_not_made_is_refused_before_it_is_paid(
 
 
 def test_what_comes_in_another_format_is_kept_under_its_own_ending(
-    emulator: EmulatorHandle, hook: VoiceHook, task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    hook: VoiceHook,
+    stranger: Stranger,
+    task: Task,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The emulator's tone is a WAV, where the service makes MP3."""
-    for _ in range(2):
+    """Nobody says before what sync. labs makes: here WAV at the emulator, and then MP3."""
+    for _ in range(2):  # the second is a retry
         kept = task.run(TTSOperator(task_id="t", text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/x.mp3"))
         assert (kept["uri"], kept["format"]) == (f"{tmp_path}/x.wav", "wav")
+    assert len(emulator.ledger("speech")) == 1
     said = capsys.readouterr()
     assert f"has sent audio/wav, so it is kept as {tmp_path}/x.wav" in said.out + said.err
     assert hook.synthesize("Hello.", BUILT_IN, tmp_path / "y.mp3").uri == f"{tmp_path}/y.wav"
-    assert sorted(without_records(path.name for path in tmp_path.glob("*.*"))) == ["x.wav", "y.wav"]
-    assert len(emulator.ledger("speech")) == 2
+    silence = (bytes([0xFF, 0xFB, 0x90, 0xC4]).ljust(417, b"\0")) * 77  # 2 s: frames of 128 kbit/s, 44.1 kHz, mono
+    job = {"id": "j1", "url": f"{stranger.url}/speech", "duration": 2.0}
+    stranger.answer = lambda request: (
+        (200, {"content-type": "audio/mpeg"}, silence)
+        if request.path == "/speech"
+        else (200, {"content-type": "application/json"}, json.dumps(job).encode())
+    )
+    set_connection(host=stranger.url)
+    kept = Task().run(TTSOperator(task_id="t", text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/z.wav"))
+    assert (kept["uri"], kept["format"]) == (f"{tmp_path}/z.mp3", "mp3")
+    assert sorted(without_records(path.name for path in tmp_path.glob("*.*"))) == ["x.wav", "y.wav", "z.mp3"]

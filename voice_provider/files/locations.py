@@ -37,6 +37,14 @@ def is_local(location: str) -> bool:
     return urlsplit(location).scheme in ("", "file")
 
 
+def bare(url: str) -> str:
+    """Return an address without what may grant access: no user, query or fragment; other texts as they are."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def output_of(value: Any) -> str:
     """Return the location of an output as text: a path object without an ending is a folder, as none ends in "/"."""
     text = str(value).strip()
@@ -60,7 +68,7 @@ def _normalise(location: str) -> str:
     scheme, _, rest = ("file", "", location) if location.startswith("/") else location.partition("://")
     if scheme.lower() in ("http", "https"):
         raise InvalidInputError(
-            f"'{rest.partition('?')[0]}' is an address in the web, no storage location. Put the file into a folder or "
+            f"'{bare(location)}' is an address in the web, no storage location. Put the file into a folder or "
             "an object store first and give its location there; a service that fetches files itself takes an address "
             "as sample, video, image or audio."
         )

@@ -12,6 +12,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
 from voice_provider.exceptions import (
+    AuthError,
     CapabilityError,
     InvalidInputError,
     JobFailedError,
@@ -22,7 +23,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.files.endings import format_for
-from voice_provider.files.locations import is_location
+from voice_provider.files.locations import bare, is_location
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body, Flow, Service
-    from voice_provider.services.options import Media, SpeechOptions
+    from voice_provider.services.options import Media, PathObject, SpeechOptions
 
 T = TypeVar("T")
 
@@ -149,13 +150,14 @@ class ServiceHook(BaseHook):
                 return False, self.settings.unknown
             return True, self.transport.run(self.service.check_account(), attempts=2)  # a person waits
         except VoiceError as error:
-            version = re.search(r"/v\d+$", self._transport.settings.base_url) if self._transport else None
+            url = self._transport.settings.base_url if self._transport and not isinstance(error, AuthError) else ""
+            version = re.search(r"/v\d+$", url)
             hint = f" The base URL ends in {version[0]}: leave the version out." if version else ""
             return False, f"{error}{hint}"
 
     # media inputs
 
-    def resolve(self, media: Media) -> Input | StoredFile:
+    def resolve(self, media: Media | PathObject) -> Input | StoredFile:
         """Tell what a media argument is: hosted by the service already, or a file that has to be uploaded.
 
         :param media: asset id, URL, storage location, or a dict with ``asset_id``, ``uri`` or ``url`` (what operators
@@ -178,7 +180,7 @@ class ServiceHook(BaseHook):
         if media.startswith(("http://", "https://")):
             if Capability.HOSTS_ASSETS not in self.service.capabilities:
                 raise InvalidInputError(
-                    f"{self.service.label} takes files from a storage location, not from an address: {media[:200]}"
+                    f"{self.service.label} takes files from a storage location, not from an address: {bare(media)}"
                 )
             return Input(url=media)
         if is_location(media):
@@ -257,6 +259,8 @@ class ServiceHook(BaseHook):
         with output.receive() as sink:
             self.run(download(job.url, sink))
             kept = sink.keep(job.seconds)
+        if not kept.uri.startswith(output.location):
+            self.log.warning("The service has sent %s, so it is kept as %s.", kept.info.format.media_type, kept.uri)
         return self._manifest(job, kept, **details)
 
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
@@ -286,6 +290,11 @@ class ServiceHook(BaseHook):
         if ending is not None and "format" in self.service.speech_options.model_fields:
             given.setdefault("format", ending)
         return parse(self.service.speech_options, given, self.service.label)
+
+    def speech_formats(self, order: SpeechOptions) -> Sequence[str]:
+        """Return the formats in which this speech may come: the one that was asked for, where one can be."""
+        chosen = getattr(order, "format", None)
+        return (chosen,) if chosen else self.service.makes["speech"]
 
     def references(self, order: SpeechOptions) -> list[StoredFile]:
         """Open the recordings of an instant clone, those of all speakers one after another."""

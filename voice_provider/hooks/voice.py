@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body
-    from voice_provider.services.options import CloneOptions, Media
+    from voice_provider.services.options import CloneOptions, Media, PathObject
     from voice_provider.trust.origin import Origin
 
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
@@ -90,7 +90,14 @@ class VoiceHook(ServiceHook):
         """
         return self.run(self.service.get_voice(voice_id))
 
-    def clone_voice(self, name: str, samples: Media | Sequence[Media], *, consent: Any = None, **options: Any) -> Voice:
+    def clone_voice(
+        self,
+        name: str,
+        samples: Media | PathObject | Sequence[Media | PathObject],
+        *,
+        consent: Any = None,
+        **options: Any,
+    ) -> Voice:
         """Clone a voice under exactly this name; takes a clone slot of the plan, where it counts them.
 
         Where the service hosts files, a sample from storage is uploaded first and deleted afterwards; else it is sent
@@ -109,8 +116,8 @@ class VoiceHook(ServiceHook):
         name = checked(name, "name")
         self.service.check_voice_name(name)
         wanted = parse(self.service.clone_options, options, self.service.label)
-        samples = plain(samples)
-        given = [samples] if isinstance(samples, str | dict) else samples
+        told: Any = plain(samples)
+        given: Sequence[Media] = [told] if isinstance(told, str | dict) else told
         sources = [self.resolve(sample) for sample in given]
         self.check_clone(wanted, sources)
         self.check_consent(consent, given, sources)
@@ -166,7 +173,7 @@ class VoiceHook(ServiceHook):
         self.log.info("The consent '%s' holds (sha256 %s…).", found.id, found.sha256[:12])
         return found.ref
 
-    def look_at(self, recording: str, consent: Any = None) -> dict[str, Any]:
+    def look_at(self, recording: str | PathObject, consent: Any = None) -> dict[str, Any]:
         """Check a recording, and a person's consent to what is made of it, without sending anything.
 
         :param recording: storage location
@@ -176,9 +183,9 @@ class VoiceHook(ServiceHook):
         :raises InvalidInputError: missing, empty, unreadable, or no media
         :raises ConsentError: there is none where the connection requires one, or it does not hold for this file
         """
-        recording, consent = plain(recording), plain(consent)
-        file = StoredFile(recording, self.settings.allowed_inputs)
-        agreed = self.check_consent(consent, [recording], [file])
+        consent = plain(consent)
+        file = StoredFile(plain(recording), self.settings.allowed_inputs)
+        agreed = self.check_consent(consent, [file.location], [file])
         uri = consent if isinstance(consent, str) else consent.get("uri") if isinstance(consent, dict) else None
         # For a task that reads it again; no result has it.
         return file.describe() | present(consent=agreed.dump() | present(uri=uri) if agreed else None)
@@ -246,7 +253,12 @@ class VoiceHook(ServiceHook):
         return self.run(self.service.wallet())
 
     def transcribe(
-        self, recording: Media, *, language: str | None = None, segments: bool = False, model: str | None = None
+        self,
+        recording: Media | PathObject,
+        *,
+        language: str | None = None,
+        segments: bool = False,
+        model: str | None = None,
     ) -> Transcript:
         """Write down what is said in a recording; billed by the second.
 
@@ -277,7 +289,7 @@ class VoiceHook(ServiceHook):
 
     # assets
 
-    def upload_asset(self, location: str, name: str | None = None, *, consent: Any = None) -> Asset:
+    def upload_asset(self, location: str | PathObject, name: str | None = None, *, consent: Any = None) -> Asset:
         """Upload a file of any size from any storage and register it at the service.
 
         :param location: path or URI
@@ -327,7 +339,7 @@ class VoiceHook(ServiceHook):
                 self.delete_asset(asset_id)
         return gone
 
-    def download_asset(self, asset_id: str, output: str) -> Manifest:
+    def download_asset(self, asset_id: str, output: str | PathObject) -> Manifest:
         """Fetch an asset into storage.
 
         :param output: file or, with a ``/`` at its end, folder
@@ -383,7 +395,7 @@ class VoiceHook(ServiceHook):
         self,
         text: str,
         voice_id: str | list[str] | None,
-        output: str,
+        output: str | PathObject,
         *,
         timeout: float = 600,
         consent: Any = None,
@@ -406,10 +418,7 @@ class VoiceHook(ServiceHook):
         self.check_speech(order, references)
         agreed = self.check_consent(consent, recordings(order), references)
         origin = speech_origin(order, references, consents=(agreed,))
-        check_name(output)
-        chosen = getattr(order, "format", None)
-        check_ending(output, (chosen,) if chosen else self.service.makes["speech"], self.service.label)
-        Output(output, "speech", self.settings.allowed_outputs).check_writable()
+        self._check_output(output, self.speech_formats(order))
         if Capability.ASYNC_SPEECH in self.service.capabilities:
             job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
             place = Output(output, job.id, self.settings.allowed_outputs)
@@ -420,7 +429,7 @@ class VoiceHook(ServiceHook):
             sink.publish(kept)
         return self._recorded(self.describe_speech(order, job, kept), origin)
 
-    def lip_sync(self, output: str, *, timeout: float = 3600, **options: Any) -> Manifest:
+    def lip_sync(self, output: str | PathObject, *, timeout: float = 3600, **options: Any) -> Manifest:
         """Lip sync a video and keep it; waits here. Managed, restartable lip sync is ``LipSyncOperator``.
 
         :param output: file or, with a ``/`` at its end, folder
@@ -432,9 +441,7 @@ class VoiceHook(ServiceHook):
         for warning in self.service.check_lip_sync(order):
             self.log.warning("%s", warning)
         output = output_of(output)
-        check_name(output)
-        check_ending(output, self.service.makes["lip_sync"], self.service.label)
-        Output(output, "lip_sync", self.settings.allowed_outputs).check_writable()
+        self._check_output(output, self.service.makes["lip_sync"])
         sources = [self.resolve(media) for media in order.media]
         origin = lip_sync_origin(order, sources)
         uploads: list[str] = []
@@ -453,6 +460,11 @@ class VoiceHook(ServiceHook):
             raise
         finally:
             self._discard(uploads)
+
+    def _check_output(self, output: str, formats: Sequence[str]) -> None:
+        check_name(output)
+        check_ending(output, formats, self.service.label)
+        Output(output, "result", self.settings.allowed_outputs).check_writable()
 
     def _recorded(self, manifest: Manifest, origin: Origin) -> Manifest:
         """Write the record beside a result; called again, this hook would pay again, so it is no reason to fail."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from voice_provider.models import Asset
+    from voice_provider.services.options import PathObject
 
 UPLOAD_KEY = "voice_upload"  # what a try of this task has uploaded
 
@@ -32,7 +33,7 @@ class UploadAssetOperator(VoiceOperator):
     ``media_type`` and, where it can be read, ``seconds``; ``consent`` (``id``, ``sha256``, ``expires``) where there
     was one.
 
-    :param file: path or URI of the file (templated)
+    :param file: path or URI of the file, as text or path object (templated)
     :param name: display name at the service; default: the file's name and a mark by which it is known as ours
         (templated)
     :param consent: of the person who is heard: a dict with ``who``, ``when`` (day or time of the signature),
@@ -50,9 +51,9 @@ class UploadAssetOperator(VoiceOperator):
     def __init__(
         self,
         *,
-        file: str,
+        file: str | PathObject | XComArg,
         name: str | None = None,
-        consent: dict[str, Any] | str | XComArg | None = None,
+        consent: dict[str, Any] | str | PathObject | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
     from voice_provider.models import ConsentRef, Job, Voice
-    from voice_provider.services.options import CloneOptions, Media
+    from voice_provider.services.options import CloneOptions, Media, PathObject
 
 _OPTIONS = ("texts", "visibility", "enhance_audio_quality", "description", "tags", "cover_image")
 OnSlotLimit = Literal["fail", "wait", "evict"]
@@ -111,20 +111,20 @@ class CloneVoiceOperator(JobOperator):
         self,
         *,
         name: str,
-        sample: Media | XComArg | None = None,
-        samples: Sequence[Media | XComArg] | XComArg | None = None,
+        sample: Media | PathObject | XComArg | None = None,
+        samples: Sequence[Media | PathObject | XComArg] | XComArg | None = None,
         texts: Sequence[str] | XComArg | None = None,
         visibility: str | None = None,
         enhance_audio_quality: bool | str | None = None,
         description: str | None = None,
         tags: Sequence[str] | None = None,
-        cover_image: Media | XComArg | None = None,
+        cover_image: Media | PathObject | XComArg | None = None,
         ephemeral: bool = False,
         if_exists: IfExists | None = None,
         on_slot_limit: OnSlotLimit = "fail",
         protect: Sequence[str] = (),
         expires: str | date | timedelta | None = None,
-        consent: str | dict[str, Any] | XComArg | None = None,
+        consent: str | PathObject | dict[str, Any] | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
-    from voice_provider.services.options import Media
+    from voice_provider.services.options import Media, PathObject
 
 _OPTIONS = tuple(LipSyncOptions.model_fields)
 
@@ -72,11 +72,11 @@ class LipSyncOperator(ResultOperator):
     def __init__(
         self,
         *,
-        video: Media | XComArg | None = None,
-        image: Media | XComArg | None = None,
+        video: Media | PathObject | XComArg | None = None,
+        image: Media | PathObject | XComArg | None = None,
         audio: Media | list[dict[str, Any]] | XComArg | None = None,
         text: str | list[dict[str, Any]] | XComArg | None = None,
-        text_uri: str | None = None,
+        text_uri: str | PathObject | None = None,
         voice_id: str | dict[str, Any] | XComArg | None = None,
         stability: float | str | None = None,
         similarity_boost: float | str | None = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.endings import check_ending
-from voice_provider.files.locations import is_location, output_of
+from voice_provider.files.locations import bare, is_location, output_of
 from voice_provider.files.storage import Output
 from voice_provider.jobs.store import path_of
 from voice_provider.operators.base import JobOperator, VoiceOperator, scope_of
@@ -15,7 +15,6 @@ from voice_provider.trust.origin import Origin
 from voice_provider.trust.provenance import Run, check_name, keep
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from airflow.sdk import Context, XComArg
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
     from voice_provider.models import Job, Manifest
+    from voice_provider.services.options import PathObject
 
 ORIGIN_KEY = "voice_origin"  # what the record beside the result will say
 OrderT = TypeVar("OrderT", bound="Order")
@@ -40,7 +40,7 @@ class ResultOperator(JobOperator):
 
     template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location")
 
-    def __init__(self, *, output: str | os.PathLike[str] | XComArg, **kwargs: Any) -> None:
+    def __init__(self, *, output: str | PathObject | XComArg, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.output_location: Any = output_of(output) if is_path(output) else output
         self._origin = Origin()
@@ -74,7 +74,7 @@ class ResultOperator(JobOperator):
         """
         if not is_location(self._location):
             raise InvalidInputError(
-                f"output is '{self.output_location}': give an absolute path or a URI such as s3://bucket/key.mp4."
+                f"output is '{bare(self._location)}': give an absolute path or a URI such as s3://bucket/key.mp4."
             )
         check_name(self._location)
         check_ending(self._location, formats, self.hook.service.label)
@@ -122,11 +122,8 @@ class ResultOperator(JobOperator):
         record = lifecycle.load()
         assert record is not None  # noqa: S101  # it holds the manifest
         place = self.place(record.file_name, lifecycle.scope.run)
-        uri = place.uri(manifest.format)
-        if uri != manifest.uri:
+        if place.uri(manifest.format) != manifest.uri:
             manifest = lifecycle.copy_to(place, manifest)
-        if not uri.startswith(self._location):
-            self.log.warning("The service has sent %s, so it is kept as %s.", manifest.media_type, uri)
         place.tidy()
         return super()._return_kept(keep(manifest, self._origin, self._run), lifecycle)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
+    from voice_provider.services.options import PathObject
 
 _OPTIONS = ("model", "format", "sample_rate", "speed", "volume", "stability", "similarity_boost")
 
@@ -80,10 +81,10 @@ class TTSOperator(ResultOperator):
         self,
         *,
         text: str | XComArg | None = None,
-        text_uri: str | None = None,
+        text_uri: str | PathObject | None = None,
         voice_id: str | dict[str, Any] | list[Any] | XComArg | None = None,
         references: list[Any] | XComArg | None = None,
-        consent: dict[str, Any] | str | XComArg | None = None,
+        consent: dict[str, Any] | str | PathObject | XComArg | None = None,
         model: str | None = None,
         format: str | None = None,  # noqa: A002  # the field's word for it
         sample_rate: int | str | None = None,
@@ -126,8 +127,7 @@ class TTSOperator(ResultOperator):
         references = self.hook.references(options)
         self.hook.check_speech(options, references)
         agreed = self.hook.check_consent(self.consent, recordings(options), references)
-        chosen = getattr(options, "format", None)
-        self.check_place(context, (chosen,) if chosen else self.hook.service.makes["speech"])
+        self.check_place(context, self.hook.speech_formats(options))
         consents = (*consents_in(self.voice_id), agreed)
         origin = speech_origin(options, references, speakers_of(self.voice_id), consents)
         order = SpeechOrder(options, tuple(references), made_from(self.voice_id), self.place)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
-    from voice_provider.services.options import Media
+    from voice_provider.services.options import Media, PathObject
 
 _CHANGES = tuple(VoiceChanges.model_fields)
 
@@ -49,7 +49,7 @@ class UpdateVoiceOperator(VoiceOperator):
         description: str | None = None,
         tags: Sequence[str] | None = None,
         visibility: str | None = None,
-        cover_image: Media | XComArg | None = None,
+        cover_image: Media | PathObject | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

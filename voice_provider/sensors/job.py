@@ -34,11 +34,12 @@ from voice_provider.trust.origin import Origin
 from voice_provider.trust.provenance import Run, check_name, keep
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Sequence
 
     from airflow.sdk import Context, XComArg
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
+
+    from voice_provider.services.options import PathObject
 
 KEPT_KEY = "voice_kept"  # manifest of what a try of this task has kept already
 
@@ -162,7 +163,7 @@ class CompletionSensor(JobSensor):
         self,
         *,
         job: str | dict[str, Any] | XComArg,
-        output: str | os.PathLike[str] | XComArg | None = None,
+        output: str | PathObject | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -7,7 +7,7 @@ accepted too, so that an example from its documentation can be pasted.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
@@ -35,9 +35,17 @@ def _media(value: Any) -> Any:
 Media: TypeAlias = Annotated[str | dict[str, Any], BeforeValidator(_media)]
 
 
+class PathObject(Protocol):
+    """A path object: ``pathlib``'s, or Airflow's ``ObjectStoragePath``, which is no ``os.PathLike``."""
+
+    def as_uri(self) -> str:
+        """Return it as a URI."""
+        ...
+
+
 def is_path(value: Any) -> bool:
-    """Whether it is a path object: ``pathlib``'s, or Airflow's ``ObjectStoragePath``."""
-    return isinstance(value, os.PathLike) or hasattr(type(value), "as_uri")  # Airflow's is no os.PathLike
+    """Whether it is a path object."""
+    return isinstance(value, os.PathLike) or hasattr(type(value), "as_uri")
 
 
 def plain(value: Any) -> Any:

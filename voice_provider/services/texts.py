@@ -92,7 +92,7 @@ def script_of(value: Any) -> str:
     kind = next((kind for kind, pattern in _FORMATS if pattern.search(text)), None)
     if kind is not None:
         raise ValueError(f"it is {kind}, whose times and tags would be spoken. Give the words alone, as plain text")
-    if text.lstrip()[:1] in ("{", "[", "(", "b") and (kind := _data(text.strip())) is not None:
+    if text.lstrip().startswith(("{", "[", "(", "b'", 'b"')) and (kind := _data(text.strip())) is not None:
         raise ValueError(f"it is a {kind} that was turned into text; pass what in it is to be spoken")
     return text
 

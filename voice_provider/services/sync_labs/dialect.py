@@ -89,7 +89,8 @@ class SyncLabs(Service):
             Capability.ASKS_FOR_MANY,
         }
     )
-    makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {"speech": ("mp3",), "lip_sync": ("mp4",)}
+    # Speech has no option for it: the documentation shows an mp3, and promises nothing.
+    makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {"speech": ("mp3", "wav"), "lip_sync": ("mp4",)}
     speech_options: ClassVar[type[SpeechOptions]] = SyncLabsSpeech
     clone_options: ClassVar[type[CloneOptions]] = CloneOptions
     unique_voice_names: ClassVar[bool] = True
