@@ -54,6 +54,13 @@ def test_path_objects_templates_and_mapped_lines_meet(
             map_index_template="{{ task.text }}",
             **line,
         ).expand(text=lines())
+
+        @task
+        def place() -> ObjectStoragePath:
+            return ObjectStoragePath(f"file://{tmp_path}/out") / "xcom"
+
+        UploadAssetOperator.partial(task_id="mapped_paths").expand(file=[folder / "night" / "sample.wav"])
+        TTSOperator(task_id="by_xcom_too", text="Yes.", output=place(), **line)
         TTSOperator(task_id="number", text="{{ 1200 }}", output=tmp_path / "out" / "number.mp3", **line)
         TTSOperator(task_id="tuple", text="{{ '1,200' }}", output=tmp_path / "out" / "tuple.mp3", **line)
         TTSOperator(task_id="truth", text="{{ 1 == 1 }}", output=tmp_path / "out" / "truth.mp3", **line)
@@ -64,7 +71,9 @@ def test_path_objects_templates_and_mapped_lines_meet(
     states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in dag.test().get_task_instances()}
     failed = {name.removesuffix("[-1]") for name, state in states.items() if state != "success"}
     assert failed == {"tuple", "truth"}
-    assert len(states) == 12
+    assert len(states) == 15
     names = without_records(path.name for path in (tmp_path / "out" / "night").iterdir())
     assert [re.sub(r"-[a-z2-7]{10}\.mp3$", "", name) for name in names] == ["say-No", "say-Yes", "say-Yes"]
-    assert len(emulator.ledger("speech")) == 4
+    [kept] = without_records(path.name for path in (tmp_path / "out" / "xcom").iterdir())
+    assert re.fullmatch(r"by_xcom_too-[a-z2-7]{10}\.mp3", kept)
+    assert len(emulator.ledger("speech")) == 5

@@ -102,6 +102,7 @@ def test_an_unknown_voice(task: Task, emulator: EmulatorHandle, speak: Callable[
         ({"audio": None}, "Nothing to say: give audio, text with voice_id, or dub_language"),
         ({"text": "Hi", "voice_id": BUILT_IN}, "2 audio and text inputs, but no segments"),
         ({"dub_language": "de"}, "leave audio and text out"),
+        ({"dub_language": "de", "audio": None, "video": None, "image": "/i.png"}, "image says nothing: give video"),
         ({"audio": None, "text": "Hi"}, r"text\.0\.voice_id: "),
         ({"video": None, "image": "/nowhere/i.png"}, "image is taken by model sync-3 only, not by lipsync-2"),
         ({"model": "react-1", "prompt": "glad"}, "prompt is 'glad'; react-1 takes one of happy"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -215,7 +216,22 @@ def test_tags_and_marks_are_no_speech_when_length_is_judged() -> None:
     [
         (FishSpeech, {"text": {"a": 1}, "voice_id": ID}, "text: it is a dict"),
         (FishSpeech, {"text": b"Hello", "voice_id": ID}, "text: it is a bytes"),
-        (FishSpeech, {"text": "x", "references": [{"audio": "/a.wav", "text": HALF}]}, "text: it has half a character"),
+        (
+            FishSpeech,
+            {"text": Path("/script.txt"), "voice_id": ID},
+            "text: it is a PosixPath, not text.*location of a file",
+        ),
+        (
+            FishSpeech,
+            {"text": "x", "references": [{"audio": "/a.wav", "text": HALF}]},
+            r"^references\.0\.text: it has half",
+        ),
+        (FishSpeech, {"text": "x", "voice_id": 7}, "^voice_id: "),
+        (
+            FishSpeech,
+            {"text": "x", "references": [{"audio": ["/a.wav"], "text": "y"}]},
+            r"^references\.0\.audio: it is a list",
+        ),
         (FishSpeech, {"text": "x", "features": [HALF]}, r"features\.0: it has half"),
         (FishClone, {"texts": ["fine", ["Hello"]]}, r"texts\.1: it is a list"),
         (FishClone, {"texts": ["WEBVTT"]}, r"texts\.0: it is subtitles"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.jobs.orders import LipSyncOrder
 from voice_provider.models import Capability
+from voice_provider.operators.base import as_text
 from voice_provider.operators.result import ResultOperator
 from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import LipSyncOptions, parse
@@ -144,6 +145,10 @@ class LipSyncOperator(ResultOperator):
                 "similarity_boost": self.similarity_boost,
             }
             values["text"] = [{name: value for name, value in said.items() if value is not None}]
+        else:
+            for name in ("voice_id", "stability", "similarity_boost"):
+                if "text" not in values and as_text(getattr(self, name)) is not None:
+                    self.log.warning("%s is for text, and there is none: it is ignored.", name)
         if "text" in values:
             values["text"] = [self._with_script(item) for item in values["text"]]
         return parse(LipSyncOptions, values)

@@ -35,7 +35,7 @@ class TTSOperator(ResultOperator):
     paid twice); ``consent`` and ``samples`` (sha256), where they are known of the voice. Beside the file stands its
     record, ``<file>.provenance.json``.
 
-    :param text: the script (templated); Airflow shows arguments in its UI
+    :param text: the script, plain text (templated); Airflow shows arguments in its UI
     :param text_uri: storage location of a UTF-8 file with the script, instead of ``text``: read when the task runs,
         and not shown (templated)
     :param voice_id: id of the voice, or what ``CloneVoiceOperator`` or ``VoiceTrainedSensor`` returned; at Fish Audio

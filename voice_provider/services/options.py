@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voice_provider.exceptions import InvalidInputError
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
 FASTEST = 26.0  # letters and digits a second; people speak about 13 (185 words a minute)
 
 Unit = Annotated[float, Field(ge=0, le=1)]
-
-
-def _media(value: Any) -> Any:
-    if isinstance(value, str | dict):
-        return value
-    raise ValueError(
-        f"it is a {type(value).__name__}; give a storage location, an asset id, a URL, or what another task returned"
-    )
-
-
-# an asset id, a URL, a storage location, or what an operator returned
-Media: TypeAlias = Annotated[str | dict[str, Any], BeforeValidator(_media)]
 
 
 class PathObject(Protocol):
@@ -59,6 +47,19 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _media(value: Any) -> Any:
+    value = plain(value)
+    if isinstance(value, str | dict):
+        return value
+    raise ValueError(
+        f"it is a {type(value).__name__}; give a storage location, an asset id, a URL, or what another task returned"
+    )
+
+
+# an asset id, a URL, a storage location, or what an operator returned
+Media: TypeAlias = Annotated[str | dict[str, Any], BeforeValidator(_media)]
+
+
 class Options(BaseModel):
     """Base: unknown names are refused, because a misspelt option would be paid for and ignored.
 
@@ -68,11 +69,6 @@ class Options(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, loc_by_alias=False
     )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _take_paths(cls, value: Any) -> Any:
-        return plain(value)
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -239,12 +235,13 @@ def parse(model: type[OptionsT], values: dict[str, Any], service: str = "this re
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_problem(model, item, service) for item in error.errors())
+        problems = "; ".join(dict.fromkeys(_problem(model, item, service) for item in error.errors()))
         raise InvalidInputError(f"{problems}. Nothing was uploaded or paid; correct the task's arguments.") from None
 
 
 def _problem(model: type[Options], item: ErrorDetails, service: str) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "options"
+    parts = [str(part) for part in item["loc"]]
+    where = ".".join(part for part in parts if "[" not in part and part != "str") or "options"  # no names of types
     if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
         return f"{where} is no option of {service}; it has {', '.join(model.model_fields)}"
     return f"{where}: {item['msg'].removeprefix('Value error, ')}"
@@ -260,6 +257,8 @@ def check_lip_sync_shape(options: LipSyncOptions) -> None:
         raise refuse("Give exactly one of video and image.")
     drivers = len(options.audio) + len(options.text)
     if options.dub_language:
+        if options.image is not None:
+            raise refuse("dub_language translates what is said in a video, and image says nothing: give video.")
         if drivers:
             raise refuse("dub_language translates the video's own speech: leave audio and text out, or leave it out.")
         return
