@@ -22,7 +22,7 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.files.endings import format_for
+from voice_provider.files.endings import check_ending, format_for
 from voice_provider.files.locations import bare, is_location
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.settings import Settings, read_settings
@@ -32,6 +32,7 @@ from voice_provider.services.base import Input, download
 from voice_provider.services.form import COMMON_FIELDS
 from voice_provider.services.forms import FORMS
 from voice_provider.services.options import SampleFacts, parse, plain
+from voice_provider.trust.provenance import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -193,6 +194,15 @@ class ServiceHook(BaseHook):
         )
 
     # jobs and their results
+
+    def check_output(self, output: str, formats: Sequence[str]) -> None:
+        """Find out before anything is paid whether a result can be kept at a location, under the name it has there.
+
+        :param formats: that the result can have
+        """
+        check_name(output)
+        check_ending(output, formats, self.service.label)
+        Output(output, "result", self.settings.allowed_outputs).check_writable()
 
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Job:
         """Ask after a job.

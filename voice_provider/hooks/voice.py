@@ -24,7 +24,6 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
-from voice_provider.files.endings import check_ending
 from voice_provider.files.locations import output_of, read_text
 from voice_provider.files.storage import Output, StoredFile
 from voice_provider.hooks.base import ServiceHook, facts_of
@@ -46,7 +45,7 @@ from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceF
 from voice_provider.services.texts import checked
 from voice_provider.trust.consent import check, read_consent
 from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, speech_origin
-from voice_provider.trust.provenance import carry, check_name, current_run, keep
+from voice_provider.trust.provenance import carry, current_run, keep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -418,7 +417,7 @@ class VoiceHook(ServiceHook):
         self.check_speech(order, references)
         agreed = self.check_consent(consent, recordings(order), references)
         origin = speech_origin(order, references, consents=(agreed,))
-        self._check_output(output, self.speech_formats(order))
+        self.check_output(output, self.speech_formats(order))
         if Capability.ASYNC_SPEECH in self.service.capabilities:
             job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
             place = Output(output, job.id, self.settings.allowed_outputs)
@@ -441,7 +440,7 @@ class VoiceHook(ServiceHook):
         for warning in self.service.check_lip_sync(order):
             self.log.warning("%s", warning)
         output = output_of(output)
-        self._check_output(output, self.service.makes["lip_sync"])
+        self.check_output(output, self.service.makes["lip_sync"])
         sources = [self.resolve(media) for media in order.media]
         origin = lip_sync_origin(order, sources)
         uploads: list[str] = []
@@ -460,11 +459,6 @@ class VoiceHook(ServiceHook):
             raise
         finally:
             self._discard(uploads)
-
-    def _check_output(self, output: str, formats: Sequence[str]) -> None:
-        check_name(output)
-        check_ending(output, formats, self.service.label)
-        Output(output, "result", self.settings.allowed_outputs).check_writable()
 
     def _recorded(self, manifest: Manifest, origin: Origin) -> Manifest:
         """Write the record beside a result; called again, this hook would pay again, so it is no reason to fail."""

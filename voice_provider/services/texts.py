@@ -134,8 +134,8 @@ class Markup:
     """What a service makes of the marks in a script.
 
     :param marks: those that it reads and does not speak
-    :param others: what to say of those that it may speak, or does something else with: pattern and warning; ``{found}``
-        stands for the first that is there
+    :param others: what to say of those that it may speak, or does something else with: pattern and warning; ``{tag}``
+        stands for the first tag, without what is written in it
     """
 
     marks: re.Pattern[str]
@@ -158,7 +158,7 @@ class Markup:
                 "marks. Nothing was paid."
             )
         found = [(pattern.search(script), told) for pattern, told in self.others]
-        return [told.format(found=match[0][:60]) for match, told in found if match is not None]
+        return [told.format(tag=f"{match[0].split()[0].rstrip('/>')}>") for match, told in found if match is not None]
 
 
 def spoken_characters(text: str) -> int:

@@ -33,25 +33,25 @@ CLONE_FORMATS = ("audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg")
 ENGINE = re.compile(r"[A-Za-z0-9._-]{1,100}")  # goes into a header
 _VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SPEAKER = re.compile(r"<\|speaker:(\d+)\|>")
-_TAGS = (SSML, "The script has tags such as {found}: the service documents no SSML, and may read them out.")
+_TAGS = "The script has tags such as {tag}: the service documents no SSML, and may read them out. Write marks in "
 # docs.fish.audio, emotion control: s1 takes its marks in round brackets, all later models take any words in square ones
 BRACKETS = Markup(
     marks=re.compile(r"<\|[^|>]*\|>|\[[^\[\]]*\]"),
     others=(
-        _TAGS,
+        (SSML, f"{_TAGS}[square brackets]."),
         (
             re.compile(r"\((?:long-)?break\)"),
-            "{found} is a mark of model s1; this one may read it out. Write it in [square brackets].",
+            "(break) is a mark of model s1; this one may read it out. Write it in [square brackets].",
         ),
     ),
 )
 ROUND_BRACKETS = Markup(
     marks=re.compile(r"<\|[^|>]*\|>|[(（][^()（）]*[)）]"),
     others=(
-        _TAGS,
+        (SSML, f"{_TAGS}(round brackets)."),
         (
             re.compile(r"\[[^\[\]]*\]"),
-            "Model s1 takes its marks in (round brackets), and may read {found} out.",
+            "The script has [square brackets]: model s1 takes its marks in (round brackets), and may read these out.",
         ),
     ),
 )

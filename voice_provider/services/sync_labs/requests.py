@@ -24,17 +24,17 @@ MARKUP = Markup(
         (
             re.compile(r"<break\b[^<>]*>", re.IGNORECASE),
             (
-                "{found}: the service documents no SSML; its voice provider makes a pause of up to 3 s of "
+                "The script has {tag}: the service documents no SSML; its voice provider makes a pause of up to 3 s of "
                 '<break time="1.5s" />, with most of its voices.'
             ),
         ),
         (
             re.compile(rf"(?!<break\b)(?:{SSML.pattern})", re.IGNORECASE),
-            "The script has tags such as {found}: the service documents no SSML, and may read them out.",
+            "The script has tags such as {tag}: the service documents no SSML, and may read them out. Leave them out.",
         ),
         (
             re.compile(r"<\|[^|>]*\|>|\[[^\[\]]*\]|\((?:long-)?break\)"),
-            "The service documents no marks in a script, and may read {found} out.",
+            "The script has marks in brackets: the service documents none, and may read them out. Leave them out.",
         ),
     ),
 )
