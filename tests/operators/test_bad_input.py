@@ -128,6 +128,8 @@ def test_an_unknown_voice(task: Task, emulator: EmulatorHandle, speak: Callable[
             "ends .*before it starts",
         ),
         ({"audio": [{"ref": "a"}]}, "audio"),
+        ({"audio": [7]}, r"audio\.0\.media: it is a int; give a storage location"),
+        ({"audio": None, "text": ["Hi"], "voice_id": "x"}, "text holds a str; of several, each is a dict with text"),
         ({"video": "/nowhere/video.mp4"}, "/nowhere/video.mp4 cannot be read: it does not exist"),
         ({"video": "video.mp4"}, "'video.mp4' is no storage location"),
         ({"audio": {"state": "trained"}}, "media input is empty"),

@@ -53,6 +53,7 @@ def test_a_location_may_be_a_path_object_wherever_one_goes(
     at_fish: dict[str, Any] = {"voice_conn_id": "fish"}
     asset = Task().run(UploadAssetOperator(task_id="t", file=sample, consent=consent))
     assert asset["consent"]["id"].startswith("consent-")
+    assert Task().run(UploadAssetOperator(task_id="t", file={"uri": sample}))["sha256"] == asset["sha256"]
     voice = Task().run(CloneVoiceOperator(task_id="t", name="A", samples=[sample], cover_image=None, **at_fish))
     cover = kind(files / "cover.png")
     another = CloneVoiceOperator(task_id="t", name="B", sample=sample, cover_image=cover, consent=consent, **at_fish)
@@ -66,7 +67,7 @@ def test_a_location_may_be_a_path_object_wherever_one_goes(
     references = [{"audio": sample, "text_uri": script}]
     instant = TTSOperator(task_id="t", text="Hi.", references=references, output=out, **at_fish)
     assert Task().run(instant)["bytes"] > 0
-    film = LipSyncOperator(task_id="t", video=video, audio=sample, output=kind(tmp_path / "out" / "x.mp4"))
+    film = LipSyncOperator(task_id="t", video=video, audio=[sample], output=kind(tmp_path / "out" / "x.mp4"))
     assert Task().run(film)["uri"].endswith("/out/x.mp4")
     several = [{"ref_id": "a", "media": sample}]
     times = [{"start_time": 0, "end_time": 1, "audio_input": {"ref_id": "a"}}]

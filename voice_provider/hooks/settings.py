@@ -147,7 +147,9 @@ def _base_url(connection: Connection, default_url: str, name: str) -> str:
         )
     bracketed = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/")
-    path = "" if re.fullmatch(r"/v\d+", path) else path  # as the documentation writes it; each request names its own
+    path = (
+        "" if re.fullmatch(r"/v\d+", path, re.IGNORECASE) else path
+    )  # as the documentation writes it; each request names its own
     return f"{parts.scheme}://{bracketed}{f':{port}' if port else ''}{path}"
 
 

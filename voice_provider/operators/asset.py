@@ -33,7 +33,7 @@ class UploadAssetOperator(VoiceOperator):
     ``media_type`` and, where it can be read, ``seconds``; ``consent`` (``id``, ``sha256``, ``expires``) where there
     was one.
 
-    :param file: path or URI of the file, as text or path object (templated)
+    :param file: path or URI of the file, as text or path object, or what another task returned (templated)
     :param name: display name at the service; default: the file's name and a mark by which it is known as ours
         (templated)
     :param consent: of the person who is heard: a dict with ``who``, ``when`` (day or time of the signature),
@@ -57,13 +57,14 @@ class UploadAssetOperator(VoiceOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.file = file
+        self.file: Any = file
         self.name = name
         self.consent = consent
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the file, and return what is needed to use it."""
-        if (location := as_text(self.file)) is None:
+        given = self.file.get("uri") if isinstance(self.file, dict) else self.file
+        if (location := as_text(given)) is None:
             raise InvalidInputError("file is empty: pass a path or URI. Did the task that names it succeed?")
         file = StoredFile(location, self.hook.settings.allowed_inputs)
         seconds = file.seconds()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from voice_provider.exceptions import InvalidInputError
 from voice_provider.jobs.orders import LipSyncOrder
 from voice_provider.models import Capability
 from voice_provider.operators.base import as_text
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from voice_provider.services.options import Media, PathObject
 
 _OPTIONS = tuple(LipSyncOptions.model_fields)
+_OF_TEXT = ("voice_id", "stability", "similarity_boost")
 
 
 class LipSyncOperator(ResultOperator):
@@ -133,7 +135,9 @@ class LipSyncOperator(ResultOperator):
         values = {name: getattr(self, name) for name in _OPTIONS}
         values = {name: value for name, value in values.items() if value not in (None, "", "None", [], ())}
         audio, text = values.get("audio"), values.get("text")
-        if audio is not None and not isinstance(audio, list):
+        if isinstance(audio, list):
+            values["audio"] = [item if isinstance(item, dict) else {"media": item} for item in audio]
+        elif audio is not None:
             values["audio"] = [{"media": audio}]
         if (text is not None and not isinstance(text, list)) or self.text_uri:
             voice = self.voice_id.get("voice_id") if isinstance(self.voice_id, dict) else self.voice_id
@@ -145,18 +149,19 @@ class LipSyncOperator(ResultOperator):
                 "similarity_boost": self.similarity_boost,
             }
             values["text"] = [{name: value for name, value in said.items() if value is not None}]
-        else:
-            for name in ("voice_id", "stability", "similarity_boost"):
-                if "text" not in values and as_text(getattr(self, name)) is not None:
-                    self.log.warning("%s is for text, and there is none: it is ignored.", name)
         if "text" in values:
             values["text"] = [self._with_script(item) for item in values["text"]]
+        elif given := [name for name in _OF_TEXT if as_text(getattr(self, name)) is not None]:
+            self.log.warning("%s: for text, and there is none: ignored.", ", ".join(given))
         return parse(LipSyncOptions, values)
 
     def _with_script(self, item: Any) -> Any:
         """Replace ``text_uri`` of a text input by the script that is there."""
         if not isinstance(item, dict):
-            return item
+            raise InvalidInputError(
+                f"text holds a {type(item).__name__}; of several, each is a dict with text (or text_uri), voice_id and "
+                "ref_id. Nothing was uploaded or paid."
+            )
         text = item.get("text", item.get("script"))
         rest = {name: value for name, value in item.items() if name not in ("text", "script", "text_uri")}
         return {**rest, "text": self.read_script(text, item.get("text_uri"))}
