@@ -135,6 +135,27 @@ def test_a_record_of_the_version_before_keeps_its_name() -> None:
     assert Record.model_validate({**values, "created_at": "now", "take": "say-1-abc"}).file_name == "say-1-abc"
 
 
+def test_an_order_that_is_kept_as_a_stub_keeps_the_name_of_its_file() -> None:
+    values = {"kind": "speech", "key": "vp-1", "max_tries": 0, "conn_id": "c", "account": "a", "created_at": "now"}
+    newest = None
+    for number in range(80):
+        order = Record.model_validate(
+            {
+                **values,
+                "fingerprint": f"{number:064}",
+                "take": f"say-{number}",
+                "posted_at": "now",
+                "details": {"x": "y" * 1000},
+            }
+        )
+        newest = newest.followed_by(order) if newest is not None else order
+    assert newest is not None
+    read = Record.load(newest.dump())
+    assert read is not None
+    assert not read.earlier[0].details
+    assert [old.file_name for old in read.earlier] == [f"say-{number}" for number in range(79)]
+
+
 def test_an_ending_that_is_not_made_is_refused_before_it_is_paid(
     emulator: EmulatorHandle, set_connection: Callable[..., None], tmp_path: Path, video: Path, sample: Path
 ) -> None:
