@@ -23,9 +23,7 @@ ALSO = {  # other endings that are as right for what is usually called otherwise
 # What people know by its ending; Python's own table reads files of the machine.
 _AUDIO = "3gp aac ac3 aif aifc aiff alac amr ape au caf flac m4a m4b mka mp2 mp3 oga ogg opus pcm ra raw wav wave wma"
 _VIDEO = "avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
-_OTHER = (
-    "avif bmp csv doc docx gif heic htm html jpeg jpg json md pdf png rtf srt tif tiff txt vtt webp xml yaml zip"
-)
+_OTHER = "avif bmp csv doc docx gif heic htm html jpeg jpg json md pdf png rtf srt tif tiff txt vtt webp xml yaml zip"
 _KNOWN = frozenset(f"{_AUDIO} {_VIDEO} {_OTHER}".split())
 _ENDING = re.compile(r"\.([A-Za-z0-9]{1,11})$")
 
