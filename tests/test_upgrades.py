@@ -13,10 +13,16 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from tests.conftest import Task, write_mp4, write_wav
 from voice_provider.exceptions import JobTimeoutError
+from voice_provider.jobs.clones import CloneOrder
+from voice_provider.jobs.orders import LipSyncOrder, Order, SpeechOrder
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.sensors.job import LipSyncCompleteSensor
+from voice_provider.services.base import Input
+from voice_provider.services.fish_audio.options import FishClone, FishSpeech
+from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.sync_labs.options import SyncLabsSpeech
 from voice_provider.trust import provenance
 
 if TYPE_CHECKING:
@@ -85,6 +91,9 @@ def test_a_deferred_lip_sync_is_waited_for_and_collected(
     [event] = asyncio.run(wait())
     result = lip_sync(inputs, tmp_path / "out", deferrable=True).execute_complete(task.context, event)
     assert result["job_id"] == job
+    assert result["uri"] == f"{tmp_path}/out/{LIP_SYNC_FINGERPRINT[:16]}.mp4", (
+        "a try of the version before has begun it"
+    )
     assert paid(emulator, "lip_sync") == 1
     assert emulator.state()["assets"] == 0
     assert task.record["finished"]
@@ -178,6 +187,42 @@ def test_a_sensor_that_was_deferred_goes_on_with_what_the_store_says(
     emulator.advance(61)
     waiting.store.set("voice_wait", {"deadline": 4102444800.0, "redefers": 0})
     assert sensor.execute_complete(waiting.context, {"status": "ended", "message": "COMPLETED"})["bytes"] > 0
+
+
+def test_what_identifies_a_request_has_not_changed() -> None:
+    """Whatever is checked of it now: another fingerprint would be another order, and be paid again."""
+    text = 'Grüße (laughing) [sigh] 👋🏽\r\n\tSecond <break time="1s"/> line.'
+    video, audio = "https://x/v.mp4", "https://x/a.wav"
+    film = {
+        "video": video,
+        "text": [{"ref_id": "b", "script": text, "voiceId": "v"}],
+        "audio": [{"audio": audio, "refId": "a"}],
+        "segments": [{"startTime": 0, "endTime": 1, "audioInput": {"refId": "a"}}],
+        "model": "sync-3",
+        "project_id": "p",
+    }
+    line = {
+        "text": text,
+        "voice_id": "a" * 32,
+        "format": "wav",
+        "prosody": {"speed": 1.1},
+        "features": ["quality-guard"],
+        "pronunciation_dictionary": [{"items": [{"key": "a", "value": "b"}]}],
+    }
+    voice = {"texts": [text], "description": "d", "tags": ["t"]}
+    hosted = (Input(url=video), Input(url=audio))
+    orders: list[Order] = [
+        SpeechOrder(parse(FishSpeech, line)),
+        SpeechOrder(parse(SyncLabsSpeech, {"text": text, "voice_id": "v", "stability": 0.4})),
+        LipSyncOrder(parse(LipSyncOptions, film), hosted),
+        CloneOrder("Ann", "default", (audio,), hosted[1:], parse(FishClone, voice)),
+    ]
+    assert [order.fingerprint() for order in orders] == [
+        "890e9967c58dfd1f1c4e6ed2da89fb8ad14f65b4f9c4a5c8e4ca79f06ba65562",
+        "58c3f1136352631f618a4ecf432250947ce15786176d8f7d2a206d2154f34de5",
+        "3fa447b2c92b68fdfea2d8961e06f9296e062209fe868cdf4615703ec0d0f1e6",
+        "f0dab47a4cfcfdbf1666a25be2c639cbedfcde7533575a05356d27a09b37f516",
+    ]
 
 
 def test_a_record_beside_a_result_is_read(tmp_path: Path) -> None:

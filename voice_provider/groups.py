@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from airflow.sdk import XComArg
     from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
-    from voice_provider.services.options import Media
+    from voice_provider.services.options import Media, PathObject
 
 
 @contextmanager
 def ephemeral_voice(
     name: str,
-    sample: Media | XComArg | None = None,
+    sample: Media | PathObject | XComArg | None = None,
     *,
-    samples: Sequence[Media | XComArg] | XComArg | None = None,
+    samples: Sequence[Media | PathObject | XComArg] | XComArg | None = None,
     group_id: str = "ephemeral_voice",
     voice_conn_id: str = VoiceHook.default_conn_name,
     **clone: Any,

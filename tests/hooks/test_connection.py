@@ -112,6 +112,67 @@ def test_a_connection_that_does_not_work_says_why_in_a_line(
 
 
 @pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"require_concent": True}, "its extra has 'require_concent' (is it 'require_consent'?), no setting of it"),
+        ({"allowed_input": ["s3://studio/"]}, "'allowed_input' (is it 'allowed_inputs'?)"),
+        ({"name_space": "prod"}, "'name_space' (is it 'namespace'?)"),
+        ({"Require-Consent": "true"}, "'Require-Consent' (is it 'require_consent'?)"),
+        ({"speech_model": "s1"}, "'speech_model'"),  # of the other service
+        ({"zzz": 1, "timeoutt": 5}, "'timeoutt' (is it 'timeout'?), 'zzz', no setting of it"),
+    ],
+)
+def test_a_field_that_no_setting_has_fails_the_test_and_is_warned_of_at_run_time(
+    extra: dict[str, Any],
+    said: str,
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_connection(**extra)
+    works, message = VoiceHook.for_connection("voice_default").test_connection()
+    assert not works
+    assert said in message
+    assert len(message) < 250
+    assert emulator.requests() == []
+    for hook in either_way("voice_default"):
+        capsys.readouterr()
+        assert hook.connect(hook.get_connection("voice_default"), extra)
+        logged = capsys.readouterr()
+        assert said in logged.out + logged.err
+        assert hook.list_voices()
+    set_connection("fish", service="fish_audio", speech_model="s1")
+    assert VoiceHook.for_connection("fish").test_connection()[0]
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [("sync_labs", "/v2"), ("sync_labs", "/v2/"), ("sync_labs", "/v1"), ("fish_audio", "/v1"), ("fish_audio", "/v2/")],
+)
+def test_the_version_at_the_end_of_a_base_url_is_no_part_of_it(
+    service: str, path: str, emulator: EmulatorHandle, set_connection: Callable[..., None]
+) -> None:
+    set_connection(service=service)
+    plain = VoiceHook.for_connection("voice_default").settings
+    set_connection(service=service, host=emulator.url + path)
+    hook = VoiceHook.for_connection("voice_default")
+    assert hook.test_connection()[0]
+    assert (hook.settings.base_url, hook.settings.account) == (plain.base_url, plain.account)
+
+
+@pytest.mark.parametrize("service", ["sync_labs", "fish_audio"])
+def test_a_version_behind_a_path_is_named(
+    service: str, emulator: EmulatorHandle, set_connection: Callable[..., None]
+) -> None:
+    """What a gateway has there is its own business; but where it does not work, that is the first thing to look at."""
+    set_connection(service=service, host=f"{emulator.url}/gateway/v1")
+    works, said = VoiceHook.for_connection("voice_default").test_connection()
+    assert not works
+    assert said.endswith("The base URL ends in /v1: leave the version out.")
+    assert "voice_id" not in said
+
+
+@pytest.mark.parametrize(
     ("status", "content", "message"),
     [
         (

@@ -11,10 +11,11 @@ import posixpath
 import re
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from voice_provider.exceptions import InvalidInputError, NotAllowedError, StorageError, VoiceError
+from voice_provider.services.options import is_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +37,21 @@ def is_local(location: str) -> bool:
     return urlsplit(location).scheme in ("", "file")
 
 
+def bare(url: str) -> str:
+    """Return an address without what may grant access: no user, query or fragment; other texts as they are."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def output_of(value: Any) -> str:
+    """Return the location of an output as text: a path object without an ending is a folder, as none ends in "/"."""
+    text = str(value).strip()
+    is_folder = is_path(value) and not text.endswith("/") and re.search(r"\.[A-Za-z0-9]+$", text) is None
+    return f"{text}/" if is_folder else text
+
+
 def is_location(text: str) -> bool:
     """Tell a storage location (a path, or a URI of anything but the web) from ids and web addresses."""
     scheme = urlsplit(text).scheme
@@ -50,6 +66,12 @@ def _normalise(location: str) -> str:
     if "::" in location or "\x00" in location:
         raise NotAllowedError("A storage location must be one plain path or URI, without '::' or null bytes.")
     scheme, _, rest = ("file", "", location) if location.startswith("/") else location.partition("://")
+    if scheme.lower() in ("http", "https"):
+        raise InvalidInputError(
+            f"'{bare(location)}' is an address in the web, no storage location. Put the file into a folder or "
+            "an object store first and give its location there; a service that fetches files itself takes an address "
+            "as sample, video, image or audio."
+        )
     if not rest or not _SCHEME.fullmatch(scheme):
         raise InvalidInputError(f"'{location}' is no location. Give an absolute path or a URI such as s3://bucket/key.")
     if scheme == "file":
@@ -143,6 +165,11 @@ def read_text(location: str, allowed: Sequence[str] = ()) -> str:
         with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
             data = file.read()
     try:
-        return bytes(data).decode("utf-8-sig").strip()
+        text = bytes(data).decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
+    if "\0" in text:
+        raise InvalidInputError(
+            f"The script {location} has zeros in it: it is UTF-16, or no text at all. Save it as UTF-8."
+        )
+    return text

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from voice_provider.exceptions import InvalidInputError, NotPublishedError, StorageError, VoiceError
+from voice_provider.files.endings import ALSO, named
 from voice_provider.files.locations import check_allowed, explained, is_local, local_path, open_path, reading
 from voice_provider.files.media import probe
 from voice_provider.files.receiving import (
@@ -42,24 +43,6 @@ PROBED = 1024 * 1024  # bytes that are fetched at a time, from an object store, 
 SYNCED = 4096  # bytes that are written to find out whether a disk is full
 
 _ODD_CHARACTERS = re.compile(r"[^\w.-]+")
-
-
-_ALSO = {
-    "3gp": ("3gpp", "3g2"),
-    "aiff": ("aif", "aifc"),
-    "heic": ("heif",),
-    "jpg": ("jpeg",),
-    "m4a": ("m4b", "mp4", "aac"),
-    "mka": ("mkv",),
-    "mov": ("qt",),
-    "mp3": ("mp2", "mpga"),
-    "mp4": ("m4v",),
-    "ogg": ("oga",),
-    "opus": ("ogg", "oga"),
-    "ts": ("mts", "m2ts"),
-    "wav": ("wave",),
-    "webm": ("weba",),
-}
 
 
 class StoredFile:
@@ -119,7 +102,7 @@ class StoredFile:
         """File name, with an extension that fits the bytes."""
         name = _ODD_CHARACTERS.sub("_", self._path.name)[-100:]
         extension = self.format.extension
-        if name.rpartition(".")[2].lower() in (extension, *_ALSO.get(extension, ())):
+        if name.rpartition(".")[2].lower() in (extension, *ALSO.get(extension, ())):
             return str(name)
         return f"{name}.{extension}"
 
@@ -207,8 +190,10 @@ class Output:
         return local_path(self.location) if self.location.endswith("/") else local_path(self.location).parent
 
     def uri(self, extension: str) -> str:
-        """Return where a result of this format goes."""
-        return f"{self.location}{self.name}.{extension}" if self.location.endswith("/") else self.location
+        """Return where a result of this format goes: never under an ending that says something else."""
+        if self.location.endswith("/"):
+            return f"{self.location}{self.name}.{extension}"
+        return named(self.location, extension)
 
     @property
     def _part(self) -> Path:

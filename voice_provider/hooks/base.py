@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -11,6 +12,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
 from voice_provider.exceptions import (
+    AuthError,
     CapabilityError,
     InvalidInputError,
     JobFailedError,
@@ -20,7 +22,8 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.files.locations import is_location
+from voice_provider.files.endings import check_ending, format_for
+from voice_provider.files.locations import bare, is_location
 from voice_provider.files.sound import SoundOf
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.inputs import check_kind
@@ -28,8 +31,10 @@ from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input, download
+from voice_provider.services.form import COMMON_FIELDS
 from voice_provider.services.forms import FORMS
-from voice_provider.services.options import SampleFacts, parse
+from voice_provider.services.options import SampleFacts, parse, plain
+from voice_provider.trust.provenance import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body, Flow, Service
-    from voice_provider.services.options import Media, SpeechOptions
+    from voice_provider.services.options import Media, PathObject, SpeechOptions
 
 T = TypeVar("T")
 
@@ -103,7 +108,10 @@ class ServiceHook(BaseHook):
 
     def connect(self, connection: Connection, extra: dict[str, Any]) -> Transport:
         """Take the connection that was read, check it, and make the transport."""
-        settings = read_settings(connection, extra, self.service_class.form.url)
+        form = self.service_class.form
+        settings = read_settings(connection, extra, form.url, {**form.fields, **COMMON_FIELDS})
+        if settings.unknown is not None:
+            self.log.warning("%s", settings.unknown)
         self._service = self.service_class(extra)
         self._transport = Transport(settings, self._service, self.log)
         return self._transport
@@ -143,13 +151,18 @@ class ServiceHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Make the cheapest call that needs the key; return whether it worked, and one sentence."""
         try:
+            if self.settings.unknown is not None:
+                return False, self.settings.unknown
             return True, self.transport.run(self.service.check_account(), attempts=2)  # a person waits
         except VoiceError as error:
-            return False, str(error)
+            url = self._transport.settings.base_url if self._transport and not isinstance(error, AuthError) else ""
+            version = re.search(r"/v\d+$", url)
+            hint = f" The base URL ends in {version[0]}: leave the version out." if version else ""
+            return False, f"{error}{hint}"
 
     # media inputs
 
-    def resolve(self, media: Media, argument: str | None = None) -> Input | StoredFile:
+    def resolve(self, media: Media | PathObject, argument: str | None = None) -> Input | StoredFile:
         """Tell what a media argument is: hosted by the service already, or a file that has to be uploaded.
 
         :param media: asset id, URL, storage location, or a dict with ``asset_id``, ``uri`` or ``url`` (what operators
@@ -158,9 +171,10 @@ class ServiceHook(BaseHook):
             ``recording`` or ``reference``; default: any kind
         :raises InvalidInputError: nothing of these, or of another kind
         """
-        source = self._found(media)
+        given = plain(media)
+        source = self._found(given)
         if argument is not None:
-            check_kind(argument, media, source)
+            check_kind(argument, given, source)
         return source
 
     def _found(self, media: Media) -> Input | StoredFile:
@@ -179,7 +193,7 @@ class ServiceHook(BaseHook):
         if media.startswith(("http://", "https://")):
             if Capability.HOSTS_ASSETS not in self.service.capabilities:
                 raise InvalidInputError(
-                    f"{self.service.label} takes files from a storage location, not from an address: {media[:200]}"
+                    f"{self.service.label} takes files from a storage location, not from an address: {bare(media)}"
                 )
             return Input(url=media)
         if is_location(media):
@@ -214,6 +228,15 @@ class ServiceHook(BaseHook):
         return SampleFacts(body.name, body.media_type, source.seconds())
 
     # jobs and their results
+
+    def check_output(self, output: str, formats: Sequence[str]) -> None:
+        """Find out before anything is paid whether a result can be kept at a location, under the name it has there.
+
+        :param formats: that the result can have
+        """
+        check_name(output)
+        check_ending(output, formats, self.service.label)
+        Output(output, "result", self.settings.allowed_outputs).check_writable()
 
     def get_job(
         self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0, until: float | None = None
@@ -287,13 +310,13 @@ class ServiceHook(BaseHook):
         with output.receive() as sink:
             self.run(download(job.url, sink))
             kept = sink.keep(job.seconds, kind=ORDERED[job.kind])
+        if not kept.uri.startswith(output.location):
+            self.log.warning("The service has sent %s, so it is kept as %s.", kept.info.format.media_type, kept.uri)
         return self._manifest(job, kept, **details)
 
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
         if job.kind == "clone":
             raise ValueError("A clone has no file.")
-        if not kept.uri.lower().endswith(f".{kept.info.format.extension}"):
-            self.log.warning("%s holds %s, whatever its name says.", kept.uri, kept.info.format.media_type)
         return Manifest(
             service=job.service,
             kind=job.kind,
@@ -314,10 +337,15 @@ class ServiceHook(BaseHook):
     def speech_order(self, values: Mapping[str, Any], output: str) -> SpeechOptions:
         """Read what is to be spoken as this service's options; the output's ending chooses a format it has."""
         given = {name: value for name, value in values.items() if value is not None}
-        ending = output.rpartition(".")[2].lower()
-        if ending in self.service.speech_options.formats:
+        ending = format_for(output, self.service.makes["speech"])
+        if ending is not None and "format" in self.service.speech_options.model_fields:
             given.setdefault("format", ending)
         return parse(self.service.speech_options, given, self.service.label)
+
+    def speech_formats(self, order: SpeechOptions) -> Sequence[str]:
+        """Return the formats in which this speech may come: the one that was asked for, where one can be."""
+        chosen = getattr(order, "format", None)
+        return (chosen,) if chosen else self.service.makes["speech"]
 
     def references(self, order: SpeechOptions) -> list[StoredFile]:
         """Open the recordings of an instant clone, those of all speakers one after another."""
@@ -338,7 +366,8 @@ class ServiceHook(BaseHook):
         :raises UnusableSpeechError: far too short for its text, or no speech; it is put aside
         """
         job = self.run(self.service.speak(order, [self.as_sent(file) for file in references], sink))
-        return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=order.least_seconds())
+        least = order.least_seconds(self.service.markup(order))
+        return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=least)
 
     def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
         """Return the manifest of speech that was the answer itself."""

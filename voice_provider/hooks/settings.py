@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ class Settings:
     spool_location: str | None = None
     max_download: int = MAX_DOWNLOAD * 1024**2
     allowed_hosts: tuple[str, ...] = ()
+    unknown: str | None = None  # what is said of fields that no setting has
 
     @property
     def account(self) -> str:
@@ -46,10 +48,13 @@ class Settings:
         return hashlib.sha256(f"{origin(self.base_url)}\0{self.key}".encode()).hexdigest()[:16]
 
 
-def read_settings(connection: Connection, extra: Mapping[str, Any], default_url: str) -> Settings:
+def read_settings(
+    connection: Connection, extra: Mapping[str, Any], default_url: str, known: Collection[str] = ()
+) -> Settings:
     """Read and check a connection.
 
     :param extra: its extra fields; they are read differently on the worker and on the triggerer
+    :param known: the fields that there are; none: they are not compared
 
     :raises AuthError: no key
     :raises InvalidInputError: a base URL or extra that cannot be used; names the field
@@ -87,6 +92,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], default_url:
         spool_location=_location(extra, "spool_location", name) or _location(extra, "state_location", name),
         allowed_hosts=_lines(extra.get("allowed_hosts")),
         max_download=(_count(extra, "max_download_mb", name) or MAX_DOWNLOAD) * 1024**2,
+        unknown=_unknown(extra, known, name) if known else None,
     )
 
 
@@ -112,7 +118,22 @@ def _base_url(connection: Connection, default_url: str, name: str) -> str:
             "(http:// is for this machine only)."
         )
     bracketed = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{bracketed}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+    path = parts.path.rstrip("/")
+    path = (
+        "" if re.fullmatch(r"/v\d+", path, re.IGNORECASE) else path
+    )  # as the documentation writes it; each request names its own
+    return f"{parts.scheme}://{bracketed}{f':{port}' if port else ''}{path}"
+
+
+def _unknown(extra: Mapping[str, Any], known: Collection[str], name: str) -> str | None:
+    """Say which fields no setting has: one that is misspelt would silently turn a protection off."""
+    said = []
+    for given in sorted(str(key) for key in extra if key not in known):
+        near = difflib.get_close_matches(given.lower().replace("-", "_"), known, 1, 0.5)
+        said.append(f"'{given[:60]}'" + (f" (is it '{near[0]}'?)" if near else ""))
+    if not said:
+        return None
+    return f"{name}: its extra has {', '.join(said[:5])}, no setting of it, which does nothing. Correct or remove it."
 
 
 def _switch(extra: Mapping[str, Any], field: str, name: str) -> bool:

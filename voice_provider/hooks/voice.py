@@ -24,7 +24,7 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
-from voice_provider.files.locations import read_text
+from voice_provider.files.locations import output_of, read_text
 from voice_provider.files.storage import Output, StoredFile
 from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.inputs import COVERS
@@ -42,17 +42,18 @@ from voice_provider.models import (
     Wallet,
 )
 from voice_provider.services.base import Input, present
-from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse
+from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse, plain
+from voice_provider.services.texts import checked
 from voice_provider.trust.consent import check, read_consent
 from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, speech_origin
-from voice_provider.trust.provenance import carry, check_name, current_run, keep
+from voice_provider.trust.provenance import carry, current_run, keep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body
-    from voice_provider.services.options import CloneOptions, Media
+    from voice_provider.services.options import CloneOptions, Media, PathObject
     from voice_provider.trust.origin import Origin
 
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
@@ -89,7 +90,14 @@ class VoiceHook(ServiceHook):
         """
         return self.run(self.service.get_voice(voice_id))
 
-    def clone_voice(self, name: str, samples: Media | Sequence[Media], *, consent: Any = None, **options: Any) -> Voice:
+    def clone_voice(
+        self,
+        name: str,
+        samples: Media | PathObject | Sequence[Media | PathObject],
+        *,
+        consent: Any = None,
+        **options: Any,
+    ) -> Voice:
         """Clone a voice under exactly this name; takes a clone slot of the plan, where it counts them.
 
         Where the service hosts files, a sample from storage is uploaded first and deleted afterwards; else it is sent
@@ -105,9 +113,11 @@ class VoiceHook(ServiceHook):
         :raises NameTakenError: a voice of this name exists
         :raises ConsentError: the connection requires a consent, and this one does not cover the samples
         """
+        name = checked(name, "name")
         self.service.check_voice_name(name)
         wanted = parse(self.service.clone_options, options, self.service.label)
-        given = [samples] if isinstance(samples, str | dict) else samples
+        told: Any = plain(samples)
+        given: Sequence[Media] = [told] if isinstance(told, str | dict) else told
         sources = [self.resolve(sample, "sample") for sample in given]
         self.check_clone(wanted, sources)
         self.check_consent(consent, given, sources)
@@ -152,7 +162,7 @@ class VoiceHook(ServiceHook):
         heard = [(media, file) for media, file in given if not isinstance(file, StoredFile) or file.kind != "image"]
         if not heard:
             return None
-        found = read_consent(consent, lambda location: read_text(location, self.settings.allowed_inputs))
+        found = read_consent(plain(consent), lambda location: read_text(location, self.settings.allowed_inputs))
         hashes = [digest_of(*one) for one in heard] if found is not None and found.samples else []
         check(found, self.settings.require_consent, hashes, datetime.now(UTC))
         if found is None:
@@ -160,7 +170,7 @@ class VoiceHook(ServiceHook):
         self.log.info("The consent '%s' holds (sha256 %s…).", found.id, found.sha256[:12])
         return found.ref
 
-    def look_at(self, recording: str, consent: Any = None) -> dict[str, Any]:
+    def look_at(self, recording: str | PathObject, consent: Any = None) -> dict[str, Any]:
         """Check a recording, and a person's consent to what is made of it, without sending anything.
 
         :param recording: storage location
@@ -170,8 +180,9 @@ class VoiceHook(ServiceHook):
         :raises InvalidInputError: missing, empty, unreadable, or no media
         :raises ConsentError: there is none where the connection requires one, or it does not hold for this file
         """
-        file = StoredFile(recording, self.settings.allowed_inputs)
-        agreed = self.check_consent(consent, [recording], [file])
+        consent = plain(consent)
+        file = StoredFile(plain(recording), self.settings.allowed_inputs)
+        agreed = self.check_consent(consent, [file.location], [file])
         uri = consent if isinstance(consent, str) else consent.get("uri") if isinstance(consent, dict) else None
         # For a task that reads it again; no result has it.
         return file.describe() | present(consent=agreed.dump() | present(uri=uri) if agreed else None)
@@ -239,7 +250,12 @@ class VoiceHook(ServiceHook):
         return self.run(self.service.wallet())
 
     def transcribe(
-        self, recording: Media, *, language: str | None = None, segments: bool = False, model: str | None = None
+        self,
+        recording: Media | PathObject,
+        *,
+        language: str | None = None,
+        segments: bool = False,
+        model: str | None = None,
     ) -> Transcript:
         """Write down what is said in a recording; billed by the second.
 
@@ -270,21 +286,21 @@ class VoiceHook(ServiceHook):
 
     # assets
 
-    def upload_asset(self, location: str, name: str | None = None, *, consent: Any = None) -> Asset:
+    def upload_asset(self, location: str | PathObject, name: str | None = None, *, consent: Any = None) -> Asset:
         """Upload a file of any size from any storage and register it at the service.
 
         :param location: path or URI
         :param name: display name at the service; default: the file's name
         :param consent: of the person who is heard in it; see ``check_consent``
         """
-        file = StoredFile(location, self.settings.allowed_inputs)
-        self.check_consent(consent, [location], [file])
+        file = StoredFile(plain(location), self.settings.allowed_inputs)
+        self.check_consent(consent, [file.location], [file])
         return self.upload_file(file, name)
 
     def upload_file(self, file: StoredFile, name: str | None = None) -> Asset:
         """Upload a file that is open already; no consent is checked: for files that no voice is made of."""
         self.service.require(Capability.HOSTS_ASSETS)
-        return self.run(self.service.upload_asset(file, name or file.name))
+        return self.run(self.service.upload_asset(file, checked(name or file.name, "name")))
 
     def list_assets(self, search: str | None = None, limit: int | None = None) -> list[Asset]:
         """List the account's assets, newest first."""
@@ -320,12 +336,12 @@ class VoiceHook(ServiceHook):
                 self.delete_asset(asset_id)
         return gone
 
-    def download_asset(self, asset_id: str, output: str) -> Manifest:
+    def download_asset(self, asset_id: str, output: str | PathObject) -> Manifest:
         """Fetch an asset into storage.
 
         :param output: file or, with a ``/`` at its end, folder
         """
-        place = Output(output, asset_id, self.settings.allowed_outputs)
+        place = Output(output_of(output), asset_id, self.settings.allowed_outputs)
         place.check_writable()
         with place.receive() as sink:
             self.run(self.service.download_asset(asset_id, sink))
@@ -376,7 +392,7 @@ class VoiceHook(ServiceHook):
         self,
         text: str,
         voice_id: str | list[str] | None,
-        output: str,
+        output: str | PathObject,
         *,
         timeout: float = 600,
         consent: Any = None,
@@ -391,6 +407,7 @@ class VoiceHook(ServiceHook):
         :param options: of the service: see ``TTSOperator``
         :raises UnusableSpeechError: the speech was answered, and may be billed, but is no good
         """
+        output = output_of(output)
         if options.get("references"):
             self.service.require(Capability.INSTANT_CLONE)
         order = self.speech_order({"text": text, "voice_id": voice_id, **options}, output)
@@ -398,8 +415,7 @@ class VoiceHook(ServiceHook):
         self.check_speech(order, references)
         agreed = self.check_consent(consent, recordings(order), references)
         origin = speech_origin(order, references, consents=(agreed,))
-        check_name(output)
-        Output(output, "speech", self.settings.allowed_outputs).check_writable()
+        self.check_output(output, self.speech_formats(order))
         if Capability.ASYNC_SPEECH in self.service.capabilities:
             job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
             place = Output(output, job.id, self.settings.allowed_outputs)
@@ -410,7 +426,7 @@ class VoiceHook(ServiceHook):
             sink.publish(kept)
         return self._recorded(self.describe_speech(order, job, kept), origin)
 
-    def lip_sync(self, output: str, *, timeout: float = 3600, **options: Any) -> Manifest:
+    def lip_sync(self, output: str | PathObject, *, timeout: float = 3600, **options: Any) -> Manifest:
         """Lip sync a video and keep it; waits here. Managed, restartable lip sync is ``LipSyncOperator``.
 
         :param output: file or, with a ``/`` at its end, folder
@@ -421,8 +437,8 @@ class VoiceHook(ServiceHook):
         order = parse(LipSyncOptions, options)
         for warning in self.service.check_lip_sync(order):
             self.log.warning("%s", warning)
-        check_name(output)
-        Output(output, "lip_sync", self.settings.allowed_outputs).check_writable()
+        output = output_of(output)
+        self.check_output(output, self.service.makes["lip_sync"])
         sources = [self.resolve(media, argument) for argument, media in order.named_media]
         origin = lip_sync_origin(order, sources)
         uploads: list[str] = []

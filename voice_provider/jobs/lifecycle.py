@@ -196,12 +196,14 @@ class Lifecycle:
 
     def _new(self, order: Order, fingerprint: str, old: Record | None, outcome: Outcome | None = None) -> Record:
         nonce, settings = new_nonce(), self.hook.settings
+        key = idempotency_key(self.scope, settings.namespace, fingerprint, nonce)
         record = Record(
             v=2,
             kind=order.kind,
             fingerprint=fingerprint,
             nonce=nonce,
-            key=idempotency_key(self.scope, settings.namespace, fingerprint, nonce),
+            key=key,
+            take=self.scope.take_name(key) if order.kind != "clone" else "",
             max_tries=self.scope.max_tries,
             clears=self.scope.clears,
             retries=self.scope.retries,

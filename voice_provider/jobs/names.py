@@ -30,6 +30,8 @@ FULL = 26  # characters of a whole fingerprint: 130 bits
 SHORT = 4  # of an ephemeral voice's: run, task and time tell it apart as well
 RUN = 11  # characters for a run
 TASK = 7  # characters for a task of it
+TAKE = 10  # characters for an order, in the name of its file
+MAX_PART = 48  # bytes of a task's id, and of a line's label, in the name of a file
 _KINDS = {"scheduled": "s", "manual": "m", "backfill": "b", "asset_triggered": "a"}  # by which Airflow names its runs
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -196,6 +198,16 @@ class AssetName:
         match = _ASSET.fullmatch(name)
         found = cls(match["label"], match["namespace"], match["owner"], match["run"]) if match else None
         return found if found is not None and str(found) == name else None
+
+
+def take_name(task_id: str, line: str, key: str) -> str:
+    """Return the name of a result's file in a folder, without its ending: a person finds the line, a retry the file.
+
+    :param line: the label or the map index of a mapped task instance; empty where it is not mapped
+    :param key: of the order, by which all of them differ
+    """
+    said = (re.sub(r"[^\w.-]+", "_", part).encode()[:MAX_PART].decode(errors="ignore") for part in (task_id, line))
+    return "-".join([*filter(None, (part.strip("._-") for part in said)), short_hash(key, TAKE)])
 
 
 def _checked(label: str, suffix: str, longest: int) -> str:

@@ -11,7 +11,7 @@ from voice_provider.files.storage import StoredFile
 from voice_provider.jobs.record import Scope, fingerprint_of
 from voice_provider.models import Capability, Job
 from voice_provider.services.base import Input
-from voice_provider.services.options import spoken_characters
+from voice_provider.services.texts import spoken_characters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

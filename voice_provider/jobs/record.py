@@ -19,14 +19,14 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voice_provider.jobs.names import AssetName, owner_of, task_key
+from voice_provider.jobs.names import AssetName, owner_of, take_name, task_key
 from voice_provider.models import Job, JobKind, Manifest
 from voice_provider.services.base import Input
 
 MAX_BYTES = 60_000  # Airflow refuses 65,535
 _STUB = {
     *("v", "kind", "fingerprint", "nonce", "key", "keyed", "max_tries", "conn_id", "account", "namespace"),
-    *("created_at", "name", "posted_at", "job", "held"),
+    *("created_at", "name", "take", "posted_at", "job", "held"),
 }
 RECORD_KEY = "voice_job"  # renaming it would lose the jobs that are running when a deployment is upgraded
 
@@ -55,6 +55,7 @@ class Scope(BaseModel):
     :param clears: how often tasks of the run were cleared, this one or others
     :param retries: of the task as it is now: a clear that came together with lower ones may leave ``max_tries`` as it
         was, and no other clear does
+    :param label: what people see of a mapped task instance instead of its index, where its ``map_index_template`` says
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +67,7 @@ class Scope(BaseModel):
     max_tries: int = 0
     clears: int = 0
     retries: int | None = None
+    label: str = ""
 
     @property
     def run(self) -> str:
@@ -80,6 +82,13 @@ class Scope(BaseModel):
     def asset_name(self, file_name: str, namespace: str) -> str:
         """Return the display name of a file that this task instance uploads."""
         return str(AssetName(file_name, namespace, self.owner, self.run))
+
+    def take_name(self, key: str) -> str:
+        """Return the name in a folder of what an order makes.
+
+        :param key: of the order
+        """
+        return take_name(self.task_id, (self.label or str(self.map_index)) if self.map_index >= 0 else "", key)
 
 
 class Record(BaseModel):
@@ -101,6 +110,9 @@ class Record(BaseModel):
     namespace: str = "default"
     created_at: str
     name: str | None = None
+    take: str = Field(
+        default="", description="name in a folder of what is kept; not of orders before it was remembered"
+    )
     uploading: list[str] = Field(default_factory=list, description="names of uploads that were begun, and maybe made")
     uploads: dict[str, str] = Field(default_factory=dict, description="sha256 of a file -> id of the asset it became")
     inputs: list[Input] = Field(default_factory=list, description="what was sent; the same key needs the same body")
@@ -122,6 +134,11 @@ class Record(BaseModel):
     def is_open(self) -> bool:
         """Whether it may be paid, and was not collected."""
         return self.posted_at is not None and not self.finished and not self.failed
+
+    @property
+    def file_name(self) -> str:
+        """What is kept is called so in a folder, without its ending; the same for every try of the order."""
+        return self.take or self.fingerprint[:16]
 
     @property
     def may_be_again(self) -> bool:

@@ -315,7 +315,7 @@ class ObjectStore:
         what = {
             "v": 1,
             "namespace": self._namespace,
-            **self._scope.model_dump(exclude={"max_tries", "clears", "retries"}),
+            **self._scope.model_dump(exclude={"max_tries", "clears", "retries", "label"}),
             "try_number": self._attempt.number,
             "attempt": self._attempt.id,
             "values": values,

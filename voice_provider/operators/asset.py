@@ -9,7 +9,7 @@ from voice_provider.compat import task_state_store
 from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
 from voice_provider.files.storage import StoredFile
 from voice_provider.models import Capability
-from voice_provider.operators.base import VoiceOperator, as_text, scope_of, tell_result
+from voice_provider.operators.base import VoiceOperator, argument_of, as_text, scope_of, tell_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from voice_provider.models import Asset
+    from voice_provider.services.options import PathObject
 
 UPLOAD_KEY = "voice_upload"  # what a try of this task has uploaded
 
@@ -32,7 +33,7 @@ class UploadAssetOperator(VoiceOperator):
     ``media_type`` and, where it can be read, ``seconds``; ``consent`` (``id``, ``sha256``, ``expires``) where there
     was one.
 
-    :param file: path or URI of the file (templated)
+    :param file: path or URI of the file, as text or path object, or what another task returned (templated)
     :param name: display name at the service; default: the file's name and a mark by which it is known as ours
         (templated)
     :param consent: of the person who is heard: a dict with ``who``, ``when`` (day or time of the signature),
@@ -50,19 +51,20 @@ class UploadAssetOperator(VoiceOperator):
     def __init__(
         self,
         *,
-        file: str,
+        file: str | PathObject | XComArg,
         name: str | None = None,
-        consent: dict[str, Any] | str | XComArg | None = None,
+        consent: dict[str, Any] | str | PathObject | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.file = file
+        self.file: Any = file
         self.name = name
         self.consent = consent
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the file, and return what is needed to use it."""
-        if (location := as_text(self.file)) is None:
+        given = self.file.get("uri") if isinstance(self.file, dict) else self.file
+        if (location := as_text(given)) is None:
             raise InvalidInputError("file is empty: pass a path or URI. Did the task that names it succeed?")
         file = StoredFile(location, self.hook.settings.allowed_inputs)
         seconds = file.seconds()
@@ -85,7 +87,7 @@ class UploadAssetOperator(VoiceOperator):
         What is made is known by its name, which is the same for every try; a name of the author's own may be another's.
         """
         own = scope_of(context).asset_name(file.name, self.hook.settings.namespace)
-        name, store = as_text(self.name) or own, task_state_store(context)
+        name, store = argument_of(self.name, "name") or own, task_state_store(context)
         before = store.get(UPLOAD_KEY) if store is not None else None
         known = before if isinstance(before, dict) else {}
         if known.get("asset_id") and (known["sha256"], known["name"]) == (file.sha256(), name):

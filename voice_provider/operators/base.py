@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
 from abc import abstractmethod
@@ -31,6 +32,7 @@ from voice_provider.jobs.record import Scope
 from voice_provider.jobs.store import ObjectStore, attempt_of
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import JobState
+from voice_provider.services.texts import checked, script_of, text_of
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
 
@@ -60,6 +62,15 @@ def as_text(value: Any) -> str | None:
     """Read a text that a template or another task gave: nothing rendered is "None", and native types are no strings."""
     text = "" if value is None else str(value).strip()
     return None if text in ("", "None") else text
+
+
+def argument_of(value: Any, name: str, read: Callable[[Any], str] = text_of) -> str | None:
+    """Read an argument that is sent as text: what ``as_text`` finds nothing in is None, and what is no text is refused.
+
+    :param read: ``text_of`` or ``script_of``
+    :raises InvalidInputError: naming the argument
+    """
+    return None if as_text(value) is None else checked(value, name, read).strip()
 
 
 def flag_of(value: Any, name: str) -> bool:
@@ -113,6 +124,7 @@ def scope_of(context: Context) -> Scope:
         max_tries=ti.max_tries,
         clears=getattr(context.get("dag_run"), "clear_number", None) or 0,
         retries=getattr(context.get("task"), "retries", None),
+        label=getattr(ti, "rendered_map_index", None) or "",
     )
 
 
@@ -139,7 +151,16 @@ def seconds_of(value: float | timedelta, name: str, *, allow_zero: bool = False)
     return seconds
 
 
-class VoiceOperator(BaseOperator):
+class TakesPaths:
+    """Renders templates in ``pathlib.Path`` arguments, too; Airflow leaves them as they are."""
+
+    def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render a template field, or a part of one."""
+        text = os.fspath(content) if isinstance(content, os.PathLike) else content
+        return super().render_template(text, *args, **kwargs)  # type: ignore[misc]
+
+
+class VoiceOperator(TakesPaths, BaseOperator):
     """Base of all operators of this provider.
 
     :param voice_conn_id: id of the connection; its type chooses the service (templated)
@@ -169,9 +190,9 @@ class VoiceOperator(BaseOperator):
         if (text is None) == (text_uri is None):
             raise InvalidInputError("Give exactly one of text and text_uri.")
         if text_uri is not None:
-            script = read_text(str(text_uri).strip(), self.hook.settings.allowed_inputs)
+            script = checked(read_text(str(text_uri).strip(), self.hook.settings.allowed_inputs), "text_uri", script_of)
         else:
-            script = as_text(text) or ""
+            script = argument_of(text, "text", script_of) or ""
         digest = hashlib.sha256(script.encode()).hexdigest()[:12]
         self.log.info("The script has %d characters (sha256 %s…).", len(script), digest)
         return script

@@ -24,11 +24,11 @@ from voice_provider.jobs.clones import CloneOrder, IfExists, replaced
 from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.store import StaleTryError
 from voice_provider.models import Room
-from voice_provider.operators.base import JobOperator, as_text, patterns_of
+from voice_provider.operators.base import JobOperator, argument_of, as_text, patterns_of
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.slots import evict, shortage
 from voice_provider.operators.times import end_of
-from voice_provider.services.options import parse
+from voice_provider.services.options import parse, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
     from voice_provider.models import ConsentRef, Job, Voice
-    from voice_provider.services.options import CloneOptions, Media
+    from voice_provider.services.options import CloneOptions, Media, PathObject
 
 _OPTIONS = ("texts", "visibility", "enhance_audio_quality", "description", "tags", "cover_image")
 OnSlotLimit = Literal["fail", "wait", "evict"]
@@ -111,20 +111,20 @@ class CloneVoiceOperator(JobOperator):
         self,
         *,
         name: str,
-        sample: Media | XComArg | None = None,
-        samples: Sequence[Media | XComArg] | XComArg | None = None,
+        sample: Media | PathObject | XComArg | None = None,
+        samples: Sequence[Media | PathObject | XComArg] | XComArg | None = None,
         texts: Sequence[str] | XComArg | None = None,
         visibility: str | None = None,
         enhance_audio_quality: bool | str | None = None,
         description: str | None = None,
         tags: Sequence[str] | None = None,
-        cover_image: Media | XComArg | None = None,
+        cover_image: Media | PathObject | XComArg | None = None,
         ephemeral: bool = False,
         if_exists: IfExists | None = None,
         on_slot_limit: OnSlotLimit = "fail",
         protect: Sequence[str] = (),
         expires: str | date | timedelta | None = None,
-        consent: str | dict[str, Any] | XComArg | None = None,
+        consent: str | PathObject | dict[str, Any] | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -158,7 +158,7 @@ class CloneVoiceOperator(JobOperator):
 
     @property
     def _label(self) -> str:
-        return " ".join((as_text(self.name) or "").split())
+        return " ".join((argument_of(self.name, "name") or "").split())
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Clone the voice."""
@@ -311,7 +311,7 @@ class CloneVoiceOperator(JobOperator):
     def _samples(self) -> tuple[Media, ...]:
         if (self.sample is None) == (self.samples is None):
             raise InvalidInputError("Give exactly one of sample and samples.")
-        found = [self.sample] if self.samples is None else self.samples
+        found = plain([self.sample] if self.samples is None else self.samples)
         if isinstance(found, str | dict):
             found = [found]
         return tuple(found)

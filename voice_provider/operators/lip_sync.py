@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from voice_provider.exceptions import InvalidInputError
 from voice_provider.jobs.orders import LipSyncOrder
 from voice_provider.models import Capability
+from voice_provider.operators.base import as_text
 from voice_provider.operators.result import ResultOperator
 from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import LipSyncOptions, parse
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
-    from voice_provider.services.options import Media
+    from voice_provider.services.options import Media, PathObject
 
 _OPTIONS = tuple(LipSyncOptions.model_fields)
+_OF_TEXT = ("voice_id", "stability", "similarity_boost")
 
 
 class LipSyncOperator(ResultOperator):
@@ -72,11 +75,11 @@ class LipSyncOperator(ResultOperator):
     def __init__(
         self,
         *,
-        video: Media | XComArg | None = None,
-        image: Media | XComArg | None = None,
+        video: Media | PathObject | XComArg | None = None,
+        image: Media | PathObject | XComArg | None = None,
         audio: Media | list[dict[str, Any]] | XComArg | None = None,
         text: str | list[dict[str, Any]] | XComArg | None = None,
-        text_uri: str | None = None,
+        text_uri: str | PathObject | None = None,
         voice_id: str | dict[str, Any] | XComArg | None = None,
         stability: float | str | None = None,
         similarity_boost: float | str | None = None,
@@ -123,7 +126,7 @@ class LipSyncOperator(ResultOperator):
         options = self._options()
         for warning in service.check_lip_sync(options):
             self.log.warning("%s", warning)
-        self.check_place(context)
+        self.check_place(context, service.makes["lip_sync"])
         sources = tuple(self.hook.resolve(media, argument) for argument, media in options.named_media)
         origin = lip_sync_origin(options, sources, speakers_of(self.voice_id), consents_in(self.voice_id))
         return self.remember(context, LipSyncOrder(options, sources, made_from(self.voice_id)), origin)
@@ -132,9 +135,11 @@ class LipSyncOperator(ResultOperator):
         values = {name: getattr(self, name) for name in _OPTIONS}
         values = {name: value for name, value in values.items() if value not in (None, "", "None", [], ())}
         audio, text = values.get("audio"), values.get("text")
-        if audio is not None and not isinstance(audio, list):
+        if isinstance(audio, list):
+            values["audio"] = [item if isinstance(item, dict) else {"media": item} for item in audio]
+        elif audio is not None:
             values["audio"] = [{"media": audio}]
-        if isinstance(text, str | int | float) or self.text_uri:
+        if (text is not None and not isinstance(text, list)) or self.text_uri:
             voice = self.voice_id.get("voice_id") if isinstance(self.voice_id, dict) else self.voice_id
             said = {
                 "text": text,
@@ -146,12 +151,17 @@ class LipSyncOperator(ResultOperator):
             values["text"] = [{name: value for name, value in said.items() if value is not None}]
         if "text" in values:
             values["text"] = [self._with_script(item) for item in values["text"]]
+        elif given := [name for name in _OF_TEXT if as_text(getattr(self, name)) is not None]:
+            self.log.warning("%s: for text, and there is none: ignored.", ", ".join(given))
         return parse(LipSyncOptions, values)
 
     def _with_script(self, item: Any) -> Any:
         """Replace ``text_uri`` of a text input by the script that is there."""
         if not isinstance(item, dict):
-            return item
+            raise InvalidInputError(
+                f"text holds a {type(item).__name__}; of several, each is a dict with text (or text_uri), voice_id and "
+                "ref_id. Nothing was uploaded or paid."
+            )
         text = item.get("text", item.get("script"))
         rest = {name: value for name, value in item.items() if name not in ("text", "script", "text_uri")}
         return {**rest, "text": self.read_script(text, item.get("text_uri"))}

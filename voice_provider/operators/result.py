@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voice_provider.exceptions import InvalidInputError
-from voice_provider.files.locations import is_location
+from voice_provider.files.endings import check_ending
+from voice_provider.files.locations import bare, is_location, output_of
 from voice_provider.files.storage import Output
 from voice_provider.jobs.store import path_of
 from voice_provider.operators.base import JobOperator, VoiceOperator, scope_of
+from voice_provider.services.options import is_path
 from voice_provider.trust.origin import Origin
 from voice_provider.trust.provenance import Run, check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from voice_provider.jobs.lifecycle import Lifecycle
     from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
     from voice_provider.models import Job, Manifest
+    from voice_provider.services.options import PathObject
 
 ORIGIN_KEY = "voice_origin"  # what the record beside the result will say
 OrderT = TypeVar("OrderT", bound="Order")
@@ -30,15 +32,17 @@ OrderT = TypeVar("OrderT", bound="Order")
 class ResultOperator(JobOperator):
     """Base of the job operators whose result is a file.
 
-    :param output: where the result is kept: any ``ObjectStoragePath``; a location that ends in ``/`` is a folder
+    :param output: where the result is kept: a path or URI, as text, ``ObjectStoragePath`` or ``pathlib.Path``. One that
+        ends in ``/``, and a path object without an ending, is a folder, in which each order's file has a name of its
+        own: task, map index or its label, and a short hash. A file's ending has to be of what the service makes
         (templated; the rendered field is called ``output_location``, because ``output`` is the operator's XCom)
     """
 
     template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location")
 
-    def __init__(self, *, output: str, **kwargs: Any) -> None:
+    def __init__(self, *, output: str | PathObject | XComArg, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.output_location = output
+        self.output_location: Any = output_of(output) if is_path(output) else output
         self._origin = Origin()
         self._run: Run | None = None
         self._spool: str | None = None
@@ -49,8 +53,12 @@ class ResultOperator(JobOperator):
         :param name: file name without extension, where the location is a folder
         :param task: which task instance receives it
         """
-        self.result_location = self.output_location.strip()
+        self.result_location = self._location
         return Output(self.result_location, name, self.hook.settings.allowed_outputs, task, self._spool)
+
+    @property
+    def _location(self) -> str:
+        return output_of(self.output_location)  # an XCom may be a path object
 
     def _spool_of(self, context: Context) -> str | None:
         """Return this task instance's own folder below the connection's spool location, where there is one."""
@@ -59,17 +67,21 @@ class ResultOperator(JobOperator):
             return None
         return f"{settings.spool_location.rstrip('/')}/{settings.namespace}/{path_of(scope_of(context))}/"
 
-    def check_place(self, context: Context) -> None:
-        """Find out before anything is paid whether the result can be kept."""
-        if not isinstance(self.output_location, str) or not is_location(self.output_location.strip()):
+    def check_place(self, context: Context, formats: Sequence[str]) -> None:
+        """Find out before anything is paid whether the result can be kept.
+
+        :param formats: that it can have
+        """
+        if not is_location(self._location):
             raise InvalidInputError(
-                f"output is '{self.output_location}': give an absolute path or a URI such as s3://bucket/key.mp4."
+                f"output is '{bare(self._location)}': give an absolute path or a URI such as s3://bucket/key.mp4."
             )
-        check_name(self.output_location.strip())
+        check_name(self._location)
+        check_ending(self._location, formats, self.hook.service.label)
         self._spool = self._spool_of(context)
         self.place("check").check_writable()
         mapped = context["ti"].map_index not in (None, -1)
-        if mapped and not self.output_location.strip().endswith("/"):
+        if mapped and not self._location.endswith("/"):
             self.log.info(
                 "This task is mapped: output has to differ for each of them, or to be a folder (ending in '/'); else "
                 "they overwrite each other's result."
@@ -77,18 +89,17 @@ class ResultOperator(JobOperator):
 
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
         """Add where the result is to be kept, and what its manifest says besides."""
-        name = record.fingerprint[:16]
         return {
             **super().ticket(record, job),
-            "output": self.output_location.strip(),
-            "name": name,
+            "output": self._location,
+            "name": record.file_name,
             "details": self.details(),
             "origin": self._origin.dump(),
         }
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Keep the result and return its manifest."""
-        place = self.place(record.fingerprint[:16], lifecycle.scope.run)
+        place = self.place(record.file_name, lifecycle.scope.run)
         manifest = lifecycle.collect(record, job, place, **self.details())
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
         return self._return_kept(manifest, lifecycle)
@@ -108,7 +119,9 @@ class ResultOperator(JobOperator):
 
     def _return_kept(self, manifest: Manifest, lifecycle: Lifecycle) -> dict[str, Any]:
         """Put it where it is wanted now, and write the record beside it, also where a try was killed in between."""
-        place = self.place(Path(manifest.uri).stem, lifecycle.scope.run)
+        record = lifecycle.load()
+        assert record is not None  # noqa: S101  # it holds the manifest
+        place = self.place(record.file_name, lifecycle.scope.run)
         if place.uri(manifest.format) != manifest.uri:
             manifest = lifecycle.copy_to(place, manifest)
         place.tidy()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
+    from voice_provider.services.options import PathObject
 
 _OPTIONS = ("model", "format", "sample_rate", "speed", "volume", "stability", "similarity_boost")
 
@@ -34,7 +35,7 @@ class TTSOperator(ResultOperator):
     paid twice); ``consent`` and ``samples`` (sha256), where they are known of the voice. Beside the file stands its
     record, ``<file>.provenance.json``.
 
-    :param text: the script (templated); Airflow shows arguments in its UI
+    :param text: the script, plain text (templated); Airflow shows arguments in its UI
     :param text_uri: storage location of a UTF-8 file with the script, instead of ``text``: read when the task runs,
         and not shown (templated)
     :param voice_id: id of the voice, or what ``CloneVoiceOperator`` or ``VoiceTrainedSensor`` returned; at Fish Audio
@@ -80,10 +81,10 @@ class TTSOperator(ResultOperator):
         self,
         *,
         text: str | XComArg | None = None,
-        text_uri: str | None = None,
+        text_uri: str | PathObject | None = None,
         voice_id: str | dict[str, Any] | list[Any] | XComArg | None = None,
         references: list[Any] | XComArg | None = None,
-        consent: dict[str, Any] | str | XComArg | None = None,
+        consent: dict[str, Any] | str | PathObject | XComArg | None = None,
         model: str | None = None,
         format: str | None = None,  # noqa: A002  # the field's word for it
         sample_rate: int | str | None = None,
@@ -122,11 +123,11 @@ class TTSOperator(ResultOperator):
         voices = self._voices()
         if voices or not self.references:
             values |= {"voice_id": voices[0] if len(voices) == 1 else voices}
-        options = self.hook.speech_order(values, str(self.output_location).strip())
+        options = self.hook.speech_order(values, self._location)
         references = self.hook.references(options)
         self.hook.check_speech(options, references)
         agreed = self.hook.check_consent(self.consent, recordings(options), references)
-        self.check_place(context)
+        self.check_place(context, self.hook.speech_formats(options))
         consents = (*consents_in(self.voice_id), agreed)
         origin = speech_origin(options, references, speakers_of(self.voice_id), consents)
         order = SpeechOrder(options, tuple(references), made_from(self.voice_id), self.place)

@@ -9,7 +9,7 @@ from voice_provider.exceptions import InvalidInputError, NotFoundError
 from voice_provider.jobs.names import ManagedName
 from voice_provider.models import Capability
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import VoiceOperator, as_text
+from voice_provider.operators.base import VoiceOperator, argument_of, as_text
 from voice_provider.services.options import VoiceChanges
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
-    from voice_provider.services.options import Media
+    from voice_provider.services.options import Media, PathObject
 
 _CHANGES = tuple(VoiceChanges.model_fields)
 
@@ -49,7 +49,7 @@ class UpdateVoiceOperator(VoiceOperator):
         description: str | None = None,
         tags: Sequence[str] | None = None,
         visibility: str | None = None,
-        cover_image: Media | XComArg | None = None,
+        cover_image: Media | PathObject | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,6 +68,7 @@ class UpdateVoiceOperator(VoiceOperator):
             raise InvalidInputError(f"voice names {len(found) or 'no'} voices; one is needed.")
         changes = {name: value for name in _CHANGES if (value := getattr(self, name)) not in (None, "None")}
         if "title" in changes:
+            changes["title"] = argument_of(changes["title"], "title") or ""
             managed = ManagedName.parse(self.hook.get_voice(found[0]).name)
             if managed is not None:
                 changes["title"] = str(replace(managed, label=changes["title"]))

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, A
 from voice_provider.compat import task_state_store
 from voice_provider.exceptions import VoiceError
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.operators.base import MAX_REDEFERS, default_deferrable
+from voice_provider.operators.base import MAX_REDEFERS, TakesPaths, default_deferrable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def limit_of(sensor: BaseSensorOperator) -> tuple[float, type[BaseException]]:
     return (limit, AirflowTaskTimeout) if limit < sensor.timeout else (sensor.timeout, AirflowSensorTimeout)
 
 
-class VoiceSensor(BaseSensorOperator):
+class VoiceSensor(TakesPaths, BaseSensorOperator):
     """Base of the sensors.
 
     :param voice_conn_id: id of the connection (templated)

@@ -20,6 +20,7 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
+from voice_provider.files.locations import output_of
 from voice_provider.files.storage import Output, is_kept
 from voice_provider.hooks.base import FIRST_PAUSE, Progress, succeeded
 from voice_provider.links import JobLink, ResultLink
@@ -27,6 +28,7 @@ from voice_provider.models import Job, JobKind, JobState, Manifest
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
 from voice_provider.sensors.base import VoiceSensor
+from voice_provider.services.options import is_path
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.trust.origin import Origin
 from voice_provider.trust.provenance import Run, check_name, keep
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
+
+    from voice_provider.services.options import PathObject
 
 KEPT_KEY = "voice_kept"  # manifest of what a try of this task has kept already
 
@@ -156,10 +160,16 @@ class CompletionSensor(JobSensor):
 
     template_fields: Sequence[str] = (*JobSensor.template_fields, "job", "output_location")
 
-    def __init__(self, *, job: str | dict[str, Any] | XComArg, output: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        job: str | dict[str, Any] | XComArg,
+        output: str | PathObject | XComArg | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.job = job
-        self.output_location = output
+        self.output_location: Any = output_of(output) if is_path(output) else output
 
     def job_reference(self) -> tuple[str, str | None]:
         """Return the job's id and where to ask after it."""
@@ -177,7 +187,7 @@ class CompletionSensor(JobSensor):
             self.result_location = ticket["uri"]
             return ticket
         job_id, path = self.job_reference()
-        location = base.as_text(self.output_location) or ticket.get("output")
+        location = base.as_text(output_of(self.output_location)) or ticket.get("output")
         if not location:
             raise InvalidInputError("output is missing: say where the result is to be kept.")
         check_name(location)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SpeechOptions,
         VoiceFilters,
     )
+    from voice_provider.services.texts import Markup
 
 T = TypeVar("T")
 
@@ -193,6 +194,7 @@ class Service(ABC):
     form: ClassVar[Form]
     capabilities: ClassVar[frozenset[Capability]]
     instead: ClassVar[Mapping[Capability, str]] = {}
+    makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {}  # formats of results; file names may end in nothing else
     speech_options: ClassVar[type[SpeechOptions]]
     clone_options: ClassVar[type[CloneOptions]]
     unique_voice_names: ClassVar[bool] = False
@@ -325,6 +327,10 @@ class Service(ABC):
     @abstractmethod
     def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:
         """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+
+    @abstractmethod
+    def markup(self, options: SpeechOptions) -> Markup:
+        """Return what is made of marks in this script."""
 
     def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:  # noqa: ARG002
         """Order speech, where it is a job that is asked after."""

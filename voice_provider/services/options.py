@@ -6,29 +6,69 @@ accepted too, so that an example from its documentation can be pasted.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.services.texts import Markup, Script, Text, spoken_characters
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 FASTEST = 26.0  # letters and digits a second; people speak about 13 (185 words a minute)
-_MARKS = re.compile(r"<\|[^|>]*\|>|\[[^\]]*\]")
 
 Unit = Annotated[float, Field(ge=0, le=1)]
-Media: TypeAlias = str | dict[str, Any]  # an asset id, a URL, a storage location, or what an operator returned
+
+
+class PathObject(Protocol):
+    """A path object: ``pathlib``'s, or Airflow's ``ObjectStoragePath``, which is no ``os.PathLike``."""
+
+    def as_uri(self) -> str:
+        """Return it as a URI."""
+        ...
+
+
+def is_path(value: Any) -> bool:
+    """Whether it is a path object."""
+    return isinstance(value, os.PathLike) or hasattr(type(value), "as_uri")
+
+
+def plain(value: Any) -> Any:
+    """Return path objects as the texts they stand for, also in lists and dicts; all else as it is."""
+    if is_path(value):
+        return str(value)
+    if type(value) in (list, tuple):
+        return type(value)(plain(item) for item in value)
+    if type(value) is dict:
+        return {name: plain(item) for name, item in value.items()}
+    return value
+
+
+def _media(value: Any) -> Any:
+    value = plain(value)
+    if isinstance(value, str | dict):
+        return value
+    raise ValueError(
+        f"it is a {type(value).__name__}; give a storage location, an asset id, a URL, or what another task returned"
+    )
+
+
+# an asset id, a URL, a storage location, or what an operator returned
+Media: TypeAlias = Annotated[str | dict[str, Any], BeforeValidator(_media)]
 
 
 class Options(BaseModel):
-    """Base: unknown names are refused, because a misspelt option would be paid for and ignored."""
+    """Base: unknown names are refused, because a misspelt option would be paid for and ignored.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+    What is wrong is told in this provider's names, also where the vendor's were written.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, loc_by_alias=False
+    )
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -38,14 +78,13 @@ class Reference(Options):
     """A recording whose voice is to be imitated in one call, with what is said in it."""
 
     audio: Media
-    text: str
+    text: Script
 
 
 class SpeechOptions(Options):
     """One line to be spoken; each service adds its own options."""
 
-    formats: ClassVar[tuple[str, ...]] = ()  # that can be asked for; they are endings of file names, too
-    text: str
+    text: Script
 
     @property
     def pcm_rate(self) -> int | None:
@@ -63,9 +102,12 @@ class SpeechOptions(Options):
         """The references of each speaker."""
         return ()
 
-    def least_seconds(self) -> float:
-        """Return the length below which speech cannot be this text: it is twice as fast as people talk."""
-        return spoken_characters(self.text) / FASTEST / (getattr(self, "speed", None) or 1.0)
+    def least_seconds(self, markup: Markup) -> float:
+        """Return the length below which speech cannot be this text: it is twice as fast as people talk.
+
+        :param markup: says what of it is not spoken
+        """
+        return spoken_characters(markup.spoken(self.text)) / FASTEST / (getattr(self, "speed", None) or 1.0)
 
 
 class CloneOptions(Options):
@@ -80,9 +122,9 @@ class CloneOptions(Options):
 class VoiceChanges(Options):
     """What can be changed of a voice afterwards; only what is given is."""
 
-    title: str | None = Field(default=None, min_length=1)
-    description: str | None = None
-    tags: tuple[str, ...] | None = None
+    title: Annotated[Text, Field(min_length=1)] | None = None
+    description: Text | None = None
+    tags: tuple[Text, ...] | None = None
     visibility: Literal["private", "unlist", "public"] | None = None
     cover_image: Media | None = None
 
@@ -115,24 +157,24 @@ class SampleFacts(NamedTuple):
 class TextInput(Options):
     """A script that the service speaks itself before it moves the lips."""
 
-    text: str = Field(validation_alias=AliasChoices("text", "script"))
-    voice_id: str = Field(min_length=1)
+    text: Script = Field(validation_alias=AliasChoices("text", "script"))
+    voice_id: Text = Field(min_length=1)
     stability: Unit | None = None
     similarity_boost: Unit | None = None
-    ref_id: str | None = None
+    ref_id: Text | None = None
 
 
 class AudioInput(Options):
     """A recording that the lips follow."""
 
     media: Media = Field(validation_alias=AliasChoices("media", "audio"))
-    ref_id: str | None = None
+    ref_id: Text | None = None
 
 
 class SegmentAudio(Options):
     """Which input speaks in a segment, and which part of it (seconds)."""
 
-    ref_id: str
+    ref_id: Text
     start_time: float | None = Field(default=None, ge=0)
     end_time: float | None = Field(default=None, gt=0)
 
@@ -161,22 +203,22 @@ class ActiveSpeaker(BaseModel):
 class LipSyncOptions(Options):
     """One video (or picture) and what it is to say."""
 
-    model: str = Field(default="lipsync-2", min_length=1)
+    model: Text = Field(default="lipsync-2", min_length=1)
     video: Media | None = None
     image: Media | None = None
     audio: tuple[AudioInput, ...] = ()
     text: tuple[TextInput, ...] = ()
     segments: tuple[Segment, ...] = ()
-    dub_language: str | None = None
-    dub_source_language: str = "auto"
+    dub_language: Text | None = None
+    dub_source_language: Text = "auto"
     sync_mode: Literal["bounce", "loop", "cut_off", "silence", "remap"] | None = None
     temperature: Unit | None = None
     model_mode: Literal["lips", "face", "head"] | None = None
-    prompt: str | None = None
+    prompt: Text | None = None
     active_speaker: ActiveSpeaker | None = None
     occlusion_detection: bool | None = None
     output_file_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,255}$")
-    project_id: str | None = None
+    project_id: Text | None = None
 
     @property
     def media(self) -> list[Media]:
@@ -198,21 +240,16 @@ def parse(model: type[OptionsT], values: dict[str, Any], service: str = "this re
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_problem(model, item, service) for item in error.errors())
+        problems = "; ".join(dict.fromkeys(_problem(model, item, service) for item in error.errors()))
         raise InvalidInputError(f"{problems}. Nothing was uploaded or paid; correct the task's arguments.") from None
 
 
 def _problem(model: type[Options], item: ErrorDetails, service: str) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "options"
+    parts = [str(part) for part in item["loc"]]
+    where = ".".join(part for part in parts if "[" not in part and part != "str") or "options"  # no names of types
     if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
         return f"{where} is no option of {service}; it has {', '.join(model.model_fields)}"
     return f"{where}: {item['msg'].removeprefix('Value error, ')}"
-
-
-def spoken_characters(text: str) -> int:
-    """Count what is spoken: no marks of speakers and emotions; a Chinese or Korean sign counts as two letters."""
-    spoken = _MARKS.sub("", text)
-    return sum(2 if unicodedata.east_asian_width(sign) == "W" else 1 for sign in spoken if sign.isalnum())
 
 
 def check_lip_sync_shape(options: LipSyncOptions) -> None:
@@ -225,6 +262,8 @@ def check_lip_sync_shape(options: LipSyncOptions) -> None:
         raise refuse("Give exactly one of video and image.")
     drivers = len(options.audio) + len(options.text)
     if options.dub_language:
+        if options.image is not None:
+            raise refuse("dub_language translates what is said in a video, and image says nothing: give video.")
         if drivers:
             raise refuse("dub_language translates the video's own speech: leave audio and text out, or leave it out.")
         return

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.files.locations import bare
 from voice_provider.files.storage import StoredFile
 from voice_provider.models import ConsentRef
 from voice_provider.services.base import Input
@@ -177,13 +177,13 @@ def _identity(media: Media, source: Source) -> dict[str, str]:
     digest = digest_of(media, source)
     if digest is not None or isinstance(source, StoredFile):
         return {"sha256": digest or ""}
-    return {"asset_id": source.asset_id} if source.asset_id else {"url": _bare(source.url or "")}
+    return {"asset_id": source.asset_id} if source.asset_id else {"url": bare(source.url or "")}
 
 
 def _told(value: Any, name: str = "") -> Any:
     """Return options as they may be shown: no media, and of texts and long lists only the length and the hash."""
     if isinstance(value, str):
-        return _hashed(value, "characters") if name in _WORDS else _bare(value) if "://" in value else value
+        return _hashed(value, "characters") if name in _WORDS else bare(value)
     if isinstance(value, dict):
         return {key: _told(item, key) for key, item in value.items() if key not in _MEDIA and item is not None}
     if isinstance(value, list):
@@ -195,9 +195,3 @@ def _told(value: Any, name: str = "") -> Any:
 
 def _hashed(text: str, unit: str, count: int | None = None) -> dict[str, Any]:
     return {unit: len(text) if count is None else count, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _bare(url: str) -> str:
-    """Return an address without what may grant access: no user, query or fragment."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

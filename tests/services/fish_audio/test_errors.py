@@ -239,6 +239,7 @@ def test_a_404_that_names_no_thing_is_about_the_address(
         (VOICE, 403, said(403, "Forbidden"), AuthError, "403: Forbidden. Check the API key"),
         # 404
         (VOICE, 404, said(404, "Model not found"), NotFoundError, "Model not found. Check the voice_id: .*private to"),
+        (CREDIT, 404, said(404, "Not Found"), NotFoundError, "Not Found. Check the API key and the base URL"),
         # 413, 415
         (HEAR, 413, said(413, "Too large", code="request_too_large"), InvalidInputError, "413: Too large"),
         (HEAR, 415, said(415, "No", code="unsupported_media_type"), InvalidInputError, "415: No. Correct"),

@@ -10,6 +10,7 @@ from voice_provider.exceptions import InvalidInputError
 from voice_provider.services.fish_audio import options as fish_audio_options
 from voice_provider.services.fish_audio.dialect import FishAudio
 from voice_provider.services.fish_audio.options import (
+    BRACKETS,
     DEFAULT_MODEL,
     RATES,
     FishClone,
@@ -17,7 +18,8 @@ from voice_provider.services.fish_audio.options import (
     check_clone,
     check_speech,
 )
-from voice_provider.services.options import SampleFacts, parse, spoken_characters
+from voice_provider.services.options import SampleFacts, parse
+from voice_provider.services.texts import spoken_characters
 
 ID, OTHER = "d5d21261512b4852b9ccd709facf93f3", "7ecad23df62a4174acd6a2a6cb5201ee"
 SAID = {"audio": "/a.wav", "text": "What is said."}
@@ -429,7 +431,7 @@ def test_a_public_voice_without_a_picture_is_doubtful(values: dict[str, Any], do
         ({"visibility": None}, "visibility"),
         ({"enhance_audio_quality": "maybe"}, "enhance_?[aA]udio_?[qQ]uality"),
         ({"texts": "one text"}, "texts"),
-        ({"tags": [1]}, r"tags\.0"),
+        ({"tags": [True]}, r"tags\.0: it is a bool, not text"),
         ({"train_mode": "full"}, "train_mode is no option of Fish Audio; it has texts, visibility"),
     ],
 )
@@ -482,7 +484,7 @@ def test_only_what_is_heard_makes_another_voice(values: dict[str, Any], identity
     ],
 )
 def test_only_what_is_spoken_is_counted(text: str, count: int) -> None:
-    assert spoken_characters(text) == count
+    assert spoken_characters(BRACKETS.spoken(text)) == count
 
 
 @pytest.mark.parametrize(
@@ -497,13 +499,13 @@ def test_only_what_is_spoken_is_counted(text: str, count: int) -> None:
     ],
 )
 def test_speech_cannot_be_shorter_than_twice_as_fast_as_people_talk(values: dict[str, Any], seconds: float) -> None:
-    assert speech(**values).least_seconds() == pytest.approx(seconds)
+    assert speech(**values).least_seconds(BRACKETS) == pytest.approx(seconds)
 
 
 def test_a_line_as_people_read_it_is_longer_than_its_least_length() -> None:
     text = "The quick brown fox jumps over the lazy dog, and nobody in the whole village was surprised by it at all."
     words_a_minute = 185
-    assert speech(text=text).least_seconds() < 0.7 * len(text.split()) / words_a_minute * 60
+    assert speech(text=text).least_seconds(BRACKETS) < 0.7 * len(text.split()) / words_a_minute * 60
 
 
 def test_every_option_has_a_row_in_this_file() -> None:

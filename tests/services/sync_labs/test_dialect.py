@@ -727,7 +727,6 @@ def test_an_estimate_is_read_in_every_form(body: Any, expected: tuple[Any, ...],
         ({"model": "react-1", "model_mode": "face", "prompt": "sad"}, []),
         ({"model": "lipsync-2", "model_mode": "face", "prompt": "sad"}, ["model_mode", "prompt"]),
         ({"model": "sync-3", "video": None, "image": "/i.png"}, []),
-        ({"model": "lipsync-2", "video": None, "image": "/i.png"}, ["image"]),
         ({"model": "a model of next year"}, []),
     ],
 )
@@ -737,6 +736,20 @@ def test_options_that_the_model_ignores_are_warned_of(
     warnings = service.check_lip_sync(lip_sync(**values))
     assert [warning.split()[0] for warning in warnings] == ignored
     assert all(f"{values['model']} ignores it" in warning for warning in warnings)
+
+
+def test_a_picture_is_for_one_model_and_an_emotion_is_one_of_six(service: SyncLabs) -> None:
+    still = {"video": None, "image": "/i.png"}
+    for model in ("lipsync-2", "lipsync-2-pro", "lipsync-1.9.0-beta", "react-1"):
+        with pytest.raises(
+            InvalidInputError, match=rf"image is taken by model sync-3 only, not by {model}\. Set model="
+        ):
+            service.check_lip_sync(lip_sync(**still, model=model))
+    assert service.check_lip_sync(lip_sync(**still, model="sync-3")) == []
+    [warning] = service.check_lip_sync(lip_sync(**still, model="a model of next year"))
+    assert "not by a model of next year, as far as is known" in warning
+    with pytest.raises(InvalidInputError, match="prompt is 'glad'; react-1 takes one of happy, sad, "):
+        service.check_lip_sync(lip_sync(model="react-1", prompt="glad"))
 
 
 # requests and responses

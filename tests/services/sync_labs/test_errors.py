@@ -173,7 +173,9 @@ def test_every_other_conflict_of_an_order_is_waited_for(code: str | None) -> Non
         (CLONE, 400, said(400, "No", "voice_sample_invalid"), InvalidInputError, "would be refused again"),
         (SPEAK, 400, said(400, "No", "voice_access_denied"), InvalidInputError, "Correct the input"),
         (GENERATE, 400, said(400, "No", "INVALID_IDEMPOTENCY_KEY"), InvalidInputError, "400: No"),
-        (GENERATE, 400, said(400, "No", field="options.sync_mode"), InvalidInputError, r"\(field options.sync_mode\)"),
+        (GENERATE, 400, said(400, "No", field="options.sync_mode"), InvalidInputError, r"No \(argument sync_mode\)\."),
+        (SPEAK, 400, said(400, "No", field="voiceId"), InvalidInputError, r"No \(argument voice_id\)\."),
+        (GENERATE, 400, said(400, "No", field="input"), InvalidInputError, r"No \(field input\)\."),
         # 401, both bodies
         (MODELS, 401, said(401, "Unauthorized"), AuthError, "401: Unauthorized. Check the API key and the base URL"),
         (

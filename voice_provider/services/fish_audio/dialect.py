@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import JobKind
     from voice_provider.services.options import CloneOptions, SampleFacts, SpeechOptions, VoiceFilters
+    from voice_provider.services.texts import Markup
 
 PAGE = 100  # voices; the largest page that is answered
 MAX_TITLE = 100  # characters; the service names no limit, this is what the managed name fits into
@@ -72,6 +73,7 @@ class FishAudio(Service):
         Capability.ASKS_FOR_MANY: "Each voice in training is asked after on its own.",
         Capability.CANCEL: "Speech that was begun is billed.",
     }
+    makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {"speech": tuple(of_fish_audio.RATES)}
     speech_options: ClassVar[type[SpeechOptions]] = FishSpeech
     clone_options: ClassVar[type[CloneOptions]] = FishClone
     free_clones: ClassVar[bool] = True
@@ -223,6 +225,10 @@ class FishAudio(Service):
         """Voices, references, format and rate against each other."""
         chosen = _speech(options)
         return of_fish_audio.check_speech(chosen, list(references), self._engine(chosen))
+
+    def markup(self, options: SpeechOptions) -> Markup:
+        """Return what the model makes of marks."""
+        return of_fish_audio.markup_of(self._engine(_speech(options)))
 
     def is_free(self, options: SpeechOptions) -> bool:
         """Whether the model costs nothing."""

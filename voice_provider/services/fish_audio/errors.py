@@ -121,7 +121,8 @@ def read_error(request: Request, response: Response) -> VoiceError:
         )
     if status == 400 and "reference not found" in message.lower():
         kind = NotFoundError
-    return kind(f"{said} {_NEXT[kind]}", **details)
+    wallet = kind is NotFoundError and request.url.startswith("/wallet/")
+    return kind(f"{said} {_NEXT[AuthError if wallet else kind]}", **details)
 
 
 def _message(response: Response) -> str:

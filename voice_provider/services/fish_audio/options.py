@@ -7,12 +7,13 @@ all values outside them, but bills what it makes of them.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.services.options import CloneOptions, Media, Reference, SampleFacts, SpeechOptions, Unit
+from voice_provider.services.texts import SSML, Markup, Script, Text
 
 DEFAULT_MODEL = "s2.1-pro"
 FREE_MODELS = ("s2.1-pro-free",)
@@ -32,13 +33,40 @@ CLONE_FORMATS = ("audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg")
 ENGINE = re.compile(r"[A-Za-z0-9._-]{1,100}")  # goes into a header
 _VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SPEAKER = re.compile(r"<\|speaker:(\d+)\|>")
+_TAGS = "The script has tags such as {tag}: the service documents no SSML, and may read them out. Write marks in "
+# docs.fish.audio, emotion control: s1 takes its marks in round brackets, all later models take any words in square ones
+BRACKETS = Markup(
+    marks=re.compile(r"<\|[^|>]*\|>|\[[^\[\]]*\]"),
+    others=(
+        (SSML, f"{_TAGS}[square brackets]."),
+        (
+            re.compile(r"\((?:long-)?break\)"),
+            "(break) is a mark of model s1; this one may read it out. Write it in [square brackets].",
+        ),
+    ),
+)
+ROUND_BRACKETS = Markup(
+    marks=re.compile(r"<\|[^|>]*\|>|[(（][^()（）]*[)）]"),
+    others=(
+        (SSML, f"{_TAGS}(round brackets)."),
+        (
+            re.compile(r"\[[^\[\]]*\]"),
+            "The script has [square brackets]: model s1 takes its marks in (round brackets), and may read these out.",
+        ),
+    ),
+)
+
+
+def markup_of(engine: str) -> Markup:
+    """Return what a model makes of marks."""
+    return ROUND_BRACKETS if engine == "s1" else BRACKETS
 
 
 class Pronunciation(BaseModel):
     """How a word is spoken."""
 
-    key: str = Field(min_length=1, max_length=256)
-    value: str = Field(max_length=1024)
+    key: Text = Field(min_length=1, max_length=256)
+    value: Text = Field(max_length=1024)
     case_sensitive: bool = False
 
 
@@ -53,7 +81,6 @@ class PronunciationDictionary(BaseModel):
 class FishSpeech(SpeechOptions):
     """Speech at Fish Audio; what is not given is left to the service."""
 
-    formats: ClassVar[tuple[str, ...]] = tuple(RATES)
     voice_id: str | tuple[str, ...] | None = None
     references: tuple[Reference, ...] | tuple[tuple[Reference, ...], ...] = ()
     model: str | None = Field(default=None, min_length=1)
@@ -74,7 +101,7 @@ class FishSpeech(SpeechOptions):
     speed: Annotated[float, Field(ge=0.5, le=2.0)] | None = None
     volume: Annotated[float, Field(ge=-20, le=20)] | None = Field(default=None, description="dB")
     normalize_loudness: bool | None = None
-    features: tuple[str, ...] = ()
+    features: tuple[Text, ...] = ()
     pronunciation_dictionary: tuple[PronunciationDictionary, ...] = Field(default=(), max_length=3)
 
     @model_validator(mode="before")
@@ -118,8 +145,7 @@ def check_speech(options: FishSpeech, references: list[SampleFacts], engine: str
     refuse = InvalidInputError
     if not ENGINE.fullmatch(engine):
         raise refuse(f"{engine[:60]!a} is no name of a model. Use {', '.join(MODELS)}.")
-    if not options.text.strip():
-        raise refuse("The script is empty: there is nothing to say. Nothing was paid.")
+    warnings = markup_of(engine).check(options.text)
     if not options.voice_ids and not options.references:
         raise refuse(
             "Nobody to speak: give voice_id, or references for an instant clone. (Fish Audio would take a voice of its "
@@ -136,7 +162,10 @@ def check_speech(options: FishSpeech, references: list[SampleFacts], engine: str
     if engine == "s1" and speakers > 1:
         raise refuse(f"Model s1 has one speaker in a call, not {speakers}. Use {DEFAULT_MODEL}.")
     _check_sound(options)
-    warnings = [] if engine in MODELS else [f"Model '{engine}' is not known; the service may bill its default instead."]
+    if engine not in MODELS:
+        warnings.append(f"Model '{engine}' is not known; the service may bill its default instead.")
+    if engine == "s1" and options.normalize_loudness is not None:
+        warnings.append("normalize_loudness is read by the models after s1 only; s1 ignores it.")
     total = sum(reference.seconds or 0.0 for reference in references)
     if total > MAX_REFERENCE_SECONDS:
         raise refuse(
@@ -186,12 +215,12 @@ def _check_recordings(files: list[SampleFacts], what: str) -> list[str]:
 class FishClone(CloneOptions):
     """How Fish Audio makes a voice."""
 
-    texts: tuple[str, ...] = ()
+    texts: tuple[Script, ...] = ()
     visibility: Literal["private", "unlist", "public"] = "private"
     enhance_audio_quality: bool = True
     generate_sample: bool | None = None
-    description: str | None = None
-    tags: tuple[str, ...] = ()
+    description: Text | None = None
+    tags: tuple[Text, ...] = ()
     cover_image: Media | None = None
 
     @property

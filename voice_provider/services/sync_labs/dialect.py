@@ -42,13 +42,21 @@ from voice_provider.services.options import (
 from voice_provider.services.sync_labs.errors import read_error, speaks
 from voice_provider.services.sync_labs.form import FORM
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
-from voice_provider.services.sync_labs.requests import PROVIDER, check_script, generation, hosted, ignored_options
+from voice_provider.services.sync_labs.requests import (
+    MARKUP,
+    PROVIDER,
+    check_model,
+    check_script,
+    generation,
+    hosted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from voice_provider.models import JobKind
     from voice_provider.services.options import SampleFacts
+    from voice_provider.services.texts import Markup
 
 MAX_UPLOAD = 5 * 1024**3  # bytes of one presigned upload
 MAX_VOICE_NAME = 100  # characters
@@ -81,6 +89,8 @@ class SyncLabs(Service):
             Capability.ASKS_FOR_MANY,
         }
     )
+    # Speech has no option for it: the documentation shows an mp3, and promises nothing.
+    makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {"speech": ("mp3", "wav"), "lip_sync": ("mp4",)}
     speech_options: ClassVar[type[SpeechOptions]] = SyncLabsSpeech
     clone_options: ClassVar[type[CloneOptions]] = CloneOptions
     unique_voice_names: ClassVar[bool] = True
@@ -271,8 +281,11 @@ class SyncLabs(Service):
 
     def check_speech(self, options: SpeechOptions, references: Sequence[SampleFacts] = ()) -> list[str]:  # noqa: ARG002
         """Scripts have 1 to 5,000 characters."""
-        check_script(options.text)
-        return []
+        return check_script(options.text)
+
+    def markup(self, options: SpeechOptions) -> Markup:  # noqa: ARG002
+        """Return what is known of marks: nothing is documented."""
+        return MARKUP
 
     def start_speech(self, options: SpeechOptions, key: str | None) -> Flow[Job]:
         """Order speech in the connection's mode; a 5xx never changes the mode."""
@@ -298,11 +311,9 @@ class SyncLabs(Service):
     # lip sync
 
     def check_lip_sync(self, options: LipSyncOptions) -> list[str]:
-        """Check the request's shape and scripts; warn of options that the model ignores."""
+        """Check the request's shape, its scripts, and what of it the model takes."""
         check_lip_sync_shape(options)
-        for item in options.text:
-            check_script(item.text)
-        return ignored_options(options)
+        return check_model(options) + [warning for item in options.text for warning in check_script(item.text)]
 
     def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
         """Order a generation."""

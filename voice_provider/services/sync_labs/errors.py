@@ -53,6 +53,17 @@ _BY_STATUS: dict[int, type[VoiceError]] = {
     413: InvalidInputError,
     422: InvalidInputError,
 }
+_ARGUMENTS = {  # this provider's word for a field of the service
+    **{name: name for name in ("model", "segments", "sync_mode", "model_mode", "prompt", "temperature", "stability")},
+    "voiceId": "voice_id",
+    "script": "text",
+    "similarityBoost": "similarity_boost",
+    "active_speaker_detection": "active_speaker",
+    "occlusion_detection_enabled": "occlusion_detection",
+    "dubParams": "dub_language",
+    "outputFileName": "output_file_name",
+    "projectId": "project_id",
+}
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
     QuotaError: "Add credit or change the plan at sync. labs, then clear the task.",
@@ -155,7 +166,9 @@ def _message(body: dict[str, Any]) -> str:
     message = body.get("message")
     if isinstance(message, list):
         message = "; ".join(str(item) for item in message)
-    field = f" (field {body['field']})" if body.get("field") else ""
+    name = str(body.get("field") or "").removeprefix("options.")
+    ours = f"argument {_ARGUMENTS[name]}" if name in _ARGUMENTS else f"field {name}"
+    field = f" ({ours})" if name else ""
     if not message:
         return " without an explanation."
     return f": {str(message)[:500].rstrip('.')}{field}."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.services.base import Input, present
+from voice_provider.services.texts import SSML, Markup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +17,32 @@ if TYPE_CHECKING:
 
 PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
 MAX_SCRIPT = 5000  # characters
+# The service documents no marks; it hands the script on to its voice provider, whose help pages say what that does.
+MARKUP = Markup(
+    marks=re.compile(r"<\|[^|>]*\|>|\[[^\[\]]*\]"),
+    others=(
+        (
+            re.compile(r"<break\b[^<>]*>", re.IGNORECASE),
+            (
+                "The script has {tag}: the service documents no SSML; its voice provider makes a pause of up to 3 s of "
+                '<break time="1.5s" />, with most of its voices.'
+            ),
+        ),
+        (
+            re.compile(rf"(?!<break\b)(?:{SSML.pattern})", re.IGNORECASE),
+            "The script has tags such as {tag}: the service documents no SSML, and may read them out. Leave them out.",
+        ),
+        (
+            re.compile(r"<\|[^|>]*\|>|\[[^\[\]]*\]|\((?:long-)?break\)"),
+            "The script has marks in brackets: the service documents none, and may read them out. Leave them out.",
+        ),
+    ),
+)
+MODELS = ("sync-3", "lipsync-2", "lipsync-2-pro", "lipsync-1.9.0-beta", "react-1")
+PICTURES = "sync-3"  # which takes a picture instead of a video
+EMOTIONS = ("happy", "sad", "angry", "disgusted", "surprised", "neutral")  # of react-1's prompt
 # options that only some models read; the service ignores the rest without a word (documentation of POST /v2/generate)
-_ONLY_FOR = {"temperature": "lipsync-2", "model_mode": "react-1", "prompt": "react-1", "image": "sync-3"}
+_ONLY_FOR = {"temperature": "lipsync-2", "model_mode": "react-1", "prompt": "react-1"}
 
 
 def generation(options: LipSyncOptions, inputs: Sequence[Input]) -> dict[str, Any]:
@@ -56,13 +82,28 @@ def generation(options: LipSyncOptions, inputs: Sequence[Input]) -> dict[str, An
     }
 
 
-def ignored_options(options: LipSyncOptions) -> list[str]:
-    """Warn of options that the model does not read."""
-    return [
-        f"{option} is read by {model} models only; {options.model} ignores it."
-        for option, model in _ONLY_FOR.items()
-        if getattr(options, option) is not None and not options.model.startswith(model)
+def check_model(options: LipSyncOptions) -> list[str]:
+    """Check what is asked for against the model; warn of options that it does not read.
+
+    :raises InvalidInputError: the model cannot do it
+    """
+    model = options.model
+    warnings = [
+        f"{option} is read by {reader} models only; {model} ignores it."
+        for option, reader in _ONLY_FOR.items()
+        if getattr(options, option) is not None and not model.startswith(reader)
     ]
+    if options.image is not None and not model.startswith(PICTURES):
+        problem = f"image is taken by model {PICTURES} only, not by {model}"
+        if model in MODELS:
+            raise InvalidInputError(f"{problem}. Set model='{PICTURES}', or give video. Nothing was uploaded or paid.")
+        warnings.append(f"{problem}, as far as is known.")
+    if options.prompt is not None and model.startswith(_ONLY_FOR["prompt"]) and options.prompt not in EMOTIONS:
+        raise InvalidInputError(
+            f"prompt is '{options.prompt[:60]}'; {model} takes one of {', '.join(EMOTIONS)}. Nothing was uploaded or "
+            "paid."
+        )
+    return warnings
 
 
 def hosted(where: Input | Body) -> dict[str, Any]:
@@ -71,15 +112,15 @@ def hosted(where: Input | Body) -> dict[str, Any]:
     return {"assetId": where.asset_id} if where.asset_id else {"url": where.url}
 
 
-def check_script(text: str) -> None:
-    """Scripts have 1 to 5,000 characters.
+def check_script(text: str) -> list[str]:
+    """Scripts have something to say, and at most 5,000 characters; return warnings.
 
-    :raises InvalidInputError: empty or too long
+    :raises InvalidInputError: empty, nothing to say, or too long
     """
-    if not text.strip():
-        raise InvalidInputError("The script is empty: there is nothing to say. Nothing was paid.")
+    warnings = MARKUP.check(text)
     if len(text) > MAX_SCRIPT:
         raise InvalidInputError(
             f"The script has {len(text):,} characters; sync. labs takes at most {MAX_SCRIPT:,} in one call. "
             "Split it into several tasks, for example with .expand(text=[...]). Nothing was paid."
         )
+    return warnings
