@@ -30,7 +30,7 @@ from tests.jobs.in_process import EmulatorHere, Line
 from voice_provider.exceptions import (
     VoiceError,
 )
-from voice_provider.files import receiving, transfer
+from voice_provider.files import room, transfer
 from voice_provider.files.storage import Download, Output
 from voice_provider.hooks import base as hooks_base
 from voice_provider.hooks.base import ServiceHook
@@ -341,7 +341,7 @@ class World:
             refuses, self.refuses = self.refuses, self.refuses and self.refuses - 1
             return refuses != 0
 
-        broken(receiving, "_fill", errno.ENOSPC, lambda: self.full)
+        broken(room, "_fill", errno.ENOSPC, lambda: self.full)
         broken(Download, "_move", errno.EACCES, refused)
         monkeypatch.setattr(socket, "gethostname", lambda: self.machine)
         after(Download, "__init__", "open")

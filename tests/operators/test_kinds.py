@@ -96,7 +96,9 @@ def test_what_the_task_before_has_told_of_an_asset_is_enough(
     before = sent(emulator)
     for given in ({"video": uploaded["memo"]}, {"video": uploaded["picture"]}, {"image": uploaded["recorder"]}):
         with pytest.raises(InvalidInputError, match=rf"{next(iter(given))}= is a .*\): [0-9a-f-]{{36}}\. Give a"):
-            task.run(LipSyncOperator(task_id="t", audio=inputs["recording"], output=f"{tmp_path}/out/", **given))
+            model = "sync-3" if "image" in given else None
+            values = {"audio": inputs["recording"], "output": f"{tmp_path}/out/", "model": model, **given}
+            task.run(LipSyncOperator(task_id="t", **values))
     with pytest.raises(InvalidInputError, match="sample= is a picture"):
         task.run(CloneVoiceOperator(task_id="t", name="Ann", sample=uploaded["picture"]))
     assert sent(emulator) == before

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from tests.conftest import Task, write_mp4, write_wav
+from tests.files.corpus import snapshot
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.operators.asset import UploadAssetOperator
 from voice_provider.operators.clone import CloneVoiceOperator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from voice_provider.hooks.voice import VoiceHook
 
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 def of_airflow(path: Path) -> Any:
@@ -39,7 +39,7 @@ def files(emulator: EmulatorHandle, set_connection: Callable[..., None], tmp_pat
     write_wav(folder / "s.wav", seconds=11)
     write_mp4(folder / "v.mp4")
     (folder / "line.txt").write_text("Hello there.")
-    (folder / "cover.png").write_bytes(PNG)
+    (folder / "cover.png").write_bytes(snapshot("png", "rgb24"))
     consent = {"who": "Ann", "when": "2026-03-31", "evidence": "s3://releases/7.pdf"}
     (folder / "consent.json").write_text(json.dumps(consent))
     return folder
