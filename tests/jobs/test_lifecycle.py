@@ -14,9 +14,12 @@ from voice_provider.exceptions import (
     InvalidInputError,
     JobTimeoutError,
     OutcomeUnknownError,
+    PermanentVoiceError,
     ServiceUnavailableError,
     SlotLimitError,
+    VoiceError,
 )
+from voice_provider.hooks.transport import ATTEMPTS
 from voice_provider.jobs import lifecycle
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
@@ -344,6 +347,80 @@ def test_an_order_is_repeated_with_the_very_body_that_was_sent(
     emulator.clear_faults()
     assert task.run(operators["lip_sync"]())["bytes"] > 0
     assert paid(emulator, "lip_sync") == 1
+
+
+@pytest.mark.parametrize("lost", [1, ATTEMPTS])
+def test_a_refusal_speaks_of_its_own_sending_only(
+    lost: int, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    """An order was accepted, its answer lost, and it is refused when it is sent again: at once, or by the next try."""
+    refusal = {"status": 402, "code": "insufficient_credits"}
+    emulator.fault("drop_after", path="/v2/generate", method="POST", times=lost)
+    emulator.fault("status", path="/v2/generate", method="POST", **refusal)
+    for number in range(1 if lost < ATTEMPTS else 2):
+        with pytest.raises(VoiceError) as caught:
+            task.run(operators["lip_sync"]())
+        assert isinstance(caught.value, PermanentVoiceError) == (lost < ATTEMPTS or number == 1)
+    assert emulator.state()["assets"] == 2, "the job that may run needs its inputs"
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+    assert emulator.state()["assets"] == 0
+
+
+def test_a_refused_order_is_sent_anew_with_inputs_that_are_there(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/v2/generate", method="POST", status=402, code="insufficient_credits")
+    with pytest.raises(PermanentVoiceError):
+        task.run(operators["lip_sync"]())
+    assert task.record.get("posted_at") is None
+    assert emulator.state()["assets"] == 0
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+
+
+def test_a_clone_that_was_not_made_is_sent_again_with_a_sample_that_is_there(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/v2/voices", method="POST", status=500)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["clone"]())
+    [asset] = task.record["uploads"].values()
+    operators["clone"]().hook.delete_asset(asset)  # by a person, or a sweep
+    assert task.run(operators["clone"]())["state"] == "trained"
+    assert emulator.state()["assets"] == 0
+
+
+@pytest.mark.parametrize("on_clear", ["reattach", "resubmit"])
+def test_what_was_ordered_before_is_collected_when_it_is_asked_for_again(
+    on_clear: str, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.settings(job_seconds=60)
+    for changes in ({}, {"sync_mode": "loop"}):
+        with pytest.raises(JobTimeoutError):
+            task.run(operators["lip_sync"](timeout=0.1, on_clear=on_clear, **changes))
+        task.clear()
+    task.ti.max_tries -= 1  # cleared once, between the two
+    [first] = task.record["earlier"]
+    emulator.advance(61)
+    assert task.run(operators["lip_sync"](on_clear=on_clear))["job_id"] == first["job"]["id"]
+    [other] = task.record["earlier"]
+    assert task.run(operators["lip_sync"](sync_mode="loop"))["job_id"] == other["job"]["id"]
+    assert paid(emulator, "lip_sync") == 2
+    assert emulator.state()["assets"] == 0
+
+
+def test_uploads_that_could_not_be_deleted_are_used_or_deleted_by_the_next_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("job_failed", path="/v2/generate", code="generation_input_face_selection_invalid", body="No face.")
+    emulator.fault("status", path="/v2/assets/*", method="DELETE", status=503, times=None)
+    with pytest.raises(VoiceError, match="No face"):
+        task.run(operators["lip_sync"]())
+    assert emulator.state()["assets"] == 2
+    emulator.clear_faults()
+    task.clear()
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert emulator.state()["assets"] == 0
 
 
 def test_one_wrong_not_found_does_not_end_a_paid_job(
