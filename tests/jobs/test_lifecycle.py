@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tenacity.nap
 
 from tests.conftest import MemoryStore, Task, write_wav
 from voice_provider.exceptions import (
@@ -51,6 +53,32 @@ class MortalStore(MemoryStore):
         super().set(key, value)
         if self.left == 0:
             raise Killed
+
+
+class DiaryStore(MemoryStore):
+    """Shows all that was ever written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        super().set(key, value)
+        self.written.append(self[key])
+
+
+class UnwillingStore(MemoryStore):
+    """Does not take the first record that holds something of a kind."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what: str | None = what
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        if isinstance(value, dict) and value.get(self.what or ""):
+            self.what = None
+            raise ConnectionError
+        super().set(key, value)
 
 
 @pytest.fixture
@@ -292,11 +320,13 @@ def test_a_new_key_of_the_same_account_finds_its_jobs(
     emulator.settings(job_seconds=60)
     with pytest.raises(JobTimeoutError):
         task.run(operators["lip_sync"](timeout=0.1))
+    before = task.record["account"]
     emulator.add_account("rotated-key", "main")
     set_connection(password="rotated-key")
     emulator.advance(61)
     assert task.run(operators["lip_sync"]())["bytes"] > 0
     assert paid(emulator, "lip_sync") == 1
+    assert task.record["account"] != before
 
 
 def test_a_clone_at_another_account_is_not_made_a_second_time_unasked(
@@ -421,6 +451,85 @@ def test_uploads_that_could_not_be_deleted_are_used_or_deleted_by_the_next_order
     task.clear()
     assert task.run(operators["lip_sync"]())["bytes"] > 0
     assert emulator.state()["assets"] == 0
+
+
+def test_what_came_is_written_down_again_where_the_store_does_not_take_it_at_once(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=lambda _: None))
+    for number, (kind, what) in enumerate(
+        [("clone", "uploads"), ("clone", "job"), ("lip_sync", "job"), ("lip_sync", "manifest"), ("speech", "job")]
+    ):
+        task = Task()
+        task.ti.task_id, task.store = f"task-{number}", UnwillingStore(what)
+        task.run(operators[kind]())
+        assert task.store.what is None
+    assert [paid(emulator, kind) for kind in ("clone", "lip_sync", "speech")] == [2, 2, 1]
+    assert emulator.state()["assets"] == 0
+
+
+def test_a_result_that_is_kept_needs_no_service(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    """A try that kept the result was killed before it could tell."""
+    for kind in ("lip_sync", "speech"):
+        first = task.run(operators[kind]())
+        emulator.fault("status", path="*", status=500, times=None)
+        assert task.run(operators[kind]()) == first
+        task.store.clear()
+        emulator.clear_faults()
+
+
+def test_an_order_of_unknown_outcome_is_repeated_once_in_its_life(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("drop_after", path="/v2/tts", times=None)
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknownError, match="ordered a second time already"):
+            task.run(operators["speech"](on_unknown_outcome="resubmit"))
+        task.clear()
+    assert paid(emulator, "speech") == 2
+
+
+def test_a_result_that_was_moved_to_another_output_is_found_there(
+    emulator: EmulatorHandle, video: Path, sample: Path, task: Task, tmp_path: Path
+) -> None:
+    def kept_in(folder: str) -> Any:
+        output = f"{tmp_path / folder}/"
+        return task.run(LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=output))
+
+    first = kept_in("first")
+    emulator.fault("status", path="*", status=500, times=None)  # nothing is asked any more
+    second = kept_in("second")
+    assert second == {**first, "uri": second["uri"]}
+    assert second["uri"].startswith(str(tmp_path / "second"))
+    Path(first["uri"]).unlink()
+    assert kept_in("second") == second
+
+
+def test_a_result_that_vanished_and_is_not_back_yet_is_no_finished_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    Path(task.run(operators["lip_sync"]())["uri"]).unlink()
+    emulator.fault("status", path="/v2/generate/*", status=500, times=None)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["lip_sync"]())
+    emulator.clear_faults()
+    task.clear()
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_no_record_holds_the_link_to_a_result(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    task.store = store = DiaryStore()
+    emulator.fault("drop_after", path="/v2/generate", method="POST", times=ATTEMPTS)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["lip_sync"]())
+    emulator.advance(600)  # the repeated order is answered with a job that has ended
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert not [record for record in store.written if "/results/" in record]
 
 
 def test_one_wrong_not_found_does_not_end_a_paid_job(
