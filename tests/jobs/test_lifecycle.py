@@ -17,12 +17,15 @@ from voice_provider.exceptions import (
     JobTimeoutError,
     OutcomeUnknownError,
     PermanentVoiceError,
+    RateLimitedError,
     ServiceUnavailableError,
     SlotLimitError,
     VoiceError,
 )
 from voice_provider.hooks.transport import ATTEMPTS
+from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs import lifecycle
+from voice_provider.jobs.store import StaleTryError
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
@@ -70,14 +73,15 @@ class DiaryStore(MemoryStore):
 class UnwillingStore(MemoryStore):
     """Does not take the first record that holds something of a kind."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, error: Exception | None = None) -> None:
         super().__init__()
         self.what: str | None = what
+        self.error = error or ConnectionError()
 
     def set(self, key: str, value: Any, **_: Any) -> None:
         if isinstance(value, dict) and value.get(self.what or ""):
             self.what = None
-            raise ConnectionError
+            raise self.error
         super().set(key, value)
 
 
@@ -311,6 +315,19 @@ def test_a_retry_collects_the_paid_job_although_its_inputs_are_gone(
         task.run(operators["lip_sync"]())
 
 
+def test_a_running_job_that_a_clear_may_have_changed_is_not_collected_blindly(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, sample: Path
+) -> None:
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        task.run(operators["lip_sync"](timeout=0.1))
+    sample.unlink()
+    emulator.advance(61)
+    task.clear()
+    with pytest.raises(InvalidInputError, match="does not exist"):
+        task.run(operators["lip_sync"]())
+
+
 def test_a_new_key_of_the_same_account_finds_its_jobs(
     emulator: EmulatorHandle,
     set_connection: Callable[..., None],
@@ -433,6 +450,7 @@ def test_what_was_ordered_before_is_collected_when_it_is_asked_for_again(
     [first] = task.record["earlier"]
     emulator.advance(61)
     assert task.run(operators["lip_sync"](on_clear=on_clear))["job_id"] == first["job"]["id"]
+    assert emulator.state()["assets"] == 2, "the other job may need them"
     [other] = task.record["earlier"]
     assert task.run(operators["lip_sync"](sync_mode="loop"))["job_id"] == other["job"]["id"]
     assert paid(emulator, "lip_sync") == 2
@@ -466,6 +484,10 @@ def test_what_came_is_written_down_again_where_the_store_does_not_take_it_at_onc
         assert task.store.what is None
     assert [paid(emulator, kind) for kind in ("clone", "lip_sync", "speech")] == [2, 2, 1]
     assert emulator.state()["assets"] == 0
+    task = Task()
+    task.store = UnwillingStore("job", StaleTryError("A later try has begun."))
+    with pytest.raises(StaleTryError):  # which writes from now on
+        task.run(operators["lip_sync"]())
 
 
 def test_a_result_that_is_kept_needs_no_service(
@@ -530,6 +552,100 @@ def test_no_record_holds_the_link_to_a_result(
     emulator.advance(600)  # the repeated order is answered with a job that has ended
     assert task.run(operators["lip_sync"]())["bytes"] > 0
     assert not [record for record in store.written if "/results/" in record]
+
+
+def test_a_clear_is_one_clear(emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task) -> None:
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        task.run(operators["lip_sync"](timeout=0.1))
+    emulator.advance(61)
+    task.clear()
+    collected = task.run(operators["lip_sync"]())
+    assert task.run(operators["lip_sync"]()) == collected  # a try after a success that was not reported
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_an_outage_of_the_file_host_is_not_taken_for_an_expired_link(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/speech/*", status=503, body="<Error/>", times=None)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["speech"]())
+    emulator.clear_faults()
+    assert task.run(operators["speech"]())["bytes"] > 0
+    assert paid(emulator, "speech") == 1
+
+
+class TestUploads:
+    """A try is killed between an upload and the line that writes its id down."""
+
+    @pytest.fixture
+    def killed(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+        def run(action: Callable[[], Any]) -> None:
+            upload = VoiceHook.upload_file
+
+            def upload_and_die(*given: Any) -> Any:
+                upload(*given)
+                raise Killed
+
+            with monkeypatch.context() as patched:
+                patched.setattr(VoiceHook, "upload_file", upload_and_die)
+                with pytest.raises(Killed):
+                    action()
+
+        return run
+
+    @pytest.mark.parametrize("changed", [False, True])
+    def test_it_is_found_by_its_name(
+        self,
+        changed: bool,
+        emulator: EmulatorHandle,
+        video: Path,
+        sample: Path,
+        task: Task,
+        killed: Callable[[Callable[[], Any]], None],
+        tmp_path: Path,
+    ) -> None:
+        def order(video: Path) -> LipSyncOperator:
+            return LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=f"{tmp_path}/out/")
+
+        killed(lambda: task.run(order(video)))
+        assert emulator.state()["assets"] == 1
+        task.run(order(video.rename(video.with_name("other.mp4")) if changed else video))
+        assert emulator.state()["assets"] == 0
+
+    def test_what_another_job_needs_is_not_taken_for_it(
+        self,
+        emulator: EmulatorHandle,
+        operators: dict[str, Callable[..., Any]],
+        task: Task,
+        sample: Path,
+        killed: Callable[[Callable[[], Any]], None],
+    ) -> None:
+        emulator.settings(job_seconds=60)
+        with pytest.raises(JobTimeoutError):
+            task.run(operators["lip_sync"](timeout=0.1))
+        first = task.record["job"]["id"]
+        write_wav(sample, 4)  # another recording of the same name
+        killed(lambda: task.run(operators["lip_sync"]()))
+        with pytest.raises(JobTimeoutError):
+            task.run(operators["lip_sync"](timeout=0.1))
+        [before] = task.record["earlier"]
+        assert before["job"]["id"] == first
+        for asset in before["uploads"].values():
+            operators["lip_sync"]().hook.get_asset(asset)
+        assert emulator.state()["assets"] == 3
+
+    def test_what_was_deleted_meanwhile_is_uploaded_again(
+        self, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+    ) -> None:
+        emulator.fault("status", path="/v2/generate", method="POST", status=429, headers={"retry-after": "600"})
+        with pytest.raises(RateLimitedError):
+            task.run(operators["lip_sync"]())
+        for asset in task.record["uploads"].values():
+            operators["lip_sync"]().hook.delete_asset(asset)
+        assert task.run(operators["lip_sync"]())["bytes"] > 0
+        assert emulator.state()["assets"] == 0
 
 
 def test_one_wrong_not_found_does_not_end_a_paid_job(
