@@ -580,13 +580,15 @@ class TestUploads:
     """A try is killed between an upload and the line that writes its id down."""
 
     @pytest.fixture
-    def killed(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
-        def run(action: Callable[[], Any]) -> None:
-            upload = VoiceHook.upload_file
+    def killed(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        def run(action: Callable[[], Any], number: int = 1) -> None:
+            upload, done = VoiceHook.upload_file, []
 
             def upload_and_die(*given: Any) -> Any:
-                upload(*given)
-                raise Killed
+                done.append(upload(*given))
+                if len(done) == number:
+                    raise Killed
+                return done[-1]
 
             with monkeypatch.context() as patched:
                 patched.setattr(VoiceHook, "upload_file", upload_and_die)
@@ -603,7 +605,7 @@ class TestUploads:
         video: Path,
         sample: Path,
         task: Task,
-        killed: Callable[[Callable[[], Any]], None],
+        killed: Callable[..., None],
         tmp_path: Path,
     ) -> None:
         def order(video: Path) -> LipSyncOperator:
@@ -614,27 +616,31 @@ class TestUploads:
         task.run(order(video.rename(video.with_name("other.mp4")) if changed else video))
         assert emulator.state()["assets"] == 0
 
-    def test_what_another_job_needs_is_not_taken_for_it(
+    def test_another_file_of_the_same_name_is_not_taken_for_it(
         self,
         emulator: EmulatorHandle,
-        operators: dict[str, Callable[..., Any]],
+        video: Path,
         task: Task,
-        sample: Path,
-        killed: Callable[[Callable[[], Any]], None],
+        killed: Callable[..., None],
+        tmp_path: Path,
     ) -> None:
-        emulator.settings(job_seconds=60)
-        with pytest.raises(JobTimeoutError):
-            task.run(operators["lip_sync"](timeout=0.1))
-        first = task.record["job"]["id"]
-        write_wav(sample, 4)  # another recording of the same name
-        killed(lambda: task.run(operators["lip_sync"]()))
-        with pytest.raises(JobTimeoutError):
-            task.run(operators["lip_sync"](timeout=0.1))
-        [before] = task.record["earlier"]
-        assert before["job"]["id"] == first
-        for asset in before["uploads"].values():
-            operators["lip_sync"]().hook.get_asset(asset)
-        assert emulator.state()["assets"] == 3
+        takes = [write_wav(tmp_path / name / "take.wav", seconds) for name, seconds in (("a", 3), ("b", 4))]
+
+        def order() -> LipSyncOperator:
+            return LipSyncOperator(
+                task_id="t",
+                video=str(video),
+                audio=[{"ref_id": take.parent.name, "media": str(take)} for take in takes],
+                segments=[
+                    {"start_time": at, "end_time": at + 0.5, "audio_input": {"ref_id": ref_id}}
+                    for at, ref_id in ((0, "a"), (0.5, "b"))
+                ],
+                output=f"{tmp_path}/out/",
+            )
+
+        killed(lambda: task.run(order()), number=3)
+        assert task.run(order())["bytes"] > 0
+        assert emulator.state()["assets"] == 0
 
     def test_what_was_deleted_meanwhile_is_uploaded_again(
         self, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
