@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import wave
 from contextlib import suppress
@@ -426,6 +428,20 @@ def test_a_try_that_is_killed_while_it_speaks_leaves_the_outcome_unknown(
     assert files(out) == []
     assert task.run(speak(on_unknown_outcome="resubmit"))["bytes"] > 0
     assert len(emulator.ledger("speech")) == 2
+
+
+def test_a_full_disk_is_found_out_before_anything_is_paid(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StorageError, match=r"no room for [\d,]+ bytes.*nothing was paid"):
+            task.run(speak())
+    assert (emulator.ledger("speech"), files(out)) == ([], [])
+    assert task.run(speak())["bytes"] > 0
 
 
 def test_a_full_disk_is_no_reason_to_pay_in_silence(
