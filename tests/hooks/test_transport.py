@@ -217,6 +217,17 @@ def test_a_long_wait_is_left_to_the_tasks_own_retry(hook: VoiceHook, emulator: E
     assert sent(emulator, "/v2/voices") == [429]
 
 
+def test_a_long_outage_is_left_to_the_tasks_own_retry(
+    hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    emulator.fault("status", path="/v2/voices", status=503, headers={"Retry-After": "31"})
+    with pytest.raises(ServiceUnavailableError) as caught:
+        hook.list_voices()
+    assert caught.value.retry_after == 31
+    assert sent(emulator, "/v2/voices") == [503]
+
+
 def test_a_full_plan_is_not_hammered(
     hook: VoiceHook, emulator: EmulatorHandle, video: Path, sample: Path, tmp_path: Path
 ) -> None:
@@ -590,6 +601,13 @@ def test_a_post_never_asks_for_the_rest_of_what_is_in_the_sink(stranger: Strange
     to(stranger.url).run(ask(method="POST", url="/v1/tts", json={}, sink=sink))
     assert sink.data == AUDIO
     assert "range" not in stranger.received[0].headers
+
+
+def test_speech_that_is_redirected_is_not_ordered_elsewhere(stranger: Stranger) -> None:
+    stranger.answer = lambda _: (307, {"location": "/elsewhere"}, b"")
+    with pytest.raises(ServiceUnavailableError, match="was redirected"):
+        speaking(stranger, Memory())
+    assert len(stranger.received) == 1
 
 
 @pytest.mark.parametrize(

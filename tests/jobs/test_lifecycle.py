@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tenacity.nap
 
 from tests.conftest import MemoryStore, Task, write_wav
 from voice_provider.exceptions import (
     InvalidInputError,
     JobTimeoutError,
     OutcomeUnknownError,
+    PermanentVoiceError,
+    RateLimitedError,
     ServiceUnavailableError,
     SlotLimitError,
+    VoiceError,
 )
+from voice_provider.hooks.transport import ATTEMPTS
+from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs import lifecycle
+from voice_provider.jobs.store import StaleTryError
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
@@ -48,6 +56,33 @@ class MortalStore(MemoryStore):
         super().set(key, value)
         if self.left == 0:
             raise Killed
+
+
+class DiaryStore(MemoryStore):
+    """Shows all that was ever written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        super().set(key, value)
+        self.written.append(self[key])
+
+
+class UnwillingStore(MemoryStore):
+    """Does not take the first record that holds something of a kind."""
+
+    def __init__(self, what: str, error: Exception | None = None) -> None:
+        super().__init__()
+        self.what: str | None = what
+        self.error = error or ConnectionError()
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        if isinstance(value, dict) and value.get(self.what or ""):
+            self.what = None
+            raise self.error
+        super().set(key, value)
 
 
 @pytest.fixture
@@ -280,6 +315,19 @@ def test_a_retry_collects_the_paid_job_although_its_inputs_are_gone(
         task.run(operators["lip_sync"]())
 
 
+def test_a_running_job_that_a_clear_may_have_changed_is_not_collected_blindly(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, sample: Path
+) -> None:
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        task.run(operators["lip_sync"](timeout=0.1))
+    sample.unlink()
+    emulator.advance(61)
+    task.clear()
+    with pytest.raises(InvalidInputError, match="does not exist"):
+        task.run(operators["lip_sync"]())
+
+
 def test_a_new_key_of_the_same_account_finds_its_jobs(
     emulator: EmulatorHandle,
     set_connection: Callable[..., None],
@@ -289,11 +337,13 @@ def test_a_new_key_of_the_same_account_finds_its_jobs(
     emulator.settings(job_seconds=60)
     with pytest.raises(JobTimeoutError):
         task.run(operators["lip_sync"](timeout=0.1))
+    before = task.record["account"]
     emulator.add_account("rotated-key", "main")
     set_connection(password="rotated-key")
     emulator.advance(61)
     assert task.run(operators["lip_sync"]())["bytes"] > 0
     assert paid(emulator, "lip_sync") == 1
+    assert task.record["account"] != before
 
 
 def test_a_clone_at_another_account_is_not_made_a_second_time_unasked(
@@ -344,6 +394,264 @@ def test_an_order_is_repeated_with_the_very_body_that_was_sent(
     emulator.clear_faults()
     assert task.run(operators["lip_sync"]())["bytes"] > 0
     assert paid(emulator, "lip_sync") == 1
+
+
+@pytest.mark.parametrize("lost", [1, ATTEMPTS])
+def test_a_refusal_speaks_of_its_own_sending_only(
+    lost: int, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    """An order was accepted, its answer lost, and it is refused when it is sent again: at once, or by the next try."""
+    refusal = {"status": 402, "code": "insufficient_credits"}
+    emulator.fault("drop_after", path="/v2/generate", method="POST", times=lost)
+    emulator.fault("status", path="/v2/generate", method="POST", **refusal)
+    for number in range(1 if lost < ATTEMPTS else 2):
+        with pytest.raises(VoiceError) as caught:
+            task.run(operators["lip_sync"]())
+        assert isinstance(caught.value, PermanentVoiceError) == (lost < ATTEMPTS or number == 1)
+    assert emulator.state()["assets"] == 2, "the job that may run needs its inputs"
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+    assert emulator.state()["assets"] == 0
+
+
+def test_a_refused_order_is_sent_anew_with_inputs_that_are_there(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/v2/generate", method="POST", status=402, code="insufficient_credits")
+    with pytest.raises(PermanentVoiceError):
+        task.run(operators["lip_sync"]())
+    assert task.record.get("posted_at") is None
+    assert emulator.state()["assets"] == 0
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+
+
+def test_a_clone_that_was_not_made_is_sent_again_with_a_sample_that_is_there(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/v2/voices", method="POST", status=500)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["clone"]())
+    [asset] = task.record["uploads"].values()
+    operators["clone"]().hook.delete_asset(asset)  # by a person, or a sweep
+    assert task.run(operators["clone"]())["state"] == "trained"
+    assert emulator.state()["assets"] == 0
+
+
+@pytest.mark.parametrize("on_clear", ["reattach", "resubmit"])
+def test_what_was_ordered_before_is_collected_when_it_is_asked_for_again(
+    on_clear: str, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.settings(job_seconds=60)
+    for changes in ({}, {"sync_mode": "loop"}):
+        with pytest.raises(JobTimeoutError):
+            task.run(operators["lip_sync"](timeout=0.1, on_clear=on_clear, **changes))
+        task.clear()
+    task.ti.max_tries -= 1  # cleared once, between the two
+    [first] = task.record["earlier"]
+    emulator.advance(61)
+    assert task.run(operators["lip_sync"](on_clear=on_clear))["job_id"] == first["job"]["id"]
+    assert emulator.state()["assets"] == 2, "the other job may need them"
+    [other] = task.record["earlier"]
+    assert task.run(operators["lip_sync"](sync_mode="loop"))["job_id"] == other["job"]["id"]
+    assert paid(emulator, "lip_sync") == 2
+    assert emulator.state()["assets"] == 0
+
+
+def test_uploads_that_could_not_be_deleted_are_used_or_deleted_by_the_next_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("job_failed", path="/v2/generate", code="generation_input_face_selection_invalid", body="No face.")
+    emulator.fault("status", path="/v2/assets/*", method="DELETE", status=503, times=None)
+    with pytest.raises(VoiceError, match="No face"):
+        task.run(operators["lip_sync"]())
+    assert emulator.state()["assets"] == 2
+    emulator.clear_faults()
+    task.clear()
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert emulator.state()["assets"] == 0
+
+
+def test_what_came_is_written_down_again_where_the_store_does_not_take_it_at_once(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=lambda _: None))
+    for number, (kind, what) in enumerate(
+        [("clone", "uploads"), ("clone", "job"), ("lip_sync", "job"), ("lip_sync", "manifest"), ("speech", "job")]
+    ):
+        task = Task()
+        task.ti.task_id, task.store = f"task-{number}", UnwillingStore(what)
+        task.run(operators[kind]())
+        assert task.store.what is None
+    assert [paid(emulator, kind) for kind in ("clone", "lip_sync", "speech")] == [2, 2, 1]
+    assert emulator.state()["assets"] == 0
+    task = Task()
+    task.store = UnwillingStore("job", StaleTryError("A later try has begun."))
+    with pytest.raises(StaleTryError):  # which writes from now on
+        task.run(operators["lip_sync"]())
+
+
+def test_a_result_that_is_kept_needs_no_service(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    """A try that kept the result was killed before it could tell."""
+    for kind in ("lip_sync", "speech"):
+        first = task.run(operators[kind]())
+        emulator.fault("status", path="*", status=500, times=None)
+        assert task.run(operators[kind]()) == first
+        task.store.clear()
+        emulator.clear_faults()
+
+
+def test_an_order_of_unknown_outcome_is_repeated_once_in_its_life(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("drop_after", path="/v2/tts", times=None)
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknownError, match="ordered a second time already"):
+            task.run(operators["speech"](on_unknown_outcome="resubmit"))
+        task.clear()
+    assert paid(emulator, "speech") == 2
+
+
+def test_a_result_that_was_moved_to_another_output_is_found_there(
+    emulator: EmulatorHandle, video: Path, sample: Path, task: Task, tmp_path: Path
+) -> None:
+    def kept_in(folder: str) -> Any:
+        output = f"{tmp_path / folder}/"
+        return task.run(LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=output))
+
+    first = kept_in("first")
+    emulator.fault("status", path="*", status=500, times=None)  # nothing is asked any more
+    second = kept_in("second")
+    assert second == {**first, "uri": second["uri"]}
+    assert second["uri"].startswith(str(tmp_path / "second"))
+    Path(first["uri"]).unlink()
+    assert kept_in("second") == second
+
+
+def test_a_result_that_vanished_and_is_not_back_yet_is_no_finished_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    Path(task.run(operators["lip_sync"]())["uri"]).unlink()
+    emulator.fault("status", path="/v2/generate/*", status=500, times=None)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["lip_sync"]())
+    emulator.clear_faults()
+    task.clear()
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_no_record_holds_the_link_to_a_result(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    task.store = store = DiaryStore()
+    emulator.fault("drop_after", path="/v2/generate", method="POST", times=ATTEMPTS)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["lip_sync"]())
+    emulator.advance(600)  # the repeated order is answered with a job that has ended
+    assert task.run(operators["lip_sync"]())["bytes"] > 0
+    assert not [record for record in store.written if "/results/" in record]
+
+
+def test_a_clear_is_one_clear(emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task) -> None:
+    emulator.settings(job_seconds=60)
+    with pytest.raises(JobTimeoutError):
+        task.run(operators["lip_sync"](timeout=0.1))
+    emulator.advance(61)
+    task.clear()
+    collected = task.run(operators["lip_sync"]())
+    assert task.run(operators["lip_sync"]()) == collected  # a try after a success that was not reported
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_an_outage_of_the_file_host_is_not_taken_for_an_expired_link(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/speech/*", status=503, body="<Error/>", times=None)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(operators["speech"]())
+    emulator.clear_faults()
+    assert task.run(operators["speech"]())["bytes"] > 0
+    assert paid(emulator, "speech") == 1
+
+
+class TestUploads:
+    """A try is killed between an upload and the line that writes its id down."""
+
+    @pytest.fixture
+    def killed(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        def run(action: Callable[[], Any], number: int = 1) -> None:
+            upload, done = VoiceHook.upload_file, []
+
+            def upload_and_die(*given: Any) -> Any:
+                done.append(upload(*given))
+                if len(done) == number:
+                    raise Killed
+                return done[-1]
+
+            with monkeypatch.context() as patched:
+                patched.setattr(VoiceHook, "upload_file", upload_and_die)
+                with pytest.raises(Killed):
+                    action()
+
+        return run
+
+    @pytest.mark.parametrize("changed", [False, True])
+    def test_it_is_found_by_its_name(
+        self,
+        changed: bool,
+        emulator: EmulatorHandle,
+        video: Path,
+        sample: Path,
+        task: Task,
+        killed: Callable[..., None],
+        tmp_path: Path,
+    ) -> None:
+        def order(video: Path) -> LipSyncOperator:
+            return LipSyncOperator(task_id="t", video=str(video), audio=str(sample), output=f"{tmp_path}/out/")
+
+        killed(lambda: task.run(order(video)))
+        assert emulator.state()["assets"] == 1
+        task.run(order(video.rename(video.with_name("other.mp4")) if changed else video))
+        assert emulator.state()["assets"] == 0
+
+    def test_another_file_of_the_same_name_is_not_taken_for_it(
+        self,
+        emulator: EmulatorHandle,
+        video: Path,
+        task: Task,
+        killed: Callable[..., None],
+        tmp_path: Path,
+    ) -> None:
+        takes = [write_wav(tmp_path / name / "take.wav", seconds) for name, seconds in (("a", 3), ("b", 4))]
+
+        def order() -> LipSyncOperator:
+            return LipSyncOperator(
+                task_id="t",
+                video=str(video),
+                audio=[{"ref_id": take.parent.name, "media": str(take)} for take in takes],
+                segments=[
+                    {"start_time": at, "end_time": at + 0.5, "audio_input": {"ref_id": ref_id}}
+                    for at, ref_id in ((0, "a"), (0.5, "b"))
+                ],
+                output=f"{tmp_path}/out/",
+            )
+
+        killed(lambda: task.run(order()), number=3)
+        assert task.run(order())["bytes"] > 0
+        assert emulator.state()["assets"] == 0
+
+    def test_what_was_deleted_meanwhile_is_uploaded_again(
+        self, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+    ) -> None:
+        emulator.fault("status", path="/v2/generate", method="POST", status=429, headers={"retry-after": "600"})
+        with pytest.raises(RateLimitedError):
+            task.run(operators["lip_sync"]())
+        for asset in task.record["uploads"].values():
+            operators["lip_sync"]().hook.delete_asset(asset)
+        assert task.run(operators["lip_sync"]())["bytes"] > 0
+        assert emulator.state()["assets"] == 0
 
 
 def test_one_wrong_not_found_does_not_end_a_paid_job(

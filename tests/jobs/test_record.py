@@ -305,19 +305,27 @@ class TestHistory:
         assert back.nonce == "2"
         assert [old.nonce for old in back.earlier] == ["1", ""]
 
+    def test_uploads_go_on_with_the_new_order_of_the_same_account(self) -> None:
+        first = record(uploads={"hash": "asset"}, uploading=["name"])
+        second = record(fingerprint="second").with_uploads_of(first)
+        assert (second.uploads, second.uploading) == (first.uploads, first.uploading)
+        moved = record(account="b").with_uploads_of(first)
+        assert (moved.uploads, moved.uploading) == ({}, []), "there they are not known, and cannot be deleted"
+
     def test_a_long_history_stays_small_and_names_every_job(self) -> None:
         newest = record(**RUNNING, uploads={f"{n:064}": "asset" * 8 for n in range(20)})
         for number in range(100):
             job = JOB.model_copy(update={"id": f"job-{number}"})
-            newest = newest.followed_by(
-                record(fingerprint=f"{number:064}", details={"x": "y" * 900}, **POSTED, job=job)
-            )
+            sent: dict[str, Any] = {"nonce": str(number), "keyed": True, "held": ["host:/part"], "job": job, **POSTED}
+            newest = newest.followed_by(record(fingerprint=f"{number:064}", details={"x": "y" * 900}, **sent))
         stored = newest.dump()
         assert len(json.dumps(stored)) <= MAX_BYTES
         loaded = Record.load(stored)
         assert loaded is not None
         jobs = {old.job.id for old in loaded.earlier if old.job is not None}
         assert jobs >= {f"job-{number}" for number in range(99)}
+        kept = {(bool(old.nonce), old.keyed, *old.held, old.posted_at, old.account) for old in loaded.earlier[1:]}
+        assert kept == {(True, True, "host:/part", NOW, "a")}, "what finds an order again, or sends it again"
 
     def test_a_record_of_the_version_before_is_read(self) -> None:
         stored = {

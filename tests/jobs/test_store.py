@@ -90,6 +90,39 @@ def test_what_an_old_try_wrote_while_the_next_one_claimed_is_read_or_the_old_one
     assert opened(THIRD).get("voice_job") in ("written in the last moment", "too late")
 
 
+def test_a_try_looks_after_it_has_written(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(FIRST)
+    write = first._folder.write
+
+    def late(name: str, data: bytes) -> None:
+        opened(SECOND)  # it reads what is there, before this is
+        write(name, data)
+
+    monkeypatch.setattr(first._folder, "write", late)
+    with pytest.raises(StaleTryError):
+        first.set("voice_job", "intent")
+
+
+def test_what_a_try_wrote_when_it_was_stopped_is_not_believed(opened: Any) -> None:
+    first = opened(FIRST)
+    first.set("voice_job", "before")
+    opened(SECOND)  # dies before it writes anything of its own
+    with pytest.raises(StaleTryError):
+        first.set("voice_job", "sent, as it thinks")
+    assert opened(THIRD).get("voice_job") == "before"
+
+
+def test_no_cached_listing_is_believed(s3: Any) -> None:
+    folder = folder_of("s3://studio/state/task/")
+    folder.write("000001.json", b"{}")
+    assert folder.names() == ["000001.json"]
+    another_worker = type(s3)(**s3.storage_options, skip_instance_cache=True)
+    another_worker.pipe_file("studio/state/task/000002.json", b"{}")
+    assert folder.names() == ["000001.json", "000002.json"]
+    another_worker.pipe_file("studio/state/task/000003.json", b"{}")
+    assert folder.has("000003.json")
+
+
 def test_a_try_that_died_while_it_claimed_loses_nothing(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     opened(FIRST).set("voice_job", "paid")
     with monkeypatch.context() as patch:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import wave
 from contextlib import suppress
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tenacity
 
 from tests.conftest import MemoryStore, Task, without_records, write_wav
 from tests.files.corpus import snapshot
@@ -22,8 +25,10 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     UnusableSpeechError,
 )
+from voice_provider.files import transfer
 from voice_provider.files.storage import Download
 from voice_provider.jobs.names import ManagedName
+from voice_provider.jobs.notes import Notes
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.operators.voice import UpdateVoiceOperator
@@ -334,6 +339,80 @@ def test_a_try_that_is_killed_before_the_file_is_in_its_place_is_not_paid_again(
     assert len(emulator.ledger("speech")) == 1
 
 
+@pytest.mark.parametrize("at", [(Download, "publish"), (Notes, "keep")], ids=["publish", "keep"])
+def test_what_was_received_is_found_by_the_record_or_by_the_receipt(
+    at: tuple[Any, str],
+    task: Task,
+    emulator: EmulatorHandle,
+    speak: Callable[..., Any],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A try is killed before it publishes, and another output is asked for; or before it has written the record."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*at, die)
+        with pytest.raises(Killed):
+            task.run(speak())
+    output = f"{out}/other/" if at[1] == "publish" else f"{out}/"
+    result = task.run(speak(output=output))
+    assert (result["outcome"], task.record["held"]) == ("recovered", [])
+    assert hashlib.sha256(Path(result["uri"]).read_bytes()).hexdigest() == result["sha256"]
+    assert len(emulator.ledger("speech")) == 1
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+
+
+def test_what_went_to_the_spool_is_found_although_the_connection_names_another(
+    task: Task,
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    speak: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("not now")
+
+    monkeypatch.setattr(transfer, "PAUSE", tenacity.wait_none())
+    set_connection(service="fish_audio", spool_location=f"{tmp_path}/spool")
+    with monkeypatch.context() as patch:
+        patch.setattr(Download, "_move", refuse)
+        with pytest.raises(NotPublishedError, match="/spool/"):
+            task.run(speak(timeout=0))
+    set_connection(service="fish_audio")
+    assert task.run(speak())["outcome"] == "recovered"
+    assert len(emulator.ledger("speech")) == 1
+    assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
+
+
+def test_speech_whose_answer_was_lost_is_not_ordered_again_unasked(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any]
+) -> None:
+    emulator.fault("drop_after", path="/v1/tts")
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknownError, match="may be billed"):
+            task.run(speak())
+        task.clear()
+    assert len(emulator.ledger("speech")) == 1
+
+
+def test_speech_that_was_refused_is_ordered_anew(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any]
+) -> None:
+    emulator.fault("status", path="/v1/tts", status=402)
+    with pytest.raises(PermanentVoiceError):
+        task.run(speak())
+    result = task.run(speak())
+    assert (result.get("outcome"), task.record["held"]) == (None, [])
+    assert len(emulator.ledger("speech")) == 1
+
+
 def test_a_try_that_is_killed_while_it_speaks_leaves_the_outcome_unknown(
     task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +432,20 @@ def test_a_try_that_is_killed_while_it_speaks_leaves_the_outcome_unknown(
     assert files(out) == []
     assert task.run(speak(on_unknown_outcome="resubmit"))["bytes"] > 0
     assert len(emulator.ledger("speech")) == 2
+
+
+def test_a_full_disk_is_found_out_before_anything_is_paid(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StorageError, match=r"no room for [\d,]+ bytes.*nothing was paid"):
+            task.run(speak())
+    assert (emulator.ledger("speech"), files(out)) == ([], [])
+    assert task.run(speak())["bytes"] > 0
 
 
 def test_a_full_disk_is_no_reason_to_pay_in_silence(
