@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
+from av.stream import Disposition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,7 +264,10 @@ def _odd() -> Iterator[Made]:
     yield Made("piped mp3", encode("mp3", "libmp3lame", piped=True, seconds=2.17), "mp3", "audio/mpeg")
     yield Made("piped flac", encode("flac", "flac", piped=True), "flac", "audio/flac")
     yield Made("piped opus", encode("ogg", "libopus", piped=True), "opus", "audio/ogg")
-    yield Made("rf64", encode("wav", "pcm_s16le", options={"rf64": "always"}), "wav", "audio/wav")
+    rf64 = encode("wav", "pcm_s16le", options={"rf64": "always"})
+    yield Made("rf64", rf64, "wav", "audio/wav")
+    yield Made("bw64", rf64.replace(b"RF64", b"BW64", 1), "wav", "audio/wav")
+    yield Made("m4a with a cover", _covered(), *m4a)
     for container, sound, extension, media_type in (("flac", "flac", "flac", "audio/flac"), ("mp4", "aac", *m4a)):
         tagged = encode(container, sound, tags={"title": "QQQQ"}).replace(b"QQQQ", b"\xff\xfe\xe9Q")
         yield Made(f"{container}, tags that are no UTF-8", tagged, extension, media_type)
@@ -308,6 +312,20 @@ def _louder() -> bytes:
         track.bit_rate = 320_000
         _write_sound(file, track, 2.17)
         file.mux(track.encode(None))
+    return out.getvalue()
+
+
+def _covered() -> bytes:
+    """A song with a cover: a video stream that is no video."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as file:
+        sound, cover = _sound(file, "aac", 44100), _pictures(file, "mjpeg")
+        cover.disposition = Disposition.attached_pic
+        frame = picture(cover.pix_fmt)
+        frame.pts = 0
+        file.mux([*cover.encode(frame), *cover.encode(None)])
+        _write_sound(file, sound, 2.0)
+        file.mux(sound.encode(None))
     return out.getvalue()
 
 

@@ -60,8 +60,8 @@ class CloneVoiceOperator(JobOperator):
 
     :param name: what the voice is called (templated)
     :param sample: storage location, asset id, URL hosted by the service, or what ``UploadAssetOperator`` returned;
-        audio, at sync. labs also video. A file from storage is sent along, or uploaded first and deleted from the
-        service when the voice is there (templated)
+        audio, or video with sound, of which only the sound is sent where the service takes recordings. A file from
+        storage is sent along, or uploaded first and deleted from the service when the voice is there (templated)
     :param samples: several of them, instead of ``sample``; Fish Audio, at most 20 (templated)
     :param texts: what is said in each sample, in the same order; Fish Audio (templated)
     :param visibility: ``private`` (default), ``unlist`` or ``public``; Fish Audio (templated)

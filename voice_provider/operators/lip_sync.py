@@ -59,7 +59,8 @@ class LipSyncOperator(ResultOperator):
     :param output_file_name: the service's own name of the result
     :param project_id: project at the service
     :param output: where the video is kept; see ``ResultOperator``
-    :raises InvalidInputError: the request is not whole, or an input cannot be read; nothing was uploaded or paid
+    :raises InvalidInputError: the request is not whole, or an input cannot be read or is of another kind than its
+        argument; nothing was uploaded or paid
     :raises CapabilityError: the service has no lip sync
     """
 
