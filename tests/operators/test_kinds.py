@@ -95,9 +95,9 @@ def test_what_the_task_before_has_told_of_an_asset_is_enough(
     assert [asset["media_type"] for asset in uploaded.values()] == ["image/png", "audio/mp4", "audio/webm"]
     before = sent(emulator)
     for given in ({"video": uploaded["memo"]}, {"video": uploaded["picture"]}, {"image": uploaded["recorder"]}):
+        model = "sync-3" if "image" in given else None
+        values = {"audio": inputs["recording"], "output": f"{tmp_path}/out/", "model": model, **given}
         with pytest.raises(InvalidInputError, match=rf"{next(iter(given))}= is a .*\): [0-9a-f-]{{36}}\. Give a"):
-            model = "sync-3" if "image" in given else None
-            values = {"audio": inputs["recording"], "output": f"{tmp_path}/out/", "model": model, **given}
             task.run(LipSyncOperator(task_id="t", **values))
     with pytest.raises(InvalidInputError, match="sample= is a picture"):
         task.run(CloneVoiceOperator(task_id="t", name="Ann", sample=uploaded["picture"]))
