@@ -59,7 +59,7 @@ class Author:
         self.known_rows: set[int] = set()
         self.wanted = 0
         self.cleared = self.finished = self.perhaps_finished = self.failed = False
-        self.away = self.moved = False
+        self.away = self.moved = self.unheard = False
         self.left: dict[int, Order] = {}  # what was asked for before, and was not collected
 
     def wants(self, number: int) -> None:
@@ -127,7 +127,10 @@ class Author:
             paid = [row for row in rows if row["seq"] in self.order.rows and not row["refunded"]]
             allowed = min(self.order.allowed, 2 + self.order.told)  # a lost order is sent once more, in all its tries
             assert len(paid) <= allowed, f"{len(paid)} are paid, {allowed} allowed"
-            assert self.order.rows or done.result is None, "a result of something that was not ordered now"
+            ordered = self.order.rows or done.result is None or self.unheard
+            assert ordered, "a result of something that was not ordered now"
+        # A request that could not be written down leaves no trace: who goes back to the one before goes on with that.
+        self.unheard = isinstance(done.error, StoreDownError) and not done.life.effects
 
     @property
     def may_be_stuck(self) -> bool:

@@ -17,10 +17,9 @@ ALSO = {  # other endings that are as right for what is usually called otherwise
     "jpg": ("jpeg",),
     "m4a": ("m4b", "mp4", "aac"),
     "mka": ("mkv",),
-    "mkv": ("mka",),
     "mov": ("qt",),
     "mp3": ("mp2", "mpga"),
-    "mp4": ("m4v", "m4a"),
+    "mp4": ("m4v",),
     "ogg": ("oga",),
     "opus": ("ogg", "oga"),
     "pcm": ("raw",),
@@ -32,7 +31,7 @@ ALSO = {  # other endings that are as right for what is usually called otherwise
 _AUDIO = "3gp aac ac3 aif aifc aiff alac amr ape au caf flac m4a m4b mka mp2 mp3 oga ogg opus pcm ra raw wav wave wma"
 _VIDEO = "avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
 _OTHER = "avif bmp csv doc docx gif heic htm html jpeg jpg json md pdf png rtf srt tif tiff txt vtt webp xml yaml zip"
-_KNOWN = frozenset(f"{_AUDIO} {_VIDEO} {_OTHER}".split())
+_KNOWN = frozenset(f"{_AUDIO} {_VIDEO} {_OTHER}".split()).union(*ALSO.values())
 _ENDING = re.compile(r"\.([A-Za-z0-9]{1,11})$")
 
 
