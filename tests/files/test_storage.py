@@ -126,9 +126,9 @@ def test_a_location_is_told_from_ids_and_web_addresses(text: str, expected: bool
         ("/data/in/a b ü #?%20.wav", "/data/in"),
         ("s3://studio/in/a.wav", "s3://studio/in/"),
         ("s3://studio/in/a.wav", "s3://studio"),
-        ("s3://account@studio/in/a.wav", "s3://studio/in"),
+        ("s3://account@studio/in/a.wav", "s3://account@studio/in"),
         ("s3://studio/in//a.wav", "s3://studio/in"),
-        ("s3://studio/in/a.wav", "s3://other@studio/in"),
+        ("s3://studio/in/a..wav", "s3://studio/in"),
     ],
 )
 def test_a_location_inside_an_allowed_prefix_is_taken(location: str, allowed: str) -> None:
@@ -145,7 +145,12 @@ def test_a_location_inside_an_allowed_prefix_is_taken(location: str, allowed: st
         ("/data/other/a.wav", "/data/in"),
         ("/data", "/data/in"),
         ("s3://studio/inside/a.wav", "s3://studio/in"),
-        ("s3://studio/in/../out/a.wav", "s3://studio/in"),
+        ("s3://studio//in/a.wav", "s3://studio/in"),
+        ("s3://studio/IN/a.wav", "s3://studio/in"),
+        ("s3://studio/%69n/a.wav", "s3://studio/in"),
+        ("s3://account@studio/in/a.wav", "s3://studio/in"),  # another account's bucket, perhaps at another endpoint
+        ("s3://studio/in/a.wav", "s3://account@studio/in"),
+        ("s3://other@studio/in/a.wav", "s3://account@studio/in"),
         ("s3://studio-2/in/a.wav", "s3://studio"),
         ("s3://studio@evil/in/a.wav", "s3://studio"),
         ("gs://studio/in/a.wav", "s3://studio/in"),
@@ -181,6 +186,10 @@ def test_a_location_outside_the_allowed_prefixes_is_refused(location: str, allow
         "s3://",
         "s3:/studio/a.wav",
         "a b://studio",
+        "s3://studio/public/../in/a.wav",
+        "s3://studio/in/../out/a.wav",
+        "s3://studio/in/./a.wav",
+        "s3://studio/in/..",
         "",
     ],
 )

@@ -7,7 +7,6 @@ prefixes are compared after normalising, and nothing is read or written elsewher
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -59,9 +58,10 @@ def is_location(text: str) -> bool:
 
 
 def _normalise(location: str) -> str:
-    """Return the location in one comparable form: links resolved, no dot segments, no connection id.
+    """Return the location in one comparable form: links of this machine resolved, an object store's key as written.
 
-    The location itself is opened later, so a spelling that could be read in two ways is refused here.
+    The connection's id belongs to it: it decides whose bucket is meant. The location itself is opened later, so a
+    spelling that could be read in two ways is refused here.
     """
     if "::" in location or "\x00" in location:
         raise NotAllowedError("A storage location must be one plain path or URI, without '::' or null bytes.")
@@ -78,9 +78,9 @@ def _normalise(location: str) -> str:
         if not rest.startswith("/") or rest.startswith("//"):
             raise InvalidInputError(f"'{location}' names a host. Write /{rest.lstrip('/')} or file:///… instead.")
         return "file://" + os.path.realpath(rest) + ("/" if rest.endswith("/") and rest != "/" else "")
-    bucket, _, key = rest.partition("/")
-    path = posixpath.normpath("/" + key).replace("//", "/")
-    return f"{scheme}://{bucket.rpartition('@')[2]}{path}" + ("/" if key.endswith("/") and path != "/" else "")
+    if {".", ".."} & set(rest.split("/")):
+        raise NotAllowedError(f"'{location}' has dot segments, which object stores read in two ways. Write it out.")
+    return f"{scheme}://{rest}"
 
 
 def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
