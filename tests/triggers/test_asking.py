@@ -29,20 +29,6 @@ if TYPE_CHECKING:
 BUILT_IN = "EXAVITQu4vr4xnSDxMaL"
 
 
-@pytest.fixture
-def order(emulator: EmulatorHandle, hook: VoiceHook, video: Path) -> Callable[[int], list[str]]:
-    """Order so many lip syncs that do not end."""
-    asset = hook.upload_asset(str(video))
-    options = parse(LipSyncOptions, {"video": asset.id, "text": [{"text": "Hello.", "voice_id": BUILT_IN}]})
-
-    def make(count: int) -> list[str]:
-        emulator.settings(job_seconds=3600, concurrency=None)
-        flows = [hook.service.start_lip_sync(options, [Input(asset_id=asset.id)], f"key-{n}") for n in range(count)]
-        return [hook.run(flow).id for flow in flows]
-
-    return make
-
-
 def waiting(job_id: str, seconds: float = 20, **changes: Any) -> JobTrigger:
     values = {"poll_interval": 1.0, "path": None, "deadline": time.time() + seconds, "first_poll": 0.0}
     return JobTrigger(voice_conn_id="voice_default", kind="lip_sync", job_id=job_id, **(values | changes))
