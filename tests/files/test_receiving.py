@@ -689,6 +689,22 @@ def test_the_earlier_of_two_tries_is_held_and_does_not_replace_the_later_ones_re
     assert hidden(tmp_path, worker) == []
 
 
+def test_the_earlier_of_two_tries_takes_nothing_away_from_the_later_one(
+    place: Callable[..., Output], tmp_path: Path, worker: Path
+) -> None:
+    lost, retry = place().receive(), place().receive()
+    lost.__enter__()
+    later = retry.__enter__()
+    fill(later, sound())
+    kept = later.check()
+    assert later.note(FACTS)
+    lost.__exit__(None, None, None)  # with nothing in its hand
+    assert place().received() is not None
+    later.publish(kept)
+    retry.__exit__(None, None, None)
+    assert hidden(tmp_path, worker) == []
+
+
 def test_what_a_later_try_has_put_in_its_place_is_in_its_place(
     place: Callable[..., Output], tmp_path: Path, worker: Path
 ) -> None:

@@ -444,6 +444,17 @@ def test_a_full_disk_is_found_out_before_anything_is_paid(
     assert task.run(speak())["bytes"] > 0
 
 
+def test_the_room_that_is_taken_suffices(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda _, __, size: taken.append(size))
+    results = [task.run(speak(text=LINE * 3, format=form)) for form in ("mp3", "wav")]
+    assert len(taken) == len(results)
+    for size, result in zip(taken, results, strict=True):
+        assert 256 * 1024 < result["bytes"] <= size
+
+
 def test_a_full_disk_is_no_reason_to_pay_in_silence(
     task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
