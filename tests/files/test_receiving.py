@@ -662,6 +662,16 @@ def test_a_place_that_became_a_folder(tmp_path: Path) -> None:
     assert left_in(tmp_path) == ["x.wav"]
 
 
+def test_what_has_changed_is_not_copied(place: Callable[..., Output], tmp_path: Path, worker: Path) -> None:
+    source = tmp_path / "kept.wav"
+    source.write_bytes(sound())
+    with pytest.raises(StorageError, match="has changed: it is not copied"):
+        place().copy(str(source), "wav", hashlib.sha256(sound(4000)).hexdigest(), len(sound()))
+    assert hidden(tmp_path, worker) == []
+    copied = place().copy(str(source), "wav", hashlib.sha256(sound()).hexdigest(), len(sound()))
+    assert is_kept(copied, hashlib.sha256(sound()).hexdigest(), len(sound()))
+
+
 # two tries of one task at the same time
 
 

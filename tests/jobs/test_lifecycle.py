@@ -654,6 +654,39 @@ class TestUploads:
         assert emulator.state()["assets"] == 0
 
 
+def test_a_voice_that_was_cloned_anew_from_the_same_is_the_same_request(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], video: Path, tmp_path: Path
+) -> None:
+    voice = Task().run(operators["clone"]())
+    speech, lip_sync = Task(), Task()
+    for voice_id in (voice["voice_id"], BUILT_IN):
+        same = {"text": "Hello.", "voice_id": {**voice, "voice_id": voice_id}, "output": f"{tmp_path}/out/"}
+        speech.run(TTSOperator(task_id="t", **same))
+        lip_sync.run(LipSyncOperator(task_id="t", video=str(video), **same))
+    assert (paid(emulator, "speech"), paid(emulator, "lip_sync")) == (1, 1)
+
+
+def test_an_ephemeral_voice_is_another_request_than_one_for_all(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, sample: Path
+) -> None:
+    for_all = task.run(CloneVoiceOperator(task_id="t", name="Ann", sample=str(sample)))
+    assert task.run(operators["clone"]())["voice_id"] != for_all["voice_id"]
+    assert len(emulator.voices()) == 2
+
+
+def test_a_cleared_clone_needs_no_second_slot(
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+) -> None:
+    set_connection(clone_slots=1)
+    for _ in range(2):
+        voice = task.run(operators["clone"]())
+        task.clear()
+    assert [found["id"] for found in emulator.voices()] == [voice["voice_id"]]
+
+
 def test_one_wrong_not_found_does_not_end_a_paid_job(
     emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
 ) -> None:

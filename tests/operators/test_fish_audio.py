@@ -263,6 +263,8 @@ def test_the_same_references_are_the_same_order(
     for path in (clip, copy):
         task.run(speak(voice_id=None, references=[{"audio": str(path), "text": "x"}]))
     assert len(emulator.ledger("speech")) == 1
+    task.run(speak(voice_id=None, references=[{"audio": str(clip), "text": "y"}]))
+    assert len(emulator.ledger("speech")) == 2, "another transcript sounds otherwise"
 
 
 # the paid answer
@@ -385,6 +387,17 @@ def test_what_went_to_the_spool_is_found_although_the_connection_names_another(
     assert task.run(speak())["outcome"] == "recovered"
     assert len(emulator.ledger("speech")) == 1
     assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
+
+
+def test_every_namespace_and_task_has_a_spool_of_its_own(
+    task: Task, set_connection: Callable[..., None], speak: Callable[..., Any], tmp_path: Path
+) -> None:
+    spools = set()
+    for namespace in ("one", "two"):
+        set_connection(service="fish_audio", spool_location=f"{tmp_path}/spool", namespace=namespace)
+        for task.ti.map_index in (-1, 0):
+            spools.add(speak()._spool_of(task.context))
+    assert len(spools) == 4
 
 
 def test_speech_whose_answer_was_lost_is_not_ordered_again_unasked(
