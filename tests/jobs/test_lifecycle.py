@@ -26,6 +26,7 @@ from voice_provider.hooks.transport import ATTEMPTS
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs import lifecycle
 from voice_provider.jobs.store import StaleTryError
+from voice_provider.operators.base import scope_of
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
@@ -685,6 +686,18 @@ def test_a_cleared_clone_needs_no_second_slot(
         voice = task.run(operators["clone"]())
         task.clear()
     assert [found["id"] for found in emulator.voices()] == [voice["voice_id"]]
+
+
+def test_what_a_killed_try_left_beside_the_result_goes_with_the_task(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    left = tmp_path / "out" / f".{'0' * 16}.{scope_of(task.context).run}.part"
+    others = left.with_name(f".{'0' * 16}.another.part")
+    for path in (left, others):
+        path.write_bytes(b"half of it")
+    task.run(operators["lip_sync"]())
+    assert (left.exists(), others.exists()) == (False, True)
 
 
 def test_one_wrong_not_found_does_not_end_a_paid_job(
