@@ -700,6 +700,26 @@ def test_what_a_killed_try_left_beside_the_result_goes_with_the_task(
     assert (left.exists(), others.exists()) == (False, True)
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_result_that_could_not_be_told_is_collected_by_a_clear(
+    waits: bool, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    told: list[Any] = []
+
+    def push(key: str, value: Any) -> None:
+        told.append(value)
+        if len(told) == 1:
+            raise ConnectionError
+
+    task.ti.xcom_push = push
+    with pytest.raises(ConnectionError):
+        task.run(operators["lip_sync"](wait_for_completion=waits))
+    task.clear()
+    again = task.run(operators["lip_sync"](wait_for_completion=waits))
+    assert again["job_id"] == told[0]["job_id"]
+    assert paid(emulator, "lip_sync") == 1
+
+
 def test_one_wrong_not_found_does_not_end_a_paid_job(
     emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
 ) -> None:
