@@ -720,6 +720,32 @@ def test_a_result_that_could_not_be_told_is_collected_by_a_clear(
     assert paid(emulator, "lip_sync") == 1
 
 
+def test_a_key_that_is_at_work_is_asked_again_under_itself(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/v2/generate", method="POST", status=409, code="idempotency_in_progress", times=2)
+    assert task.run(operators["lip_sync"](poll_interval=0.05))["bytes"] > 0
+    keys = [r["idempotency_key"] for r in emulator.requests("/v2/generate") if r["method"] == "POST"]
+    assert (len(keys), len(set(keys))) == (3, 1)
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_each_try_claims_the_state_for_itself(
+    set_connection: Callable[..., None], operators: dict[str, Callable[..., Any]], task: Task, tmp_path: Path
+) -> None:
+    set_connection(state_location=str(tmp_path / "state"))
+    task.store.set("voice_origin", "before there was a state_location")
+    operator, states = operators["speech"](), []
+    for number in (1, 2):
+        task.ti.id, task.ti.try_number = f"0199000{number}-0000-7000-8000-000000000000", number
+        states.append(operator.state(task.context))
+        assert operator.state(task.context) is states[-1]
+    assert [state.attempt.number for state in states] == [1, 2]
+    assert states[1].get("voice_origin") == "before there was a state_location"
+    with pytest.raises(StaleTryError):
+        states[0].set("voice_job", {})
+
+
 def test_one_wrong_not_found_does_not_end_a_paid_job(
     emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
 ) -> None:
