@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -662,6 +663,16 @@ def test_a_place_that_became_a_folder(tmp_path: Path) -> None:
     assert left_in(tmp_path) == ["x.wav"]
 
 
+def test_what_has_changed_is_not_copied(place: Callable[..., Output], tmp_path: Path, worker: Path) -> None:
+    source = tmp_path / "kept.wav"
+    source.write_bytes(sound())
+    with pytest.raises(StorageError, match="has changed: it is not copied"):
+        place().copy(str(source), "wav", hashlib.sha256(sound(4000)).hexdigest(), len(sound()))
+    assert hidden(tmp_path, worker) == []
+    copied = place().copy(str(source), "wav", hashlib.sha256(sound()).hexdigest(), len(sound()))
+    assert is_kept(copied, hashlib.sha256(sound()).hexdigest(), len(sound()))
+
+
 # two tries of one task at the same time
 
 
@@ -687,6 +698,72 @@ def test_the_earlier_of_two_tries_is_held_and_does_not_replace_the_later_ones_re
     assert Path(caught.value.held.partition(":")[2]).read_bytes() == piped()
     output.tidy()
     assert hidden(tmp_path, worker) == []
+
+
+def test_the_earlier_of_two_tries_takes_nothing_away_from_the_later_one(
+    place: Callable[..., Output], tmp_path: Path, worker: Path
+) -> None:
+    lost, retry = place().receive(), place().receive()
+    lost.__enter__()
+    later = retry.__enter__()
+    fill(later, sound())
+    kept = later.check()
+    assert later.note(FACTS)
+    lost.__exit__(None, None, None)  # with nothing in its hand
+    assert place().received() is not None
+    later.publish(kept)
+    retry.__exit__(None, None, None)
+    assert hidden(tmp_path, worker) == []
+
+
+def test_the_receipt_of_a_later_try_stays(place: Callable[..., Output], tmp_path: Path, worker: Path) -> None:
+    lost, retry = place().receive(), place().receive()
+    earlier = lost.__enter__()
+    fill(earlier, sound())
+    first = earlier.check()
+    later = retry.__enter__()
+    fill(later, sound(4000))
+    second = later.check()
+    assert later.note(FACTS)
+    transfer.put(io.BytesIO(sound()), first.uri)  # a try in between has found it, and put it there
+    earlier.publish(first)
+    assert place().received() is not None
+    later.publish(second)
+    for receiving_ in (lost, retry):
+        receiving_.__exit__(None, None, None)
+    assert hidden(tmp_path, worker) == []
+
+
+def test_a_try_that_is_over_does_not_try_on() -> None:
+    tries: list[None] = []
+
+    def move() -> None:
+        tries.append(None)
+        raise transfer.SupersededError
+
+    with pytest.raises(transfer.SupersededError):
+        transfer.persist(move)
+    assert len(tries) == 1
+
+
+def test_no_planted_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "part").symlink_to(tmp_path / "secret")
+    with transfer.create(tmp_path / "part") as file:
+        file.write(b"audio")
+    assert (tmp_path / "secret").read_bytes() == b"secret"
+    assert (tmp_path / "part").read_bytes() == b"audio"
+
+
+def test_a_receipt_of_another_name_is_none(place: Callable[..., Output]) -> None:
+    with place().receive() as download:
+        fill(download, sound())
+        kept = download.check()
+        Receipt(FACTS, download.sha256, download.position, "other").write(Path(download.place.path))
+        assert place().received() is None
+        download.note(FACTS)
+        assert place().received() is not None
+        download.publish(kept)
 
 
 def test_what_a_later_try_has_put_in_its_place_is_in_its_place(

@@ -26,6 +26,7 @@ from voice_provider.hooks.transport import ATTEMPTS
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs import lifecycle
 from voice_provider.jobs.store import StaleTryError
+from voice_provider.operators.base import scope_of
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
@@ -652,6 +653,107 @@ class TestUploads:
             operators["lip_sync"]().hook.delete_asset(asset)
         assert task.run(operators["lip_sync"]())["bytes"] > 0
         assert emulator.state()["assets"] == 0
+
+
+def test_a_voice_that_was_cloned_anew_from_the_same_is_the_same_request(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], video: Path, tmp_path: Path
+) -> None:
+    voice = Task().run(operators["clone"]())
+    speech, lip_sync = Task(), Task()
+    for voice_id in (voice["voice_id"], BUILT_IN):
+        same = {"text": "Hello.", "voice_id": {**voice, "voice_id": voice_id}, "output": f"{tmp_path}/out/"}
+        speech.run(TTSOperator(task_id="t", **same))
+        lip_sync.run(LipSyncOperator(task_id="t", video=str(video), **same))
+    assert (paid(emulator, "speech"), paid(emulator, "lip_sync")) == (1, 1)
+
+
+def test_an_ephemeral_voice_is_another_request_than_one_for_all(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, sample: Path
+) -> None:
+    for_all = task.run(CloneVoiceOperator(task_id="t", name="Ann", sample=str(sample)))
+    assert task.run(operators["clone"]())["voice_id"] != for_all["voice_id"]
+    assert len(emulator.voices()) == 2
+
+
+def test_a_cleared_clone_needs_no_second_slot(
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    operators: dict[str, Callable[..., Any]],
+    task: Task,
+) -> None:
+    set_connection(clone_slots=1)
+    for _ in range(2):
+        voice = task.run(operators["clone"]())
+        task.clear()
+    assert [found["id"] for found in emulator.voices()] == [voice["voice_id"]]
+
+
+def test_what_a_killed_try_left_beside_the_result_goes_with_the_task(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    left = tmp_path / "out" / f".{'0' * 16}.{scope_of(task.context).run}.part"
+    others = left.with_name(f".{'0' * 16}.another.part")
+    for path in (left, others):
+        path.write_bytes(b"half of it")
+    task.run(operators["lip_sync"]())
+    assert (left.exists(), others.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_result_that_could_not_be_told_is_collected_by_a_clear(
+    waits: bool, emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    told: list[Any] = []
+
+    def push(key: str, value: Any) -> None:
+        told.append(value)
+        if len(told) == 1:
+            raise ConnectionError
+
+    task.ti.xcom_push = push
+    with pytest.raises(ConnectionError):
+        task.run(operators["lip_sync"](wait_for_completion=waits))
+    task.clear()
+    again = task.run(operators["lip_sync"](wait_for_completion=waits))
+    assert again["job_id"] == told[0]["job_id"]
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_a_key_that_is_at_work_is_asked_again_under_itself(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    emulator.fault("status", path="/v2/generate", method="POST", status=409, code="idempotency_in_progress", times=2)
+    assert task.run(operators["lip_sync"](poll_interval=0.05))["bytes"] > 0
+    keys = [r["idempotency_key"] for r in emulator.requests("/v2/generate") if r["method"] == "POST"]
+    assert (len(keys), len(set(keys))) == (3, 1)
+    assert paid(emulator, "lip_sync") == 1
+
+
+def test_each_try_claims_the_state_for_itself(
+    set_connection: Callable[..., None], operators: dict[str, Callable[..., Any]], task: Task, tmp_path: Path
+) -> None:
+    set_connection(state_location=str(tmp_path / "state"))
+    task.store.set("voice_origin", "before there was a state_location")
+    operator, states = operators["speech"](), []
+    for number in (1, 2):
+        task.ti.id, task.ti.try_number = f"0199000{number}-0000-7000-8000-000000000000", number
+        states.append(operator.state(task.context))
+        assert operator.state(task.context) is states[-1]
+    assert [state.attempt.number for state in states] == [1, 2]
+    assert states[1].get("voice_origin") == "before there was a state_location"
+    with pytest.raises(StaleTryError):
+        states[0].set("voice_job", {})
+
+
+def test_a_clear_that_came_with_lower_retries_is_a_new_order(
+    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
+) -> None:
+    for clears in (0, 1):  # Airflow's count for the run; max_tries is as it was
+        context = {**task.context, "dag_run": SimpleNamespace(clear_number=clears)}
+        for _ in range(2):
+            operators["lip_sync"]().execute(context)
+    assert paid(emulator, "lip_sync") == 2
 
 
 def test_one_wrong_not_found_does_not_end_a_paid_job(

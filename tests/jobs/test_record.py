@@ -220,6 +220,13 @@ def test_every_other_order_has_another_key() -> None:
     assert len({new_nonce() for _ in range(100)}) == 100
 
 
+def test_every_task_instance_has_a_short_name_of_its_own() -> None:
+    scope = Scope(dag_id="d", task_id="t", run_id="r")
+    others = ({"dag_id": "x"}, {"task_id": "x"}, {"run_id": "x"}, {"map_index": 0}, {"map_index": 1})
+    assert len({scope.run, *(scope.model_copy(update=change).run for change in others)}) == 6
+    assert scope.model_copy(update={"max_tries": 1, "clears": 1}).run == scope.run
+
+
 def test_the_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
     assert fingerprint_of({"a": 1, "b": "ü"}) == fingerprint_of({"b": "ü", "a": 1})
 

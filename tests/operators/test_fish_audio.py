@@ -266,6 +266,8 @@ def test_the_same_references_are_the_same_order(
     for path in (clip, copy):
         task.run(speak(voice_id=None, references=[{"audio": str(path), "text": "x"}]))
     assert len(emulator.ledger("speech")) == 1
+    task.run(speak(voice_id=None, references=[{"audio": str(clip), "text": "y"}]))
+    assert len(emulator.ledger("speech")) == 2, "another transcript sounds otherwise"
 
 
 # the paid answer
@@ -391,6 +393,17 @@ def test_what_went_to_the_spool_is_found_although_the_connection_names_another(
     assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
 
 
+def test_every_namespace_and_task_has_a_spool_of_its_own(
+    task: Task, set_connection: Callable[..., None], speak: Callable[..., Any], tmp_path: Path
+) -> None:
+    spools = set()
+    for namespace in ("one", "two"):
+        set_connection(service="fish_audio", spool_location=f"{tmp_path}/spool", namespace=namespace)
+        for task.ti.map_index in (-1, 0):
+            spools.add(speak()._spool_of(task.context))
+    assert len(spools) == 4
+
+
 def test_speech_whose_answer_was_lost_is_not_ordered_again_unasked(
     task: Task, emulator: EmulatorHandle, speak: Callable[..., Any]
 ) -> None:
@@ -446,6 +459,17 @@ def test_a_full_disk_is_found_out_before_anything_is_paid(
             task.run(speak())
     assert (emulator.ledger("speech"), files(out)) == ([], [])
     assert task.run(speak())["bytes"] > 0
+
+
+def test_the_room_that_is_taken_suffices(
+    task: Task, emulator: EmulatorHandle, speak: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda _, __, size: taken.append(size))
+    results = [task.run(speak(text=LINE * 3, format=form)) for form in ("mp3", "wav")]
+    assert len(taken) == len(results)
+    for size, result in zip(taken, results, strict=True):
+        assert 256 * 1024 < result["bytes"] <= size
 
 
 def test_a_full_disk_is_no_reason_to_pay_in_silence(

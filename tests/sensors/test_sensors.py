@@ -156,6 +156,21 @@ def test_a_failed_trigger_neither_skips_nor_waits_for_ever(
     assert sensor().resume_execution("__fail__", failed, task.context)["bytes"] > 0
 
 
+def test_the_trigger_asks_where_the_service_said(
+    emulator: EmulatorHandle, set_connection: Callable[..., None], task: Task, tmp_path: Path
+) -> None:
+    set_connection(tts_mode="jobs")
+    emulator.settings(job_seconds=60)
+    speak = TTSOperator(
+        task_id="t", text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/out/", wait_for_completion=False
+    )
+    job = task.run(speak)
+    assert job["path"]
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(TTSCompleteSensor(task_id="s", job=job, deferrable=True))
+    assert deferred.value.trigger.path == job["path"]
+
+
 def test_a_cleared_sensor_with_another_output_keeps_it_there(
     emulator: EmulatorHandle, task: Task, ticket: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
