@@ -746,16 +746,6 @@ def test_each_try_claims_the_state_for_itself(
         states[0].set("voice_job", {})
 
 
-def test_a_clear_that_came_with_lower_retries_is_a_new_order(
-    emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
-) -> None:
-    for clears in (0, 1):  # Airflow's count for the run; max_tries is as it was
-        context = {**task.context, "dag_run": SimpleNamespace(clear_number=clears)}
-        for _ in range(2):
-            operators["lip_sync"]().execute(context)
-    assert paid(emulator, "lip_sync") == 2
-
-
 def test_one_wrong_not_found_does_not_end_a_paid_job(
     emulator: EmulatorHandle, operators: dict[str, Callable[..., Any]], task: Task
 ) -> None:
