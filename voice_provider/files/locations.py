@@ -79,7 +79,9 @@ def _normalise(location: str) -> str:
             raise InvalidInputError(f"'{location}' names a host. Write /{rest.lstrip('/')} or file:///… instead.")
         return "file://" + os.path.realpath(rest) + ("/" if rest.endswith("/") and rest != "/" else "")
     if {".", ".."} & set(rest.split("/")):
-        raise NotAllowedError(f"'{location}' has dot segments, which object stores read in two ways. Write it out.")
+        raise NotAllowedError(
+            f"The location '{location}' has dot segments, which object stores read in two ways: write it out."
+        )
     return f"{scheme}://{rest}"
 
 
