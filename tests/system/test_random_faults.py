@@ -59,7 +59,7 @@ def test_every_run_succeeds_and_pays_once(emulator: EmulatorProcess, tmp_path: P
         assert state["key_leaks"] == 0, told
         kept = without_records(path.name for path in (tmp_path / "results").rglob("*") if path.is_file())
         assert len(kept) == 2, (kept, told)
-        assert kept[1] == "lip_sync.mp4", (kept, told)
+        assert "lip_sync.mp4" in kept, (kept, told)
         shutil.rmtree(tmp_path / "results")
     print(f"\n{RUNS} runs, faults by kind: {dict(struck)}; tasks by number of tries: {dict(tries)}")
     assert len(struck) >= 9, "every kind of fault has struck"
