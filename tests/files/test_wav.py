@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.files.test_media import wav
 from voice_provider.files.media import inspect, probe
 from voice_provider.files.wav import read_wav, repair_wav
 from voice_provider.files.whole import NotWholeError
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
 
 def whole(data: bytes) -> MediaInfo:
     return inspect(io.BytesIO(data), len(data))
-
-
-def wav(seconds: float = 0.5, rate: int = 8000) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(b"\1\2" * int(seconds * rate))
-    return file.getvalue()
 
 
 def _is_cut(data: bytes) -> bool:

@@ -69,6 +69,7 @@ class Author:
         if not self.finished and not self.failed:
             self.order.allowed += self.perhaps_finished
             self.order.told += self.perhaps_finished
+            self.order.received = "" if self.perhaps_finished else self.order.received  # it is closed
             self.left[self.wanted] = self.order
         self.wanted = number
         self._place(self.left.pop(number, None) or Order())
@@ -130,7 +131,8 @@ class Author:
             ordered = self.order.rows or done.result is None or self.unheard
             assert ordered, "a result of something that was not ordered now"
         # A request that could not be written down leaves no trace: who goes back to the one before goes on with that.
-        self.unheard = isinstance(done.error, StoreDownError) and not done.life.effects
+        unwritten = isinstance(done.error, StoreDownError) and "set" not in done.life.effects
+        self.unheard = (self.unheard or unwritten) and not done.life.posts
 
     @property
     def may_be_stuck(self) -> bool:

@@ -332,3 +332,17 @@ def test_a_turn_carries_no_key_no_address_and_no_script(
     text = repr(trigger) + str(vars(trigger)) + json.dumps(trigger.serialize())
     for secret in (emulator.api_key, emulator.url, "Hello"):
         assert secret not in text
+
+
+def test_who_waits_for_a_job_has_had_its_turn_also_where_all_are_asked_after_together(
+    emulator: EmulatorHandle, order: Callable[[int], list[str]], hook: VoiceHook
+) -> None:
+    jobs = order(3)
+
+    async def run() -> int:
+        taken = module.turns(hook)
+        taken._let_go = [time.monotonic()] * 3
+        await asyncio.gather(*(event(waiting(job, seconds=0.5)) for job in jobs))
+        return len(taken._let_go)
+
+    assert asyncio.run(run()) == 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
-from voice_provider.hooks.base import Progress
+from voice_provider.hooks.base import LAST_QUESTION, Progress
 from voice_provider.models import JobState
 from voice_provider.triggers.poller import Wait, poller
 from voice_provider.triggers.turns import turns
@@ -25,9 +25,17 @@ if TYPE_CHECKING:
 AFTER_A_BLIP = 2.0  # seconds until a failed question is repeated; a whole interval would make the result late
 LONG_POLL = 10.0  # seconds that the service may hold an answer back
 SHORTEST = 0.1  # seconds between two questions, whatever was asked for: all waits share one thread
-LAST_QUESTION = 5.0  # seconds beyond its deadline in which a wait may ask once more
 DEADLINE = {"status": "deadline", "state": JobState.RUNNING.value, "message": "the deadline has come"}
 CONFIRMATIONS = 3  # a refusal (401, 404) ends the wait only when it is repeated: edges and deployments hiccup
+
+
+def seconds_left(deadline: float, at_most: float | None) -> float:
+    """Return how long a wait lasts.
+
+    :param deadline: wall-clock time, seconds since 1970
+    :param at_most: seconds, where the worker has said so: the clock here may be wrong
+    """
+    return max(0.0, min(deadline - time.time(), math.inf if at_most is None else at_most))
 
 
 class JobTrigger(BaseTrigger):
@@ -89,15 +97,19 @@ class JobTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         """Wait as long as the worker wanted at most, also where the clock of this machine says something else."""
-        seconds = max(0.0, min(self.deadline - time.time(), self.at_most or math.inf))
+        seconds = seconds_left(self.deadline, self.at_most)
         until = time.monotonic() + seconds
         await asyncio.sleep(max(0.0, min(self.first_poll - time.time(), seconds)))
         shared, progress = poller(self.voice_conn_id), Progress()
         refusals = blips = asked = 0
+        has_ordered = False
         shared.waiting[self.kind] += 1
         try:
             while True:
                 try:
+                    if not has_ordered:  # who waits for a job has ordered it: its turn is over
+                        turns(await shared.hook()).ordered()
+                        has_ordered = True
                     job = None
                     if await shared.asks_together(self.kind):
                         wait = Wait(self.kind, self.job_id, self.poll_interval, until, progress, self._tell)
@@ -142,17 +154,14 @@ class JobTrigger(BaseTrigger):
         alone = self.kind != "lip_sync" or shared.waiting[self.kind] == 1
         patience = max(0.0, min(LONG_POLL, self.poll_interval, rest)) if alone and asked % 3 else 0
         async with asyncio.timeout(max(rest, 0) + LAST_QUESTION):
-            if asked == 1:
-                turns(await shared.hook()).ordered()
             return await shared.ask(
                 lambda hook: hook.service.get_job(self.kind, self.job_id, path=self.path, wait=patience)
             )
 
     @classmethod
     def _tell(cls, line: str) -> None:
-        cls.logger().info(
-            "%s", line
-        )  # one logger for ten thousand waits; Airflow knows by the context whose line it is
+        """Log with one logger for all waits: Airflow knows by the context whose line it is."""
+        cls.logger().info("%s", line)
 
     async def on_kill(self) -> None:
         """Say that the job goes on: neither service can cancel one, and a cleared task finds it again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
-from voice_provider.triggers.job import CONFIRMATIONS, LAST_QUESTION, SHORTEST
+from voice_provider.hooks.base import LAST_QUESTION
+from voice_provider.triggers.job import CONFIRMATIONS, SHORTEST, seconds_left
 from voice_provider.triggers.poller import poller
 from voice_provider.triggers.turns import turns
 
@@ -82,7 +82,7 @@ class TurnTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         learned_at = time.monotonic() if self.learned else None  # the refusal was just before
-        seconds = max(0.0, min(self.deadline - time.time(), self.at_most or math.inf))
+        seconds = seconds_left(self.deadline, self.at_most)
         until = time.monotonic() + seconds
         try:
             async with asyncio.timeout(seconds + LAST_QUESTION):
