@@ -112,21 +112,27 @@ class Job(_Noun):
 
 
 class Segment(_Noun):
-    """A part of a transcript; times in seconds from the beginning."""
+    """A part of a transcript: a word, a phrase, or what one speaker says at a stretch; times in seconds."""
 
     text: str
     start: float
     end: float
+    speaker: str | None = Field(default=None, description="as the service numbers them, where it tells them apart")
 
 
 class Transcript(_Noun):
     """What is said in a recording."""
 
     service: str
-    text: str
+    text: str = Field(description="plain words, without marks: it may be given back as `texts=` or spoken")
+    marked_text: str | None = Field(default=None, description="with the service's marks of speakers and sounds")
     seconds: float | None = None
     language: str | None = Field(default=None, description="two-letter code")
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[Segment, ...] = Field(default=(), description="phrases as the service cuts them")
+    words: tuple[Segment, ...] = Field(default=(), description="one word each, where the service times words")
+    turns: tuple[Segment, ...] = Field(default=(), description="one for each stretch of one speaker")
+    model: str | None = None
+    request_id: str | None = Field(default=None, description="what the service's support asks for")
 
 
 class Wallet(_Noun):
