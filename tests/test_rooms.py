@@ -19,6 +19,7 @@ ROOMS = (
     ("services",),
     ("files",),
     ("trust",),
+    ("lines",),
     ("hooks",),
     ("jobs",),
     ("triggers",),
