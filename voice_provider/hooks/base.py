@@ -28,7 +28,7 @@ from voice_provider.files.sound import SoundOf
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.inputs import check_kind
 from voice_provider.hooks.settings import Settings, read_settings
-from voice_provider.hooks.transport import Transport
+from voice_provider.hooks.transport import ATTEMPTS, Transport
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input, download
 from voice_provider.services.form import COMMON_FIELDS
@@ -359,13 +359,16 @@ class ServiceHook(BaseHook):
         for warning in self.service.check_speech(order, [facts for file in references if (facts := self.facts(file))]):
             self.log.warning("%s", warning)
 
-    def speak(self, order: SpeechOptions, references: Sequence[StoredFile], sink: Download) -> tuple[Job, Kept]:
+    def speak(
+        self, order: SpeechOptions, references: Sequence[StoredFile], sink: Download, *, attempts: int = ATTEMPTS
+    ) -> tuple[Job, Kept]:
         """Speak into a download and check what came, where speech is the answer itself.
 
+        :param attempts: how often a request is sent at most, where it may be repeated
         :raises ResultError: cut short, empty or no audio
         :raises UnusableSpeechError: far too short for its text, or no speech; it is put aside
         """
-        job = self.run(self.service.speak(order, [self.as_sent(file) for file in references], sink))
+        job = self.transport.run(self.service.speak(order, [self.as_sent(file) for file in references], sink), attempts)
         least = order.least_seconds(self.service.markup(order))
         return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=least)
 
