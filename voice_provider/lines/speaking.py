@@ -194,13 +194,14 @@ class Speaking:
                 entries.failed[one.key] = str(error)
             self._fail(one, error)
         else:
+            entries.open.discard(one.key)
             self._pace.spoken()
             self._tell()
-        entries.open.discard(one.key)
         return True
 
     def _fail(self, one: Wanted, error: VoiceError) -> None:
         self.failures[one.key] = error
+        self._journal.entries.open.discard(one.key)
         self._log.warning("Take %s… was not spoken: %s", one.key[:12], error)
         self._tell()
 
