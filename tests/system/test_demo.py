@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,25 +34,35 @@ class Done:
     output: str
     folder: Path
     seconds: float
+    temporary: Path
+    trace: str  # every address that was connected or sent to, where there is strace to see it
 
     def file(self, name: str) -> Path:
         (found,) = self.folder.glob(f"{name}.*")
         return found
 
 
-def run(folder: Path, *arguments: str) -> Done:
+def run(folder: Path, *arguments: str, traced: bool = False) -> Done:
+    temporary, trace = folder.parent / f"{folder.name}.tmp", folder.parent / f"{folder.name}.trace"
+    temporary.mkdir()
+    tracer = ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace)] if traced else []
     began = time.monotonic()
     done = subprocess.run(
-        [*DEMO, "--output", str(folder), *arguments], capture_output=True, text=True, timeout=300, check=False
+        [*tracer, *DEMO, "--output", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
-    return Done(done.stdout, folder, seconds)
+    return Done(done.stdout, folder, seconds, temporary, trace.read_text() if traced else "")
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return run(tmp_path_factory.mktemp("demo"))
+    return run(tmp_path_factory.mktemp("demo"), traced=shutil.which("strace") is not None)
 
 
 def check_media(done: Done) -> None:
@@ -73,6 +84,16 @@ def test_results_are_what_was_promised(demo: Done, record_property: pytest.Recor
     names = sorted(path.name for path in demo.folder.iterdir())
     assert names == ["lip_sync.mp4", "sample.mp4", demo.file("speech").name, "target.mp4"]
     assert "approximate voice match" in demo.output
+
+
+def test_nothing_stays_in_the_temporary_folder(demo: Done) -> None:
+    assert not list(demo.temporary.iterdir())
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="apt-get install strace, to see whom the demo talks to")
+def test_nothing_leaves_the_machine(demo: Done) -> None:
+    hosts = set(re.findall(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', demo.trace))
+    assert {four or six for four, six in hosts} == {"127.0.0.1"}
 
 
 def test_speech_has_the_pitch_of_the_sample(demo: Done) -> None:

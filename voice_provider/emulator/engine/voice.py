@@ -6,6 +6,7 @@ The only module that knows hibari. ``hibari.dsp`` and ``Hibari.sess`` are not de
 
 from __future__ import annotations
 
+import os
 import threading
 import unicodedata
 from dataclasses import dataclass, replace
@@ -13,6 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+# Below hibari is ONNX Runtime, which tells Microsoft of its use and keeps an id in the temporary folder, unless this
+# is set before it is loaded (its Privacy.md, "Disabling Telemetry"). Whoever has set it to something else has decided.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from hibari import Hibari, dsp
 
 from voice_provider.emulator.engine import EngineError
