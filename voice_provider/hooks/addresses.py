@@ -20,6 +20,12 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Networks that carry an IPv4 address in an IPv6 one (RFC 6052, RFC 8215): who is meant depends on the router.
 _NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))
 
+# What a network of one's own has: RFC 1918, unique local (RFC 4193), shared (RFC 6598); no loopback, no link-local,
+# where clouds have their metadata service.
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
+
 
 def origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port of a URL; two URLs with the same origin may share a key."""
@@ -55,6 +61,11 @@ def is_public(address: Address) -> bool:
         if any(address in network for network in _NAT64) or (inner is not None and not inner.is_global):
             return False
     return address.is_global and not address.is_multicast
+
+
+def is_private(address: Address) -> bool:
+    """Whether an address is one of a network of one's own, such as that between containers."""
+    return any(address in network for network in _PRIVATE)
 
 
 def address_of(host: str) -> Address | None:
