@@ -45,7 +45,8 @@ from voice_provider.hooks.addresses import (
     look_up,
     origin,
 )
-from voice_provider.hooks.reading import ACCEPTED, Unpacker, Whole
+from voice_provider.hooks.heads import bounded, head_within
+from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole
 from voice_provider.services.base import Flow, Request, Response, Service
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; a longer Retry-After is left to Airflow's own retry
 CONNECT_TIMEOUT = 10.0
-DOWNLOAD_CHUNK = 256 * 1024
+# Bytes a second that a file comes with at least. What is being made and paid is waited for as long as it moves at all.
+READY, IN_THE_MAKING = 1024, 16
 MAX_REDIRECTS = 3  # of a file behind a public URL
 # UnicodeError: a host name that no resolver takes, such as a..b
 _NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
@@ -201,14 +203,20 @@ class Transport:
 
     @staticmethod
     def _new_client() -> httpx.Client:
-        return httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT)
+        return bounded(httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT))
+
+    def _answer(self, client: httpx.Client, request: Request, **different: Any) -> httpx.Response:
+        """Send, and return an answer whose body is still to come."""
+        message = self._build(client, request, **different)
+        with head_within(self._seconds(request)):
+            return client.send(message, stream=True)
 
     def _send_with(self, client: httpx.Client, request: Request) -> Response:
         quiet = _sending.set(True)
         try:
             if request.sink is not None:
                 return self._download(client, request)
-            answer = client.send(self._build(client, request), stream=True)
+            answer = self._answer(client, request)
             try:
                 content = self._whole(request, answer)
             finally:
@@ -257,8 +265,7 @@ class Transport:
             headers = {"accept-encoding": "identity"}  # else a position in the file is not one in the transfer
             if sink.position:
                 headers["range"] = f"bytes={sink.position}-"
-            message = self._build(client, request, url=url, headers=headers)
-            answer = client.send(message, stream=True)
+            answer = self._answer(client, request, url=url, headers=headers)
             try:
                 if answer.has_redirect_location and request.public:
                     url = _moved(url, answer)
@@ -282,8 +289,9 @@ class Transport:
     def _store(self, request: Request, answer: httpx.Response, sink: Sink) -> None:
         """Write a file as it comes; no more than the connection allows, whatever its head says."""
         unpacker, most = Unpacker(answer.headers.get("content-encoding", "")), self.settings.max_download
-        # What is being made comes slowly: it is written as it comes, so that it is known how far it came.
-        for raw in answer.iter_raw(DOWNLOAD_CHUNK if request.method == "GET" else None):
+        pace = Pace(READY if request.method == "GET" else IN_THE_MAKING, self._seconds(request))
+        for raw in answer.iter_raw():
+            pace.add(len(raw))
             for piece in unpacker.pieces(raw):
                 if sink.position + len(piece) > most:
                     raise ServiceUnavailableError(
