@@ -10,7 +10,7 @@ import os
 import re
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from voice_provider.exceptions import InvalidInputError, NotAllowedError, StorageError, VoiceError
@@ -85,14 +85,15 @@ def _normalise(location: str) -> str:
     return f"{scheme}://{rest}"
 
 
-def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
+def check_allowed(location: str, allowed: Sequence[str], purpose: str, place: str | None = None) -> None:
     """Refuse a location outside the connection's allowed prefixes.
 
     :param allowed: prefixes; none means that everything is allowed
     :param purpose: ``input`` or ``output``, for the message
+    :param place: the path without links where it really is; default: where its links lead now
     :raises NotAllowedError: naming the location and the setting that would allow it
     """
-    place = _normalise(location)
+    place = _normalise(location) if place is None else f"file://{place}"
     try:
         prefixes = [_normalise(prefix).rstrip("/") + "/" for prefix in allowed]
     except InvalidInputError as error:
@@ -103,6 +104,45 @@ def check_allowed(location: str, allowed: Sequence[str], purpose: str) -> None:
         f"The {purpose} location {location} is outside the storage that the connection allows. Use one of "
         f"{', '.join(allowed)}, or add it to allowed_{purpose}s of the connection."
     )
+
+
+def open_local(path: Path, allowed: Sequence[str] = ()) -> BinaryIO:
+    """Open an input on this machine for reading, where its links lead and as far as that is allowed.
+
+    The path may have been swapped for a link since it was checked, so what is open is judged: by its one name without
+    links, which has to be that of the very same file.
+
+    :raises NotAllowedError: it is not inside, or its path leads elsewhere now
+    """
+    file = path.open("rb", buffering=0)
+    try:
+        check_opened(file.fileno(), path, allowed, "input")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_opened(handle: int, path: Path, allowed: Sequence[str], purpose: str, name: str = "") -> None:
+    """Refuse what was opened under a path and is not inside the allowed prefixes, or not what the path leads to.
+
+    :param handle: of the open file or folder
+    :param name: of the file in a folder that is meant
+    :raises NotAllowedError: naming the path
+    """
+    if not allowed:
+        return
+    real = os.path.realpath(path)
+    try:
+        is_same = os.path.samestat(os.lstat(real), os.fstat(handle))
+    except FileNotFoundError:
+        is_same = False
+    if not is_same:
+        raise NotAllowedError(
+            f"The {purpose} location {path} leads elsewhere since it was checked: somebody swaps files or links there. "
+            "Nothing was read or written; find out who may write to its folders."
+        )
+    check_allowed(str(path), allowed, purpose, f"{real.rstrip('/')}/{name}" if name else real)
 
 
 def open_path(location: str) -> ObjectStoragePath:
@@ -164,7 +204,8 @@ def read_text(location: str, allowed: Sequence[str] = ()) -> str:
         path = open_path(location)
         if path.stat().st_size > MAX_TEXT:
             raise InvalidInputError(f"The script {location} is larger than 1 MiB: is it the right file?")
-        with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
+        # path.read_bytes() would not use Airflow's connection
+        with open_local(Path(path.path), allowed) if is_local(location) else path.open("rb") as file:
             data = file.read()
     try:
         text = bytes(data).decode("utf-8-sig").strip()
