@@ -10,7 +10,7 @@ import threading
 import time
 import tracemalloc
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -286,16 +286,84 @@ INSIDE = (
     "::1 ::ffff:127.0.0.1 0.0.0.0 :: 10.0.0.1 10.255.1.2 172.16.0.1 172.31.9.9 192.168.1.1 169.254.169.254 2852039166 "
     "0xa9fea9fe 100.64.0.1 198.18.0.1 240.0.0.1 255.255.255.255 224.0.0.1 fe80::1 fe80::1%eth0 fc00::1 fd12:3456::1 "
     "64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::1 2002:7f00:1:: 2002:a00:1:: ::ffff:10.0.0.1 ff02::1 2001:db8::1 "
-    "127。0。0。1 １２７.0.0.1 127．0．0．1 metadata intranet ⓛⓞⓒⓐⓛⓗⓞⓢⓣ"
+    "127。0。0。1 １２７.0.0.1 127．0．0．1 metadata intranet ⓛⓞⓒⓐⓛⓗⓞⓢⓣ 127.0.0.1. localhost.. 127｡0｡0｡1 ①②⑦.0.0.1 "
+    "0177.0.0.1 0x7f.1 0x0a000001 0251.254.169.254 167772161 0 ::127.0.0.1 ::ffff:0:127.0.0.1 ::ffff:7f00:1 "
+    "2001:0:7f00:1:: fec0::1 100::1 2002:c0a8:101:: 127%2e0.0.1 %31%30.0.0.1 localhost.localdomain printer.local "
+    "metadata.google.internal host.docker.internal. gateway.home.arpa METADATA.GOOGLE.INTERNAL fe80::1%25eth0"
 )
-OUTSIDE = "api.sync.so 8.8.8.8 1.1.1.1 2606:4700:4700::1111 localhost.example files.example. 2002:808:808:: a.b"
+OUTSIDE = (
+    "api.sync.so 8.8.8.8 1.1.1.1 1.1 134744072 2606:4700:4700::1111 ::ffff:8.8.8.8 localhost.example files.example. "
+    "2002:808:808:: a.b xn--strae-oqa.example straße.example files.mylocal internal.example 127.0.0.1.example"
+)
+# An address as a service may name it, and the host that is asked; None: it is not fetched.
+ADDRESSES = [
+    ("https://files.example/x", "files.example"),
+    ("HTTPS://files.example/x", "files.example"),
+    ("https://files.example:8443/x", "files.example"),
+    ("https://FILES.example./x", "files.example."),
+    ("https://user:word@files.example/x", "files.example"),
+    ("https://10.0.0.1@files.example/x", "files.example"),
+    ("https://[::1]@files.example/x", "files.example"),
+    ("https://files.example#@10.0.0.1/x", "files.example"),
+    ("https://files.example/@10.0.0.1", "files.example"),
+    ("https://10.0.0.1\\@files.example/x", "files.example"),
+    ("https://straße.example/x", "xn--strae-oqa.example"),
+    ("https://api.sync.so@10.0.0.1/x", None),
+    ("https://files.example:443@10.0.0.1/x", None),
+    ("https://files.example\\@10.0.0.1/x", None),
+    ("https://10.0.0.1#@files.example/x", None),
+    ("https://10.0.0.1?@files.example/x", None),
+    ("https://10.0.0.1\t/x", None),
+    ("https://10.0.0.1:443/x", None),
+    ("https://files.example:99999/x", None),
+    ("https://[::1/x", None),
+    ("https://[::1]/x", None),
+    ("https://[::ffff:7f00:1]/x", None),
+    ("https://[fe80::1%25eth0]/x", None),
+    ("https://0x7f000001/x", None),
+    ("https://017700000001/x", None),
+    ("https://2130706433/x", None),
+    ("https://127。0。0。1/x", None),
+    ("https://ＬＯＣＡＬＨＯＳＴ/x", None),
+    ("https://local\u00adhost/x", None),  # a soft hyphen
+    ("https://loc%61lhost/x", None),
+    ("https://%31%30.0.0.1/x", None),
+    ("https://.localhost/x", None),
+    ("https:\\\\10.0.0.1/x", None),
+    ("https:/10.0.0.1/x", None),
+    ("https:10.0.0.1/x", None),
+    ("https:///10.0.0.1/x", None),
+    ("//10.0.0.1/x", None),
+    ("http://files.example/x", None),
+    ("http://127.0.0.1/x", None),
+    ("ftp://files.example/x", None),
+    ("file:///etc/passwd", None),
+    ("", None),
+]
 
 
 def test_hosts_inside_are_known_however_they_are_written() -> None:
     inside = INSIDE.split()
-    assert len(inside) >= 40
     assert [host for host in inside if not is_internal(host)] == []
     assert [host for host in OUTSIDE.split() if is_internal(host)] == []
+
+
+def test_an_address_leads_where_it_was_judged_to_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_host.decode())
+        return httpx.Response(200, stream=httpx.ByteStream(b"x"))
+
+    new = httpx.Client
+    monkeypatch.setattr(transport.Transport, "_new_client", lambda _: new(transport=httpx.MockTransport(answer)))
+    monkeypatch.setattr(transport, "has_proxy", lambda *_: True)  # which looks hosts up itself
+    service = to("https://api.sync.so")
+    for address, host in ADDRESSES:
+        asked.clear()
+        with nullcontext() if host else pytest.raises((InvalidInputError, ServiceUnavailableError)):
+            service.run(download(address, Memory()), 1)
+        assert (address, asked) == (address, [host] if host else [])
 
 
 def test_a_host_that_the_connection_names_is_fetched_from() -> None:
