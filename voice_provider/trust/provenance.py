@@ -14,7 +14,6 @@ import os
 import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 import tenacity
 from airflow.sdk import get_current_context
@@ -22,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
-from voice_provider.files.locations import LASTING, explained, local_path, open_path
+from voice_provider.files.locations import LASTING, explained, is_local, local_path, open_path
 from voice_provider.files.storage import UPLOADS, is_kept
 from voice_provider.files.transfer import create, opened, rename, share, unlink
 from voice_provider.trust.origin import Origin, Part, Speaker
@@ -175,7 +174,7 @@ def _put(place: str, data: bytes, writer: str, result: Manifest) -> None:
     :param writer: names the temporary file, so that a try after a kill replaces it, and two tasks do not meet
     :param result: what it stands beside; a folder without it has been swapped for another one
     """
-    if urlsplit(place).scheme not in ("", "file"):
+    if not is_local(place):
         path = open_path(place)
         path.fs.pipe_file(path.path, data)
         return
