@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
-from itertools import count
+from itertools import count, repeat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +135,12 @@ def test_a_file_that_bursts_or_never_ends_stops_where_the_connection_says(strang
 
 
 @contextmanager
-def answering(head: bytes, piece: bytes, every: float, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def answering(
+    head: bytes, pieces: bytes | list[bytes], every: float, tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """A host that begins an answer and goes on without an end.
 
-    :param piece: what it sends again and again, with so many seconds between
+    :param pieces: what it sends one after the other, with so many seconds between, or always the same
     """
     server = socket.create_server(("127.0.0.1", 0))
     stop = threading.Event()
@@ -150,7 +152,9 @@ def answering(head: bytes, piece: bytes, every: float, tls: ssl.SSLContext | Non
                 with tls.wrap_socket(client, server_side=True) if tls else client as client:
                     client.recv(65536)
                     client.sendall(head)
-                    while not stop.wait(every):
+                    for piece in repeat(pieces) if isinstance(pieces, bytes) else pieces:
+                        if stop.wait(every):
+                            break
                         client.sendall(piece)
             except OSError:
                 continue
@@ -202,6 +206,14 @@ def test_headers_that_come_letter_by_letter_are_given_up(tmp_path: Path, monkeyp
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         monkeypatch.setenv("NO_PROXY", "")
         given_up_soon(lambda: voices("https://api.sync.so", timeout=0.3), no_answer)
+
+
+def test_head_and_body_have_one_time_where_somebody_waits_no_longer() -> None:
+    pieces = [b"x"] * 8 + [b"\r\ntransfer-encoding: chunked\r\n\r\n"] + [b"1\r\n \r\n"] * 100
+    began = time.monotonic()
+    with answering(LETTERS[0], pieces, 0.05) as url, pytest.raises(ServiceUnavailableError, match="drop by drop"):
+        to(url).run(SYNC.list_voices(VoiceFilters()), 1, 0.6)
+    assert time.monotonic() - began < 0.9
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:

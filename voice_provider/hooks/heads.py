@@ -17,20 +17,22 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_seconds: ContextVar[float | None] = ContextVar("voice_provider_head_seconds", default=None)
+_limits: ContextVar[tuple[float, float] | None] = ContextVar("voice_provider_head_limits", default=None)
 
 
 @contextmanager
-def head_within(seconds: float) -> Iterator[None]:
-    """Let what is sent in here have its head answered in time, counted from its last byte.
+def head_within(seconds: float, until: float) -> Iterator[None]:
+    """Let what is sent in here have its head answered in time.
 
+    :param seconds: that it may take after the last byte was sent
+    :param until: monotonic time by which it has to be there, however long the sending took
     :raises httpx.ReadTimeout: the head had not come whole by then
     """
-    before = _seconds.set(seconds)
+    before = _limits.set((seconds, until))
     try:
         yield
     finally:
-        _seconds.reset(before)
+        _limits.reset(before)
 
 
 def bounded(client: httpx.Client) -> httpx.Client:
@@ -66,10 +68,11 @@ class _Connection:
         self._real.write(buffer, timeout)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        seconds = _seconds.get()
-        if seconds is not None:
+        limits = _limits.get()
+        if limits is not None:
+            seconds, latest = limits
             now = time.monotonic()
-            self._until = self._until or now + seconds
+            self._until = self._until or min(now + seconds, latest)
             if now >= self._until:
                 raise httpx.ReadTimeout(f"The head of the answer had not come after {seconds:g} s.")
             timeout = min(self._until - now, seconds if timeout is None else timeout)

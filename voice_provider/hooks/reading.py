@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from typing import TYPE_CHECKING
@@ -81,12 +82,13 @@ class Whole:
     """An answer that is read whole, up to ``MAX_ANSWER`` bytes and for a number of seconds.
 
     :param answer: its head
-    :param seconds: until it has to be there
+    :param seconds: that it may take from now on
+    :param until: monotonic time by which it has to be there in any case
     """
 
-    def __init__(self, answer: httpx.Response, seconds: float) -> None:
+    def __init__(self, answer: httpx.Response, seconds: float, until: float = math.inf) -> None:
         self._unpacker = Unpacker(answer.headers.get("content-encoding", ""))
-        self._seconds, self._until = seconds, time.monotonic() + seconds
+        self._seconds, self._until = seconds, min(time.monotonic() + seconds, until)
         self._content = bytearray()
 
     def add(self, raw: bytes) -> None:

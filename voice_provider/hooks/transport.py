@@ -18,6 +18,7 @@ import math
 import os
 import re
 import ssl
+import time
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
@@ -205,10 +206,12 @@ class Transport:
     def _new_client() -> httpx.Client:
         return bounded(httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT))
 
-    def _answer(self, client: httpx.Client, request: Request, **different: Any) -> httpx.Response:
+    def _answer(
+        self, client: httpx.Client, request: Request, until: float = math.inf, **different: Any
+    ) -> httpx.Response:
         """Send, and return an answer whose body is still to come."""
         message = self._build(client, request, **different)
-        with head_within(self._seconds(request)):
+        with head_within(self._seconds(request), until):
             return client.send(message, stream=True)
 
     def _send_with(self, client: httpx.Client, request: Request) -> Response:
@@ -216,9 +219,10 @@ class Transport:
         try:
             if request.sink is not None:
                 return self._download(client, request)
-            answer = self._answer(client, request)
+            until = math.inf if request.at_most is None else time.monotonic() + request.at_most
+            answer = self._answer(client, request, until)
             try:
-                content = self._whole(request, answer)
+                content = self._whole(request, answer, until)
             finally:
                 answer.close()
         except (httpx.HTTPError, UnicodeError) as error:
@@ -227,8 +231,8 @@ class Transport:
             _sending.reset(quiet)
         return self._read(request, answer, content)
 
-    def _whole(self, request: Request, answer: httpx.Response) -> bytes:
-        whole = Whole(answer, self._seconds(request))
+    def _whole(self, request: Request, answer: httpx.Response, until: float = math.inf) -> bytes:
+        whole = Whole(answer, self._seconds(request), until)
         for raw in answer.iter_raw():
             whole.add(raw)
         return whole.content(self.settings.key)
@@ -321,7 +325,8 @@ class Transport:
             sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
         if not request.public and origin(target) == origin(self.settings.base_url):
             sent |= self._service.key_headers(self.settings.key)
-        timeout = httpx.Timeout(self._seconds(request), connect=CONNECT_TIMEOUT)
+        seconds = self._seconds(request)
+        timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
         form: dict[str, list[str]] = {}
         for name, value in request.form:
             form.setdefault(name, []).append(value)
