@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from voice_provider.emulator.process import EmulatorHandle
     from voice_provider.models import Job
 
-WAIT, LAST, LATE = 0.5, 0.3, 2.0  # seconds; the last is for a machine that is busy
+WAIT, LAST, LATE = 0.5, 0.3, 5.0  # seconds; the last is for a machine that is busy
 LONG = 20  # seconds that a fault lasts
 
 FAULTS: list[tuple[Kind, dict[str, Any]]] = [
