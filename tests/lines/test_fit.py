@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -92,7 +93,7 @@ def test_no_line_is_cut_and_none_sounds_over_another(takes: list[Take], until: f
     lines = fit(takes, until=until)
     by_id = {take.id: take for take in takes}
     assert len(lines) == len(takes)
-    for line, behind in zip(lines, lines[1:], strict=False):
+    for line, behind in itertools.pairwise(lines):
         assert behind.at >= line.end + GAP - 1e-9
     for line in lines:
         take = by_id[line.id]

@@ -16,7 +16,7 @@ import webvtt
 from voice_provider.lines.rows import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from voice_provider.lines.problems import Problems
 
@@ -99,3 +99,22 @@ def seconds(time: str) -> float:
     for part in written.split(":"):
         total = total * 60 + float(part)
     return round(total, 3)
+
+
+def to_srt(cues: Iterable[tuple[float, float, str]]) -> str:
+    """Write subtitles.
+
+    :param cues: start and end in seconds, and text
+    """
+    made = webvtt.WebVTT()
+    for start, end, text in cues:
+        made.captions.append(webvtt.Caption(_clock(start), _clock(end), text))
+    file = io.StringIO()
+    made.write(file, format="srt")
+    return file.getvalue()
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"
