@@ -223,8 +223,8 @@ def test_lines_are_fitted_into_subtitles(tmp_path: Path) -> None:
     assert made["overflow"] == made["late"] == []
     heard = [edge for span in sound_in(made["uri"]) for edge in span]
     assert heard == pytest.approx([1.0, 3.0, 3.5, 4.0, 4.12, 4.8, 5.0, 6.0], abs=0.04)
-    cues = read_lines((tmp_path / "o.srt").read_bytes(), "o.srt")
-    assert made["subtitles"] == str(tmp_path / "o.srt")
+    cues = read_lines((tmp_path / "o.fitted.srt").read_bytes(), "o.srt")
+    assert made["subtitles"] == str(tmp_path / "o.fitted.srt")
     assert [(cue.text, cue.start, cue.end) for cue in cues] == [
         ("One.", 1.0, 3.0),
         ("Two.", 3.5, 4.8),

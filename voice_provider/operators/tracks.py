@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.exceptions import InvalidInputError
-from voice_provider.files import filters
-from voice_provider.files.filters import RATE
-from voice_provider.files.locations import bare, read_bytes
-from voice_provider.files.storage import StoredFile
-from voice_provider.files.track import Chapter, Track
-from voice_provider.lines import fit
-from voice_provider.lines.script import MAX_BYTES, read_lines
-from voice_provider.lines.subtitles import to_srt
-from voice_provider.operators.track import TrackOperator
+from voice_provider.files.locations import output_of
+from voice_provider.links import ResultLink
+from voice_provider.operators.base import VoiceOperator
+from voice_provider.services.options import is_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from airflow.sdk import Context, XComArg
+    from airflow.sdk import BaseOperatorLink, Context, XComArg
 
-    from voice_provider.lines.spoken import SpokenLine
+    from voice_provider.operators.laying import Asked
     from voice_provider.services.options import PathObject
 
-SHOWN = 10  # lines that are named in a message
+LOUDNESS = ("audiobook", "broadcast", "podcast")
+
+
+class TrackOperator(VoiceOperator):
+    """Base of the operators that make one track of many recordings.
+
+    The recordings are checked against their hashes, so that no other take slips in; each is read once, a piece at a
+    time. The track is 48 kHz mono. The record beside it names every take.
+
+    :param lines: what was spoken: location of a manifest of lines (``manifest.jsonl``), or a list of what speech tasks
+        returned (``speak.output`` of a mapped task): dicts with ``uri`` and ``sha256``, optionally ``id`` (templated)
+    :param output: where the track is kept: a path or URI that ends in ``.flac``, ``.m4a``, ``.mp3``, ``.ogg`` or
+        ``.wav`` (templated; the rendered field is called ``output_location``)
+    :param loudness: how loud it is made, by EBU R128: ``podcast`` (-16 LUFS, true peak at most -1.5 dBTP),
+        ``broadcast`` (-23, -1) or ``audiobook`` (-19, -3); None: as it was spoken
+    :raises InvalidInputError: a line without a recording, or one that is not what was kept; nothing is written
+    """
+
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "lines", "output_location")
+    operator_extra_links: Collection[BaseOperatorLink] = (ResultLink(),)
+
+    def __init__(
+        self,
+        *,
+        lines: str | PathObject | list[dict[str, Any]] | XComArg,
+        output: str | PathObject | XComArg,
+        loudness: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if loudness is not None and loudness not in LOUDNESS:
+            raise ValueError(f"loudness is {loudness!r}; use {', '.join(LOUDNESS)} or None.")
+        self.lines: Any = lines
+        self.output_location: Any = output_of(output) if is_path(output) else output
+        self.loudness = loudness
+        self.result_location: str | None = None  # for the link
+
+    def _asked(self, kind: type[Asked]) -> Asked:
+        return kind(self.hook, self.log, self.lines, self.output_location, self.loudness)
+
+    def _told(self, result: dict[str, Any]) -> dict[str, Any]:
+        self.result_location = result["uri"]
+        return result
 
 
 class JoinLinesOperator(TrackOperator):
@@ -48,35 +82,12 @@ class JoinLinesOperator(TrackOperator):
             raise ValueError(f"gap is {gap!r} and chapter_gap {chapter_gap!r}; give seconds, 0 or more.")
         self.gap = gap
         self.chapter_gap = chapter_gap
-        self._cues: list[dict[str, Any]] = []
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the record says of how it was made."""
-        return {**super().settings, "gap": self.gap, "chapter_gap": self.chapter_gap}
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make the track, and return its manifest."""
+        from voice_provider.operators.laying import Asked, Joining  # noqa: PLC0415  # parsing a DAG need not read it
 
-    def lay(self, track: Track, spoken: Sequence[SpokenLine], context: Context) -> dict[str, Any]:
-        """Put one line behind the other."""
-        self._cues, chapter = [], spoken[0].chapter
-        for number, line in enumerate(spoken, 1):
-            begins = line.chapter is not None and line.chapter != chapter
-            chapter = line.chapter or chapter
-            gap = (self.chapter_gap if begins else self.gap) if number > 1 else 0.0
-            start, end = track.add(self.sound(line), track.seconds + gap if gap else None)
-            cue = {"id": line.id, "start": round(start, 3), "end": round(end, 3), "sha256": line.sha256}
-            self._cues.append({**cue, **({"chapter": chapter} if chapter else {})})
-            self.progress(context, number, len(spoken))
-        return {}
-
-    def chapters(self) -> list[Chapter]:
-        """Return the chapters, each up to the next one."""
-        begins = [cue for cue, before in zip(self._cues, [{}, *self._cues], strict=False) if _is_new(cue, before)]
-        ends = [*(cue["start"] for cue in begins[1:]), self._cues[-1]["end"]]
-        return [Chapter(cue["chapter"], cue["start"], end) for cue, end in zip(begins, ends, strict=False)]
-
-    def beside(self) -> dict[str, tuple[str, str]]:
-        """Return the cue sheet."""
-        return {"cues": ("cues.json", json.dumps(self._cues, indent=1) + "\n")}
+        return self._told(Joining(self._asked(Asked), context, gap=self.gap, chapter_gap=self.chapter_gap).make())
 
 
 class FitLinesOperator(TrackOperator):
@@ -106,9 +117,9 @@ class FitLinesOperator(TrackOperator):
         *,
         subtitles: str | PathObject | XComArg,
         video: str | PathObject | XComArg | None = None,
-        fastest: float = fit.FASTEST,
-        slowest: float = fit.SLOWEST,
-        gap: float = fit.GAP,
+        fastest: float = 1.2,
+        slowest: float = 0.85,
+        gap: float = 0.05,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -121,79 +132,10 @@ class FitLinesOperator(TrackOperator):
         self.fastest = fastest
         self.slowest = slowest
         self.gap = gap
-        self._texts: dict[str, str] = {}
-        self._placed: list[fit.Placed] = []
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the record says of how it was made."""
-        return {**super().settings, "fastest": self.fastest, "slowest": self.slowest, "gap": self.gap}
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make the track, and return its manifest."""
+        from voice_provider.operators.laying import Asked, Fitting  # noqa: PLC0415  # parsing a DAG need not read it
 
-    def lay(self, track: Track, spoken: Sequence[SpokenLine], context: Context) -> dict[str, Any]:
-        """Plan all lines, then put each in its place."""
-        times = self._times()
-        self._check_ids([line.id for line in spoken], list(times))
-        by_id = {line.id: line for line in spoken}
-        takes = []
-        for line in spoken:
-            seconds, pauses = filters.silences(self.sound(line))
-            takes.append(fit.Take(line.id, *times[line.id], seconds, pauses))
-        until = self._until()
-        options: Any = {"fastest": self.fastest, "slowest": self.slowest, "gap": self.gap}
-        self._placed = fit.fit(takes, until=until, **options)
-        for number, placed in enumerate(self._placed, 1):
-            sound = filters.without(self.sound(by_id[placed.id]), placed.cuts)
-            if abs(placed.tempo - 1) > 1 / RATE:
-                sound = filters.filtered(sound, [("atempo", f"{placed.tempo:.6f}")])
-            track.add(sound, max(placed.at, track.seconds))  # tempo is kept to a few samples only
-            self.progress(context, number, len(self._placed))
-        if until < float("inf"):
-            track.silence(until)
-        told = {name: self._told(name) for name in ("overflow", "late")}
-        for name, lines in told.items():
-            if lines:
-                shown = ", ".join(f"'{line['id']}' by {line['seconds']} s" for line in lines[:SHOWN])
-                what = "do not fit into their time" if name == "overflow" else "begin late"
-                self.log.warning("%d lines %s: %s%s.", len(lines), what, shown, " …" if len(lines) > SHOWN else "")
-        marks = [[line.sha256, *times[line.id]] for line in spoken]
-        what = json.dumps([marks, until if until < float("inf") else None, options], sort_keys=True)
-        return {"fingerprint": hashlib.sha256(what.encode()).hexdigest(), **told}
-
-    def beside(self) -> dict[str, tuple[str, str]]:
-        """Return the fitted subtitles."""
-        return {"subtitles": ("srt", to_srt([(line.at, line.end, self._texts[line.id]) for line in self._placed]))}
-
-    def _times(self) -> dict[str, tuple[float, float]]:
-        location = str(self.subtitles)
-        if location.rpartition(".")[2].lower() not in ("srt", "vtt"):
-            raise InvalidInputError(f"subtitles is '{bare(location)}': give the location of an .srt or .vtt file.")
-        cues = read_lines(read_bytes(location, self.hook.settings.allowed_inputs, MAX_BYTES), location)
-        self._texts = {cue.id: cue.text for cue in cues}
-        return {cue.id: (cue.start or 0.0, cue.end or 0.0) for cue in cues}
-
-    def _until(self) -> float:
-        if self.video is None or not str(self.video).strip():
-            return float("inf")
-        location = self.video["uri"] if isinstance(self.video, dict) else str(self.video)
-        return StoredFile(location, self.hook.settings.allowed_inputs).seconds() or float("inf")
-
-    def _told(self, name: str) -> list[dict[str, Any]]:
-        return [
-            {"id": line.id, "seconds": round(getattr(line, name), 3)}
-            for line in self._placed
-            if getattr(line, name) > fit.AUDIBLE
-        ]
-
-    @staticmethod
-    def _check_ids(spoken: list[str], cues: list[str]) -> None:
-        for known, others, what in ((cues, spoken, "have no recording"), (spoken, cues, "have no subtitle")):
-            if missing := [line for line in known if line not in set(others)]:
-                shown = ", ".join(f"'{line[:40]}'" for line in missing[:SHOWN])
-                raise InvalidInputError(
-                    f"{len(missing)} of {len(known)} lines {what}: {shown}. lines and subtitles have to name the same "
-                    "ids; those of a subtitle file are its cues' identifiers, else their numbers."
-                )
-
-
-def _is_new(cue: dict[str, Any], before: dict[str, Any]) -> bool:
-    return bool(cue.get("chapter")) and cue.get("chapter") != before.get("chapter")
+        options = {"fastest": self.fastest, "slowest": self.slowest, "gap": self.gap}
+        return self._told(Fitting(self._asked(Asked), context, self.subtitles, self.video, **options).make())
