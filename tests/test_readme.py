@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,10 +11,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from airflow.sdk import DAG, Connection
 
 from tests.conftest import ROOT
 from voice_provider.cli import parser
+from voice_provider.emulator import API_KEY
 from voice_provider.emulator import __main__ as emulator
 from voice_provider.hooks.settings import read_settings
 
@@ -31,7 +34,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_every_block_is_of_a_language_that_is_tried_here() -> None:
-    assert {name for name, _ in BLOCKS} <= {"", "bash", "python", "yaml"}  # none: what a command prints
+    assert {name for name, _ in BLOCKS} == {"", "bash", "python", "yaml"}  # none: what a command prints
 
 
 def test_python_runs_inside_a_dag() -> None:
@@ -94,3 +97,37 @@ def test_the_tests_of_a_project_that_is_empty_run_as_printed(tmp_path: Path) -> 
     )
     assert f"{len(tests)} passed" in done.stdout, done.stdout + done.stderr
     assert not list((tmp_path / "airflow").glob("*.db"))  # the user's database is never touched
+
+
+def test_the_compose_file_starts_an_emulator_that_its_airflow_may_ask_over_http(tmp_path: Path) -> None:
+    [block] = blocks("yaml")
+    services = yaml.safe_load(block)["services"]
+    given = shlex.split(services["voices"]["command"])
+    assert given[:2] == ["voice-provider", "emulator"]
+    options = emulator.parse(given[2:])
+    variable = services["airflow"]["environment"]["AIRFLOW_CONN_VOICE_DEFAULT"]
+    connection = Connection.from_json(variable, "voice_default")
+    settings = read_settings(connection, connection.extra_dejson, "https://service.example")
+    assert settings.base_url == f"http://{options.host}:{options.port}"
+    assert settings.plain_http
+    assert settings.key == API_KEY
+    # The same command, for a name and a folder that there are here.
+    here = {"voices": "localhost", "8080": "0", "/data": str(tmp_path)}
+    command = [here.get(word, word) for word in given[2:]]
+    with subprocess.Popen(
+        [sys.executable, "-m", "voice_provider.emulator", *command, "--exit-with-parent"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["url"].startswith("http://localhost:")
+        process.terminate()
+
+
+def test_pictures_that_are_shown_are_there() -> None:
+    shown = re.findall(r"\]\((docs/[^)]+)\)", README)
+    assert shown
+    for name in shown:
+        assert (ROOT / name).read_bytes().startswith(b"\x89PNG"), name
