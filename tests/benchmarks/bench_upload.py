@@ -31,7 +31,7 @@ from types import SimpleNamespace
 from voice_provider.operators.asset import UploadAssetOperator
 
 def upload(path):
-    ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, max_tries=0)
+    ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, max_tries=0, try_number=1)
     began = time.perf_counter()
     UploadAssetOperator(task_id="t", file=path).execute({"ti": ti})
     return time.perf_counter() - began

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 IfExists = Literal["reuse", "replace", "new", "fail"]
 SETTLINGS = 3  # how often a service that does not answer is asked which voice stays, and to delete the other
+NEWEST = 200  # voices that are looked through where a search has found none
 ENDS_SOON = 86_400  # seconds: what expires within a day, or half the life that was asked for, is not handed on
 
 
@@ -129,6 +130,8 @@ class CloneOrder(Order):
         """
         if self.is_shared:
             same = yield from self._same(service, record, _called(record))
+            if not same and not service.unique_voice_names:  # what a search does not find may be there all the same
+                same = yield from self._same(service, record, VoiceFilters(limit=NEWEST))
             if same:
                 return _as_job(self._usable(min(same, key=_rank)))
         elif self.ephemeral:
