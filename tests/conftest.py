@@ -209,18 +209,22 @@ def without_records(names: Iterable[str]) -> list[str]:
 
 
 @cache
-def _buzz(count: int) -> bytes:
-    return b"".join(((i * 997) % 20011 - 10005).to_bytes(2, "little", signed=True) for i in range(count))
+def _buzz(count: int, width: int) -> bytes:
+    samples = b"".join(((i * 997) % 20011 - 10005).to_bytes(2, "little", signed=True) for i in range(count))
+    return samples if width == 2 else samples[1::2]
 
 
-def write_wav(path: Path, seconds: float = 3.0, rate: int = 8000) -> Path:
-    """Write a buzz that passes as a voice at the emulator's tone engine."""
+def write_wav(path: Path, seconds: float = 3.0, rate: int = 8000, width: int = 2) -> Path:
+    """Write a buzz that passes as a voice at the emulator's tone engine.
+
+    :param width: bytes of a sample; FFmpeg looks for other formats in 16 bits, which takes it five times as long
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
-        file.setsampwidth(2)
+        file.setsampwidth(width)
         file.setframerate(rate)
-        file.writeframes(_buzz(int(seconds * rate)))
+        file.writeframes(_buzz(int(seconds * rate), width))
     return path
 
 
