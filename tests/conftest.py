@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 # Airflow reads its configuration when it is first imported, so its home has to be there before.
 _HOME = tempfile.TemporaryDirectory(prefix="voice-tests-")
@@ -31,6 +32,7 @@ os.environ.update(
 )
 
 import pytest  # noqa: E402
+from httpx._transports import default as httpx_transports  # noqa: E402
 
 from tests.leaks import (  # noqa: E402, F401  # pytest finds hooks here
     pytest_runtest_makereport,
@@ -51,6 +53,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from voice_provider.emulator.process import EmulatorHandle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_tls_context() -> Iterator[None]:
+    """Let all clients of httpx share what each would make for itself, in 20 ms, also to speak plain HTTP to loopback."""
+    shared = cache(httpx_transports.create_ssl_context)
+    with patch.object(httpx_transports, "create_ssl_context", shared):
+        yield
 
 
 @pytest.fixture(autouse=True)
