@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_tls_context() -> Iterator[None]:
-    """Let all clients of httpx share what each would make for itself, in 20 ms, also to speak plain HTTP to loopback."""
+    """Let httpx' clients share what each makes for itself, in 20 ms of CPU, also where it speaks plain HTTP."""
     shared = cache(httpx_transports.create_ssl_context)
     with patch.object(httpx_transports, "create_ssl_context", shared):
         yield
@@ -86,10 +86,11 @@ def pytest_collection() -> Iterator[None]:
     It would walk through them while they are made, and again as often as the tests leave garbage: a tenth of all CPU.
     """
     gc.disable()
-    found = yield
-    gc.freeze()
-    gc.enable()
-    return found
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:

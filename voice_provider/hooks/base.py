@@ -63,7 +63,7 @@ class ServiceHook(BaseHook):
     def __init__(self, voice_conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.voice_conn_id = voice_conn_id
-        self._connection: Connection | None = None
+        self.connection: Connection | None = None
         self._transport: Transport | None = None
         self._service: Service | None = None
 
@@ -75,7 +75,7 @@ class ServiceHook(BaseHook):
         """
         connection = BaseHook.get_connection(conn_id)
         hook = cls._of(connection)
-        hook._connection = connection  # a question to Airflow's API, which need not be asked twice
+        hook.connection = connection  # a question to Airflow's API, which need not be asked twice
         return hook
 
     @classmethod
@@ -118,7 +118,7 @@ class ServiceHook(BaseHook):
     def transport(self) -> Transport:
         """The connection's transport; reads the connection when first used."""
         if self._transport is None:
-            connection = self._connection or self.get_connection(self.voice_conn_id)
+            connection = self.connection or self.get_connection(self.voice_conn_id)
             return self.connect(connection, connection.extra_dejson)
         return self._transport
 
