@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import BaseHook, Connection
+from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from voice_provider.exceptions import CapabilityError
@@ -65,13 +65,6 @@ def test_a_connection_to_something_else_is_refused(conn_type: str, monkeypatch: 
 def test_a_connection_that_is_not_there_is_airflows_own_error() -> None:
     for error in either_way("nowhere"):
         assert isinstance(error, AirflowNotFoundException)
-
-
-def test_a_connection_is_read_once(emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, read = [], Connection.get
-    monkeypatch.setattr(Connection, "get", lambda conn_id: reads.append(conn_id) or read(conn_id))
-    assert VoiceHook.for_connection("voice_default").list_voices()
-    assert reads == ["voice_default"]
 
 
 def test_nothing_is_read_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

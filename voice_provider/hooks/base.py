@@ -63,7 +63,6 @@ class ServiceHook(BaseHook):
     def __init__(self, voice_conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.voice_conn_id = voice_conn_id
-        self.connection: Connection | None = None
         self._transport: Transport | None = None
         self._service: Service | None = None
 
@@ -73,32 +72,35 @@ class ServiceHook(BaseHook):
 
         :raises CapabilityError: the connection belongs to something else than a voice service
         """
-        connection = BaseHook.get_connection(conn_id)
-        hook = cls._of(connection)
-        hook.connection = connection  # a question to Airflow's API, which need not be asked twice
-        return hook
+        try:
+            hook = BaseHook.get_hook(conn_id)
+        except (AirflowException, AttributeError) as error:
+            if not _says_no_hook(error):
+                raise
+            hook = None
+        return cls._checked(conn_id, hook)
 
     @classmethod
     async def afor_connection(cls, conn_id: str) -> Self:
         """``for_connection`` on the triggerer; the connection is read here, so nothing blocks later."""
         connection = await BaseHook.aget_connection(conn_id)
-        hook = cls._of(connection)
+        try:
+            found = connection.get_hook()  # as BaseHook.aget_hook does, which 3.2 lacks and which would read it twice
+        except (AirflowException, AttributeError) as error:
+            if not _says_no_hook(error):
+                raise
+            found = None
+        hook = cls._checked(conn_id, found)
         hook.connect(connection, _extra_of(connection))
         return hook
 
     @classmethod
-    def _of(cls, connection: Connection) -> Self:
-        try:
-            hook = connection.get_hook()  # as BaseHook.get_hook does
-        except (AirflowException, AttributeError) as error:
-            if not _says_no_hook(error):
-                raise
-            hook = None
+    def _checked(cls, conn_id: str, hook: Any) -> Self:
         if isinstance(hook, cls):
             return hook
         kind = f"of type '{hook.conn_type}'" if hasattr(hook, "conn_type") else "of a type without a hook"
         raise CapabilityError(
-            f"Connection '{connection.conn_id}' is {kind}, which is no voice service. Use a connection of type "
+            f"Connection '{conn_id}' is {kind}, which is no voice service. Use a connection of type "
             f"{' or '.join(form.connection_type for form in FORMS)}."
         )
 
@@ -118,7 +120,7 @@ class ServiceHook(BaseHook):
     def transport(self) -> Transport:
         """The connection's transport; reads the connection when first used."""
         if self._transport is None:
-            connection = self.connection or self.get_connection(self.voice_conn_id)
+            connection = self.get_connection(self.voice_conn_id)
             return self.connect(connection, connection.extra_dejson)
         return self._transport
 
