@@ -143,7 +143,7 @@ class Wait(asyncio.Future["Job | None"]):
         self.kind, self.job_id, self.interval = kind, job_id, interval
         self.progress, self.tell = progress, tell
         self._context = copy_context()  # where Airflow looks whose log a line belongs to
-        self._timer = loop.call_later(until - time.monotonic(), self._time_is_over)
+        self._timer = loop.call_later(until - time.monotonic(), self._time_is_over, context=self._context)
 
     def _time_is_over(self) -> None:
         if not self.done():
