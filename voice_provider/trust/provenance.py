@@ -11,10 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import suppress
+import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 import tenacity
 from airflow.sdk import get_current_context
@@ -22,9 +21,9 @@ from pydantic import Field, ValidationError
 
 from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
-from voice_provider.files.locations import LASTING, explained, local_path, open_path
+from voice_provider.files.locations import LASTING, explained, is_local, local_path, open_path
 from voice_provider.files.storage import UPLOADS, is_kept
-from voice_provider.files.transfer import create
+from voice_provider.files.transfer import create, opened, rename, share, unlink
 from voice_provider.trust.origin import Origin, Part, Speaker
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
     )
     place = manifest.uri + ENDING
     try:
-        _put(place, sidecar.text().encode(), str(run))
+        _put(place, sidecar.text().encode(), str(run), manifest)
     except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
         raise StorageError(
             f"The record {place} cannot be written: {str(error).rstrip('.') or type(error).__name__}. The result "
@@ -169,27 +168,31 @@ def _one_or_all(values: Sequence[T]) -> T | tuple[T, ...] | None:
     retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, LASTING)),
     reraise=True,
 )
-def _put(place: str, data: bytes, writer: str) -> None:
+def _put(place: str, data: bytes, writer: str, result: Manifest) -> None:
     """Put a file in its place, whole or not at all.
 
     :param writer: names the temporary file, so that a try after a kill replaces it, and two tasks do not meet
+    :param result: what it stands beside; a folder without it has been swapped for another one
     """
-    if urlsplit(place).scheme not in ("", "file"):
+    if not is_local(place):
         path = open_path(place)
         path.fs.pipe_file(path.path, data)
         return
     target = local_path(place)
     part = target.with_name(f".{hashlib.sha256(f'{place}{writer}'.encode()).hexdigest()[:16]}.part")
-    try:
-        with create(part) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            with suppress(OSError):
-                os.fchmod(file.fileno(), 0o640)  # as the result beside it
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with opened(target.parent) as folder:
+        beside = os.stat(local_path(result.uri).name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(beside.st_mode) or beside.st_size != result.bytes:
+            raise FileNotFoundError(f"{result.uri} is not the result that was kept there")
+        try:
+            with create(part, folder) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                share(file)
+            rename(part, target, folder)
+        finally:
+            unlink(part, folder)
 
 
 def verify(location: str) -> tuple[Sidecar | None, str | None]:
