@@ -297,10 +297,15 @@ class CloneVoiceOperator(JobOperator):
             if time.time() < deadline:
                 lifecycle.wait_until(record, deadline, record.redefers)
                 self._wait_for_turn(limit, deadline, of="clones", learned=learned)
+        told_to_wait = 0.0
         while time.time() < deadline:
-            time.sleep(max(0.0, min(self.poll_interval * random.uniform(0.8, 1.2), deadline - time.time())))  # noqa: S311
-            with suppress(TransientVoiceError):
+            pause = max(self.poll_interval * random.uniform(0.8, 1.2), told_to_wait)  # noqa: S311
+            time.sleep(max(0.0, min(pause, deadline - time.time())))
+            told_to_wait = 0.0
+            try:
                 room = self.hook.slots()
+            except TransientVoiceError as blip:
+                told_to_wait = getattr(blip, "retry_after", None) or 0.0
             if limit is None or (room.active or 0) < limit:
                 return
             limit = max(limit, room.active or 0) if learned else limit
