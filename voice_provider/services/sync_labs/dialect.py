@@ -52,7 +52,7 @@ from voice_provider.services.sync_labs.requests import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from voice_provider.models import JobKind
     from voice_provider.services.options import SampleFacts
@@ -144,7 +144,7 @@ class SyncLabs(Service):
 
     def list_voices(self, filters: VoiceFilters) -> Flow[list[Voice]]:
         """List built-in voices and clones; the service answers with all of them at once and cannot tell them apart."""
-        if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "limit"}):
+        if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "since", "limit"}):
             raise self.lacks(Capability.VOICE_LIBRARY)
         response = yield Request(method="GET", url="/v2/voices", expects=_is_list)
         voices = [self._voice(item) for item in _list(response)]
@@ -354,18 +354,20 @@ class SyncLabs(Service):
         response = yield Request(method="GET", url=path, params=params, expects=_is_job)
         return self._job(kind, response, path=path)
 
-    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[dict[str, Job]]:
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Callable[[str], Job | None]]:
         """Ask after many generations at once; the service has no such question for speech and voices."""
         if kind != "lip_sync":
             raise self.lacks(Capability.ASKS_FOR_MANY)
         params: dict[str, str | list[str]] = {"ids": list(job_ids), "limit": str(MAX_LISTED)}
         response = yield Request(method="GET", url="/v2/generations", params=params, expects=_is_list)
-        jobs = {}
-        for item in _list(response):
-            with suppress(ServiceUnavailableError):  # one that cannot be read does not hide the others
-                job = self._job(kind, response, body=item)
-                jobs[job.id] = job
-        return jobs
+        items = {str(item.get("id")): item for item in _list(response)}
+
+        def read(job_id: str) -> Job | None:
+            with suppress(ServiceUnavailableError, KeyError):  # one that cannot be read does not hide the others
+                return self._job(kind, response, body=items[job_id])
+            return None
+
+        return read
 
     def room(self) -> Flow[Room]:
         """Count the generations that wait or run; the limit is only said with a refusal."""
