@@ -60,7 +60,7 @@ def test_bash_is_bash_and_its_connections_can_be_used() -> None:
                 else Connection(conn_id="voice_default", uri=value)
             )
             settings = read_settings(given, given.extra_dejson, "https://service.example")
-            assert settings.key == "YOUR-KEY", line
+            assert settings.key in ("YOUR-KEY", API_KEY), line
             known.add(given.conn_type)
     assert known == {"sync_labs", "fish_audio"}
 
