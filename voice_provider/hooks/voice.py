@@ -256,19 +256,39 @@ class VoiceHook(ServiceHook):
         language: str | None = None,
         segments: bool = False,
         model: str | None = None,
+        diarize: bool | None = None,
+        num_speakers: int | None = None,
+        tag_audio_events: bool | None = None,
     ) -> Transcript:
         """Write down what is said in a recording; billed by the second.
 
         :param recording: storage location, or what an operator returned
         :param language: two-letter code, a hint; default: recognised
-        :param segments: also say when each part is spoken
-        :param model: default: the service's (``transcribe-1``)
+        :param segments: also say when each part is spoken, and by whom
+        :param model: default: the service's (at Fish Audio ``transcribe-1-pro``)
+        :param diarize: tell speakers apart; default: where there are several; Fish Audio
+        :param num_speakers: how many speak; default: found out; Fish Audio
+        :param tag_audio_events: mark in ``marked_text`` what is heard besides speech, such as laughter; default: True;
+            Fish Audio
+        :return: the transcript; its ``text`` is without marks, so that it may be given back as ``texts=`` or spoken
+        :raises InvalidInputError: an option that the service does not have, or outside its range; nothing was sent
         """
         self.service.require(Capability.TRANSCRIPTION)
         file = self.resolve(recording, "recording")
         if not isinstance(file, StoredFile):
             raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
-        return self.run(self.service.transcribe(self.as_sent(file), language=language, segments=segments, model=model))
+        asked = present(
+            language=language,
+            segments=segments,
+            model=model,
+            diarize=diarize,
+            num_speakers=num_speakers,
+            tag_audio_events=tag_audio_events,
+        )
+        options = parse(self.service.transcription_options, asked, self.service.label)
+        for warning in self.service.check_transcription(options):
+            self.log.warning("%s", warning)
+        return self.run(self.service.transcribe(self.as_sent(file), options))
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.

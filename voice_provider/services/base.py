@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from voice_provider.exceptions import CapabilityError, InvalidInputError
 from voice_provider.models import Capability, Room
+from voice_provider.services.options import TranscriptionOptions
 
 if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
@@ -197,6 +198,7 @@ class Service(ABC):
     makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {}  # formats of results; file names may end in nothing else
     speech_options: ClassVar[type[SpeechOptions]]
     clone_options: ClassVar[type[CloneOptions]]
+    transcription_options: ClassVar[type[TranscriptionOptions]] = TranscriptionOptions
     unique_voice_names: ClassVar[bool] = False
     free_clones: ClassVar[bool] = False
     takes_sound_only: ClassVar[bool] = False  # of samples and references: no videos
@@ -344,7 +346,11 @@ class Service(ABC):
         """Whether this speech costs nothing, so that it may be asked for again after a bad answer."""
         return False
 
-    def transcribe(self, body: Body, *, language: str | None, segments: bool, model: str | None) -> Flow[Transcript]:  # noqa: ARG002
+    def check_transcription(self, options: TranscriptionOptions) -> list[str]:  # noqa: ARG002
+        """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+        return []
+
+    def transcribe(self, body: Body, options: TranscriptionOptions) -> Flow[Transcript]:  # noqa: ARG002
         """Write down what is said in a recording."""
         raise self.lacks(Capability.TRANSCRIPTION)
 
