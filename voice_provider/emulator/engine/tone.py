@@ -256,7 +256,10 @@ def _encoder(form: str, rate: int, bit_rate: int | None) -> _Encoder:
     if form == "pcm":
         return _Plain()
     from voice_provider.emulator.engine.encoder import Encoder  # noqa: PLC0415  # loads PyAV
+    from voice_provider.emulator.engine.tone_mp3 import RepeatedTone  # noqa: PLC0415  # the same
 
+    if form == "mp3":
+        return RepeatedTone(rate, bit_rate, COMMENT)
     return Encoder(form, rate, (rate, "s16"), bit_rate=bit_rate, comment=COMMENT)
 
 
