@@ -379,7 +379,7 @@ def test_a_name_that_leaves_no_room_for_the_record_is_refused_before_anything_is
 def dies_before_the_record() -> Iterator[None]:
     """A process that ends after the result is in its place, and before its record is."""
 
-    def die(place: str, *_: Any) -> None:
+    def die(place: str, *_: Any, **__: Any) -> None:
         assert place.endswith(".provenance.json")
         raise Killed
 
@@ -530,15 +530,15 @@ def test_a_record_goes_where_its_result_is_although_the_folder_was_swapped(
 ) -> None:
     victim, out, aside = tmp_path / "victim", tmp_path / "mine" / "out", tmp_path / "mine" / "aside"
     victim.mkdir()
-    original = provenance.opened
+    original = beside.opened
 
-    def swapped(folder: Path) -> Any:
+    def swapped(folder: Path, *more: Any) -> Any:
         out.rename(aside)
         out.symlink_to(victim)
-        monkeypatch.setattr(provenance, "opened", original)
-        return original(folder)
+        monkeypatch.setattr(beside, "opened", original)
+        return original(folder, *more)
 
-    monkeypatch.setattr(provenance, "opened", swapped)
+    monkeypatch.setattr(beside, "opened", swapped)
     with pytest.raises(StorageError, match=r"record .* cannot be written"):
         task.run(speak(output=f"{out}/line.wav"))
     assert list(victim.iterdir()) == []
