@@ -46,6 +46,7 @@ from voice_provider.trust.provenance import ENDING  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from voice_provider.emulator.process import EmulatorHandle
 
@@ -93,6 +94,7 @@ class Task:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.clears = self.others_cleared = 0
+        self.run_after: datetime | None = None
         self.ti = SimpleNamespace(
             dag_id="dag",
             task_id="task",
@@ -105,7 +107,7 @@ class Task:
 
     @property
     def context(self) -> dict[str, Any]:
-        run = SimpleNamespace(clear_number=self.clears + self.others_cleared)
+        run = SimpleNamespace(clear_number=self.clears + self.others_cleared, run_after=self.run_after)
         return {"ti": self.ti, "dag_run": run, "task_state_store": self.store}
 
     def run(self, operator: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -524,3 +524,50 @@ def test_results_do_not_say_where_the_consent_lies(
     assert speech["consent"]["id"] == voice["consent"]["id"]
     assert "somebody" not in json.dumps([voice, speech])
     assert emulator.ledger("speech")
+
+
+def test_a_large_account_is_not_listed(
+    emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
+) -> None:
+    set_connection(service="fish_audio")
+    emulator.seed_models(count=1_100, age_seconds=86_400)  # more are as many requests, and take longer
+    before = Counted(emulator)
+    first = new_task("1").run(clone(sample))
+    assert before.requests() <= 5
+    assert new_task("2").run(clone(sample))["voice_id"] == first["voice_id"], "it is found, whatever its age"
+    assert before.requests() <= 3
+    ways: list[dict[str, Any]] = [{"if_exists": "replace"}, {"if_exists": "new"}, {"ephemeral": True}]
+    for number, how in enumerate(ways):
+        task = new_task(f"how{number}")
+        if "ephemeral" in how:
+            task.run_after = datetime.now(UTC)
+        task.run(clone(sample, **how))
+        assert before.requests() <= 6, how
+    emulator.fault("drop_after", path="/model", method="POST")
+    emulator.fault("status", path="/model", method="GET", status=503, times=ATTEMPTS, after=1)
+    task, other = new_task("lost"), clone(write_wav(tmp_path / "other.wav", 4.0))
+    with pytest.raises(TransientVoiceError):
+        task.run(other)
+    made = names(emulator)
+    again = task.run(other)
+    assert before.requests() <= 10, "of both tries"
+    assert again["outcome"] == "found"
+    assert names(emulator) == made, "not made twice"
+
+
+class Counted:
+    """Requests for voices since the last time that somebody asked."""
+
+    def __init__(self, emulator: EmulatorHandle) -> None:
+        self._emulator = emulator
+        self._seen = 0
+        self.requests()
+
+    def requests(self) -> int:
+        seen = self._seen
+        found = self._emulator.requests("/model")
+        self._seen = len(found)
+        import sys
+
+        print("SEEN", [(r["method"], r["path"], r.get("query")) for r in found[seen:]], file=sys.stderr)
+        return self._seen - seen

@@ -144,7 +144,7 @@ class SyncLabs(Service):
 
     def list_voices(self, filters: VoiceFilters) -> Flow[list[Voice]]:
         """List built-in voices and clones; the service answers with all of them at once and cannot tell them apart."""
-        if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "limit"}):
+        if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "since", "limit"}):
             raise self.lacks(Capability.VOICE_LIBRARY)
         response = yield Request(method="GET", url="/v2/voices", expects=_is_list)
         voices = [self._voice(item) for item in _list(response)]
