@@ -17,6 +17,7 @@ from airflow.sdk.execution_time.context import set_current_context
 from tests.conftest import without_records, write_wav
 from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
+from voice_provider.files import beside
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.names import ManagedName
 from voice_provider.operators.clone import CloneVoiceOperator
@@ -378,12 +379,12 @@ def test_a_name_that_leaves_no_room_for_the_record_is_refused_before_anything_is
 def dies_before_the_record() -> Iterator[None]:
     """A process that ends after the result is in its place, and before its record is."""
 
-    def die(place: str, *_: Any) -> None:
+    def die(place: str, *_: Any, **__: Any) -> None:
         assert place.endswith(".provenance.json")
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "_put", die)
+        patch.setattr(beside, "put", die)
         with pytest.raises(Killed):
             yield
 
@@ -507,7 +508,7 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
     victim = tmp_path / "victim"
     victim.write_text("somebody's")
     opened: list[int] = []
-    original = provenance.create
+    original = beside.create
 
     def planted(part: Path, folder: int) -> Any:
         part.symlink_to(victim)
@@ -515,7 +516,7 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
         opened.append(os.fstat(file.fileno()).st_mode & 0o777)
         return file
 
-    monkeypatch.setattr(provenance, "create", planted)
+    monkeypatch.setattr(beside, "create", planted)
     result = task.run(speak())
     assert victim.read_text() == "somebody's"
     assert opened == [0o600]
@@ -529,15 +530,15 @@ def test_a_record_goes_where_its_result_is_although_the_folder_was_swapped(
 ) -> None:
     victim, out, aside = tmp_path / "victim", tmp_path / "mine" / "out", tmp_path / "mine" / "aside"
     victim.mkdir()
-    original = provenance.opened
+    original = beside.opened
 
-    def swapped(folder: Path) -> Any:
+    def swapped(folder: Path, *more: Any) -> Any:
         out.rename(aside)
         out.symlink_to(victim)
-        monkeypatch.setattr(provenance, "opened", original)
-        return original(folder)
+        monkeypatch.setattr(beside, "opened", original)
+        return original(folder, *more)
 
-    monkeypatch.setattr(provenance, "opened", swapped)
+    monkeypatch.setattr(beside, "opened", swapped)
     with pytest.raises(StorageError, match=r"record .* cannot be written"):
         task.run(speak(output=f"{out}/line.wav"))
     assert list(victim.iterdir()) == []

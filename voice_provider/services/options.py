@@ -119,6 +119,14 @@ class CloneOptions(Options):
         return {}
 
 
+class TranscriptionOptions(Options):
+    """How a recording is written down; each service adds its own options."""
+
+    language: str | None = Field(default=None, description="two-letter code, a hint")
+    segments: bool = Field(default=False, description="also when each part is said, and by whom")
+    model: str | None = None
+
+
 class VoiceChanges(Options):
     """What can be changed of a voice afterwards; only what is given is."""
 

@@ -6,12 +6,13 @@ because the header that comes with a stream is often put right later.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from voice_provider.emulator.engine import Phrase, Spoken
+from voice_provider.emulator.engine.sentences import words_in
 from voice_provider.emulator.world.emulator import Emulator
 
 READ_SIZE = 1 << 20
@@ -25,17 +26,25 @@ class Transcript:
     text: str = ""
     seconds: float = 0.0
     segments: list[Phrase] = field(default_factory=list)
+    words: list[Phrase] = field(default_factory=list)
 
-    def add(self, text: str, seconds: float) -> None:
+    def add(self, text: str, seconds: float, words: Iterable[Phrase] = ()) -> None:
         if said := text.strip():
             self.text = f"{self.text} {said}".lstrip()
             self.segments.append(Phrase(said, round(self.seconds, 3), round(self.seconds + seconds, 3)))
+            self.words += placed(words, self.seconds)
         self.seconds += seconds
 
     @classmethod
     def read(cls, path: Path) -> Self:
         raw = json.loads(path.read_text())
-        return cls(raw["text"], raw["seconds"], [Phrase(**segment) for segment in raw["segments"]])
+        segments, words = ([Phrase(**part) for part in raw[name]] for name in ("segments", "words"))
+        return cls(raw["text"], raw["seconds"], segments, words)
+
+
+def placed(words: Iterable[Phrase], start: float) -> list[Phrase]:
+    """Words of a piece that begins at ``start``, to the millisecond."""
+    return [Phrase(word.text, round(start + word.start, 3), round(start + word.end, 3)) for word in words]
 
 
 def remember(emulator: Emulator, sha256: str, transcript: Transcript) -> None:
@@ -45,7 +54,8 @@ def remember(emulator: Emulator, sha256: str, transcript: Transcript) -> None:
 def remember_file(emulator: Emulator, path: Path, text: str) -> None:
     """Keep what a recording says, as its owner wrote it down (in a worker thread)."""
     transcript = Transcript()
-    transcript.add(text, emulator.engine.probe(path).seconds or 0.0)
+    seconds = emulator.engine.probe(path).seconds or 0.0
+    transcript.add(text, seconds, words_in(text, seconds))
     remember(emulator, fingerprint(path), transcript)
 
 
@@ -80,7 +90,7 @@ class Listener:
 
     def hear(self, piece: Spoken) -> None:
         self._digest.update(piece.audio)
-        self._transcript.add(piece.text, piece.seconds)
+        self._transcript.add(piece.text, piece.seconds, piece.words)
 
     def end(self) -> None:
         remember(self._emulator, self._digest.hexdigest(), self._transcript)
@@ -103,7 +113,7 @@ class Alignment:
             self._seq, self._offset, self._content = self._seq + 1, self._offset + self._seconds, ""
             self._seconds, self._segments = 0.0, []
         self._content += piece.text
-        self._segments += _words(piece, self._seconds)
+        self._segments += [vars(word) for word in placed(piece.words, self._seconds)]
         self._seconds += piece.seconds
         snapshot = {"audio_duration": round(self._seconds, 3), "segments": list(self._segments)}
         return {
@@ -112,13 +122,3 @@ class Alignment:
             "chunk_audio_offset_sec": round(self._offset, 3),
             "alignment": snapshot if piece.text else None,
         }
-
-
-def _words(piece: Spoken, start: float) -> Iterator[dict[str, Any]]:
-    """Share the time of a piece among its words by their letters."""
-    words = piece.text.split()
-    letters = sum(len(word) + 1 for word in words)
-    for word in words:
-        end = start + piece.seconds * (len(word) + 1) / letters
-        yield {"text": word, "start": round(start, 3), "end": round(end, 3)}
-        start = end
