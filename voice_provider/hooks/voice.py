@@ -256,19 +256,47 @@ class VoiceHook(ServiceHook):
         language: str | None = None,
         segments: bool = False,
         model: str | None = None,
+        timeout: float = 600,
     ) -> Transcript:
-        """Write down what is said in a recording; billed by the second.
+        """Write down what is said in a recording.
+
+        Fish Audio bills it by the second. At sync. labs it costs nothing and has no options; the recording is uploaded
+        first and deleted afterwards.
 
         :param recording: storage location, or what an operator returned
         :param language: two-letter code, a hint; default: recognised
         :param segments: also say when each part is spoken
         :param model: default: the service's (``transcribe-1``)
+        :param timeout: seconds to wait, where it is a job
+        :raises JobTimeoutError: the job still runs
         """
         self.service.require(Capability.TRANSCRIPTION)
+        if Capability.HOSTS_ASSETS in self.service.capabilities:
+            return self._transcribe_hosted(recording, {"language": language, "model": model}, timeout)
         file = self.resolve(recording, "recording")
         if not isinstance(file, StoredFile):
             raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
         return self.run(self.service.transcribe(self.as_sent(file), language=language, segments=segments, model=model))
+
+    def _transcribe_hosted(
+        self, recording: Media | PathObject, options: Mapping[str, Any], timeout: float
+    ) -> Transcript:
+        """Upload the recording unless the service has it, wait for its transcript, and take the upload back."""
+        self.service.check_transcription(options)
+        source = self.resolve(recording, "recording")
+        if not isinstance(source, StoredFile) and not source.asset_id:
+            raise InvalidInputError("The recording is an address: give a storage location or the id of an asset.")
+        uploads: list[str] = []
+        try:
+            if isinstance(source, StoredFile):
+                asset = self.upload_file(source)
+                uploads.append(asset.id)
+            else:
+                asset = self.get_asset(source.asset_id or "")
+            job = self.wait_for(self.run(self.service.start_transcription(asset)), timeout)
+            return self.run(self.service.get_transcript(job.id))
+        finally:
+            self._discard(uploads)
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.
@@ -379,14 +407,17 @@ class VoiceHook(ServiceHook):
         self.service.require(Capability.LIP_SYNC)
         return self.run(self.service.list_models())
 
-    def estimate(self, model: str, seconds: float, fps: float = 30) -> Estimate:
+    def estimate(
+        self, model: str, seconds: float, fps: float = 30, *, reasoning_enabled: bool | None = None
+    ) -> Estimate:
         """Ask what a lip sync would cost.
 
         :param seconds: length of the result
         :param fps: frames a second
+        :param reasoning_enabled: as of ``LipSyncOperator``; it has a price; default: the service's
         """
         self.service.require(Capability.ESTIMATE)
-        return self.run(self.service.estimate(model, seconds, fps))
+        return self.run(self.service.estimate(model, seconds, fps, reasoning_enabled=reasoning_enabled))
 
     def synthesize(
         self,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
 MAX_SCRIPT = 5000  # characters
+MAX_LISTED = 100  # generations in one answer
+AT_WORK: dict[str, str | list[str]] = {"status": ["PENDING", "PROCESSING"], "limit": str(MAX_LISTED)}
 # The service documents no marks; it hands the script on to its voice provider, whose help pages say what that does.
 MARKUP = Markup(
     marks=re.compile(r"<\|[^|>]*\|>|\[[^\[\]]*\]"),
@@ -63,8 +65,11 @@ def generation(options: LipSyncOptions, inputs: Sequence[Input]) -> dict[str, An
         model_mode=options.model_mode,
         prompt=options.prompt,
         temperature=options.temperature,
-        active_speaker_detection=speaker.model_dump(mode="json", exclude_none=True) if speaker else None,
+        active_speaker_detection=speaker
+        if isinstance(speaker, bool) or speaker is None
+        else speaker.model_dump(mode="json", exclude_none=True),
         occlusion_detection_enabled=options.occlusion_detection,
+        reasoning_enabled=options.reasoning_enabled,
     )
     dub = options.dub_language
     return {
