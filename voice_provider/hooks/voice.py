@@ -272,17 +272,16 @@ class VoiceHook(ServiceHook):
         """
         self.service.require(Capability.TRANSCRIPTION)
         if Capability.HOSTS_ASSETS in self.service.capabilities:
-            return self._transcribe_hosted(recording, {"language": language, "model": model}, timeout)
+            asked = present(language=language, segments=segments, model=model)
+            parse(self.service.transcription_options, asked, self.service.label)
+            return self._transcribe_hosted(recording, timeout)
         file = self.resolve(recording, "recording")
         if not isinstance(file, StoredFile):
             raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
         return self.run(self.service.transcribe(self.as_sent(file), language=language, segments=segments, model=model))
 
-    def _transcribe_hosted(
-        self, recording: Media | PathObject, options: Mapping[str, Any], timeout: float
-    ) -> Transcript:
+    def _transcribe_hosted(self, recording: Media | PathObject, timeout: float) -> Transcript:
         """Upload the recording unless the service has it, wait for its transcript, and take the upload back."""
-        self.service.check_transcription(options)
         source = self.resolve(recording, "recording")
         if not isinstance(source, StoredFile) and not source.asset_id:
             raise InvalidInputError("The recording is an address: give a storage location or the id of an asset.")

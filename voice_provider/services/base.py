@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from voice_provider.exceptions import CapabilityError, InvalidInputError
 from voice_provider.models import Capability, Room
+from voice_provider.services.options import TranscriptionOptions
 
 if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
@@ -197,6 +198,7 @@ class Service(ABC):
     makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {}  # formats of results; file names may end in nothing else
     speech_options: ClassVar[type[SpeechOptions]]
     clone_options: ClassVar[type[CloneOptions]]
+    transcription_options: ClassVar[type[TranscriptionOptions]] = TranscriptionOptions
     unique_voice_names: ClassVar[bool] = False
     free_clones: ClassVar[bool] = False
     takes_sound_only: ClassVar[bool] = False  # of samples and references: no videos
@@ -349,10 +351,6 @@ class Service(ABC):
         raise self.lacks(Capability.TRANSCRIPTION)
 
     # transcripts, where they are a job about a hosted file
-
-    def check_transcription(self, options: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Raise ``InvalidInputError`` for options that the service does not have, before anything is uploaded."""
-        raise self.lacks(Capability.TRANSCRIPTION)
 
     def start_transcription(self, recording: Asset) -> Flow[Job]:  # noqa: ARG002
         """Order the transcript of a hosted file; ``get_job`` asks after it."""

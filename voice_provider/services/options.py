@@ -119,6 +119,12 @@ class CloneOptions(Options):
         return {}
 
 
+class TranscriptionOptions(Options):
+    """How a recording is written down; each service adds its own options."""
+
+    segments: bool = Field(default=False, description="also when each part is said, and by whom")
+
+
 class VoiceChanges(Options):
     """What can be changed of a voice afterwards; only what is given is."""
 

@@ -9,6 +9,7 @@ import pytest
 from tests.services.flows import answer, drive
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError
 from voice_provider.models import Asset, JobState
+from voice_provider.services.options import parse
 from voice_provider.services.sync_labs.dialect import SyncLabs
 
 SERVICE = SyncLabs({})
@@ -100,7 +101,9 @@ def test_an_id_that_is_none_asks_for_nothing() -> None:
             drive(flow)
 
 
-def test_options_that_it_does_not_have_are_refused_by_name() -> None:
-    SERVICE.check_transcription({"language": None, "diarize": False, "num_speakers": None})
-    with pytest.raises(InvalidInputError, match=r"has no language, diarize for transcripts: leave that out"):
-        SERVICE.check_transcription({"language": "de", "diarize": True, "model": None})
+@pytest.mark.parametrize("option", ["language", "model", "diarize", "num_speakers", "tag_audio_events"])
+def test_an_option_that_it_does_not_have_is_refused_by_name(option: str) -> None:
+    with pytest.raises(
+        InvalidInputError, match=rf"{option} is no option of sync\. labs; it has segments\. Nothing was"
+    ):
+        parse(SERVICE.transcription_options, {"segments": True, option: "x"}, SERVICE.label)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError
+from voice_provider.exceptions import ServiceUnavailableError
 from voice_provider.models import Segment, Transcript
 from voice_provider.services.base import Flow, Request, Service, path_segment
 from voice_provider.services.sync_labs.answers import NAME, is_job, noun, read_job
@@ -24,13 +24,6 @@ PATH = "/v2/transcriptions"
 
 class Transcription(Service):
     """The flows that write down what is said."""
-
-    def check_transcription(self, options: Mapping[str, Any]) -> None:
-        """Refuse every option that is set: the service has none."""
-        if given := [name for name, value in options.items() if value not in (None, False)]:
-            raise InvalidInputError(
-                f"{self.label} has no {', '.join(given)} for transcripts: leave that out. Nothing was uploaded."
-            )
 
     def start_transcription(self, recording: Asset) -> Flow[Job]:
         """Order the transcript of a hosted recording, from its beginning to its end."""
