@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 from voice_provider.emulator.engine import EngineError
 from voice_provider.emulator.fish_audio.bodies import Form, UploadedFile, read_form_or_packed
 from voice_provider.emulator.fish_audio.errors import FishError
-from voice_provider.emulator.fish_audio.heard import Transcript, recall
 from voice_provider.emulator.fish_audio.requests import FishCaller, InferenceCaller, slot
 from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.heard import Transcript, recall
 from voice_provider.emulator.world.settings import MIB
 
 router = APIRouter()
@@ -94,7 +94,7 @@ def _value(form: Form, name: str) -> Any:
 
 def _hear(emulator: Emulator, audio: UploadedFile) -> Transcript:
     """In a worker thread: what the recording says, and how long it is."""
-    if known := recall(emulator, audio.path):
+    if known := recall(emulator.files, audio.path):
         return known
     media = emulator.engine.probe(audio.path)
     seconds = media.seconds or 0.0

@@ -305,10 +305,12 @@ class State:
         ).fetchone()
         return (row["sha256"], row["job_id"]) if row else None
 
-    def accept(self, job: Job, charge: Charge, *, scope: str) -> None:
-        """Take work on: the job, its line on the bill and its key, all or nothing."""
+    def accept(self, job: Job, charge: Charge | None, *, scope: str) -> None:
+        """Take work on: the job, its line on the bill (unless it costs nothing) and its key, all or nothing."""
         with self.transaction():
             self.insert(job)
+            if charge is None:
+                return
             self.insert(charge)
             if charge.idempotency_key is not None:
                 self._db.execute(
