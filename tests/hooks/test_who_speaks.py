@@ -30,7 +30,7 @@ from voice_provider.models import Asset
 from voice_provider.services.base import Input
 from voice_provider.services.fish_audio import dialect as fish_audio
 from voice_provider.services.fish_audio.dialect import FishAudio
-from voice_provider.services.fish_audio.options import FishClone, FishSpeech
+from voice_provider.services.fish_audio.options import FishClone, FishSpeech, FishTranscription
 from voice_provider.services.options import CloneOptions, VoiceFilters, parse
 from voice_provider.services.sync_labs import voices as sync_labs
 from voice_provider.services.sync_labs.dialect import SyncLabs
@@ -101,7 +101,7 @@ MAKES: dict[str, tuple[Service, Callable[[], Any]]] = {
     "sync clone": (SYNC, lambda: SYNC.clone_voice("Ada", [Input(asset_id=UUID)], CloneOptions())),
     "Fish speech": (FISH, lambda: FISH.speak(FISH_LINE, [], Memory())),
     "Fish clone": (FISH, lambda: FISH.clone_voice("Ada", [Recording()], FishClone())),
-    "Fish transcript": (FISH, lambda: FISH.transcribe(Recording(), language=None, segments=False, model=None)),
+    "Fish transcript": (FISH, lambda: FISH.transcribe(Recording(), FishTranscription())),
 }
 # What asks, changes or deletes, and may be sent again; with a key, also what pays.
 REPEATS: dict[str, tuple[Service, Callable[[], Any]]] = {

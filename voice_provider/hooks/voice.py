@@ -256,6 +256,9 @@ class VoiceHook(ServiceHook):
         language: str | None = None,
         segments: bool = False,
         model: str | None = None,
+        diarize: bool | None = None,
+        num_speakers: int | None = None,
+        tag_audio_events: bool | None = None,
         timeout: float = 600,
     ) -> Transcript:
         """Write down what is said in a recording.
@@ -265,24 +268,38 @@ class VoiceHook(ServiceHook):
 
         :param recording: storage location, or what an operator returned
         :param language: two-letter code, a hint; default: recognised
-        :param segments: also say when each part is spoken
-        :param model: default: the service's (``transcribe-1``)
+        :param segments: also say when each part is spoken, and by whom
+        :param model: default: the service's (at Fish Audio ``transcribe-1-pro``)
+        :param diarize: tell speakers apart; default: where there are several; Fish Audio
+        :param num_speakers: how many speak; default: found out; Fish Audio
+        :param tag_audio_events: mark in ``marked_text`` what is heard besides speech, such as laughter; default: True;
+            Fish Audio
         :param timeout: seconds to wait, where it is a job
+        :return: the transcript; its ``text`` is without marks, so that it may be given back as ``texts=`` or spoken
+        :raises InvalidInputError: an option that the service does not have, or outside its range; nothing was sent
         :raises JobTimeoutError: the job still runs
         """
         self.service.require(Capability.TRANSCRIPTION)
-        if Capability.HOSTS_ASSETS in self.service.capabilities:
-            asked = present(language=language, segments=segments, model=model)
-            parse(self.service.transcription_options, asked, self.service.label)
-            return self._transcribe_hosted(recording, timeout)
-        file = self.resolve(recording, "recording")
-        if not isinstance(file, StoredFile):
-            raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
-        return self.run(self.service.transcribe(self.as_sent(file), language=language, segments=segments, model=model))
-
-    def _transcribe_hosted(self, recording: Media | PathObject, timeout: float) -> Transcript:
-        """Upload the recording unless the service has it, wait for its transcript, and take the upload back."""
+        asked = present(
+            language=language,
+            segments=segments,
+            model=model,
+            diarize=diarize,
+            num_speakers=num_speakers,
+            tag_audio_events=tag_audio_events,
+        )
+        options = parse(self.service.transcription_options, asked, self.service.label)
+        for warning in self.service.check_transcription(options):
+            self.log.warning("%s", warning)
         source = self.resolve(recording, "recording")
+        if Capability.HOSTS_ASSETS in self.service.capabilities:
+            return self._transcribe_hosted(source, timeout)
+        if not isinstance(source, StoredFile):
+            raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
+        return self.run(self.service.transcribe(self.as_sent(source), options))
+
+    def _transcribe_hosted(self, source: Input | StoredFile, timeout: float) -> Transcript:
+        """Upload the recording unless the service has it, wait for its transcript, and take the upload back."""
         if not isinstance(source, StoredFile) and not source.asset_id:
             raise InvalidInputError("The recording is an address: give a storage location or the id of an asset.")
         uploads: list[str] = []

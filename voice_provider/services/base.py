@@ -346,7 +346,11 @@ class Service(ABC):
         """Whether this speech costs nothing, so that it may be asked for again after a bad answer."""
         return False
 
-    def transcribe(self, body: Body, *, language: str | None, segments: bool, model: str | None) -> Flow[Transcript]:  # noqa: ARG002
+    def check_transcription(self, options: TranscriptionOptions) -> list[str]:  # noqa: ARG002
+        """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+        return []
+
+    def transcribe(self, body: Body, options: TranscriptionOptions) -> Flow[Transcript]:  # noqa: ARG002
         """Write down what is said in a recording."""
         raise self.lacks(Capability.TRANSCRIPTION)
 

@@ -85,21 +85,25 @@ class LipSyncResult:
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """A piece of a stream: bytes to send on, the text that it says, and how long that takes."""
-
-    audio: bytes
-    text: str
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Phrase:
     """Words of a recording, and from which second to which they are said."""
 
     text: str
     start: float
     end: float
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A piece of a stream: bytes to send on, the text that it says, and how long that takes.
+
+    :param words: where in it each word is said, from its beginning on
+    """
+
+    audio: bytes
+    text: str
+    seconds: float
+    words: tuple[Phrase, ...] = ()
 
 
 class Engine(Protocol):

@@ -94,12 +94,12 @@ class LocalEngine:
                 before = encoder.written
                 manner = {"stability": stability, "similarity": similarity, "speed": speed, "volume": volume}
                 try:
-                    lines = voice.speak(text, profiles[chosen], seed=seed + number, **manner)
+                    lines = [*voice.speak(text, profiles[chosen], seed=seed + number, **manner)]
                     audio = b"".join([encoder.write(sound.tobytes()) for sound in lines])
                 except EngineError as error:
                     refused = refused or error
                     continue
-                yield Spoken(audio, text, (encoder.written - before) / RATE)
+                yield Spoken(audio, text, (encoder.written - before) / RATE, tuple(voice.words_in(text, lines)))
             if refused and not encoder.written:
                 raise refused
             pause = b"" if encoder.written else encoder.write(bytes(4 * round(PAUSE_SECONDS * RATE)))

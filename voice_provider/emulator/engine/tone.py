@@ -25,7 +25,7 @@ from voice_provider.emulator.engine import (
     Phrase,
     Spoken,
 )
-from voice_provider.emulator.engine.sentences import pieces_of
+from voice_provider.emulator.engine.sentences import pieces_of, words_in
 from voice_provider.emulator.engine.sniff import image_size, iso_facts, sniff, wav_seconds
 from voice_provider.emulator.engine.timeline import check_segments, output_seconds
 
@@ -154,7 +154,8 @@ class ToneEngine:
             least = 0.0 if seconds else MIN_SPEECH_SECONDS
             sound = _tone(_pitch(voice), max(least, len(text) / CHARACTERS_PER_SECOND / speed), wanted, volume)
             seconds += len(sound) / 2 / wanted
-            yield Spoken(encoder.write(sound), text, len(sound) / 2 / wanted)
+            took = len(sound) / 2 / wanted
+            yield Spoken(encoder.write(sound), text, took, tuple(words_in(text, took)))
         if speechless and not seconds:
             raise EngineError("text_unspeakable", "There is nothing to say in the text. Write at least one word.")
         pause = b"" if seconds else encoder.write(bytes(2 * round(PAUSE_SECONDS * wanted)))

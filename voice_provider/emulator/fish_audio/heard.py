@@ -4,15 +4,17 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from voice_provider.emulator.engine import Phrase, Spoken
+from voice_provider.emulator.engine import Spoken
+from voice_provider.emulator.engine.sentences import words_in
 from voice_provider.emulator.world.emulator import Emulator
-from voice_provider.emulator.world.heard import Transcript, fingerprint, remember, words_of
+from voice_provider.emulator.world.heard import Transcript, fingerprint, placed, remember
 
 
 def remember_file(emulator: Emulator, path: Path, text: str) -> None:
     """Keep what a recording says, as its owner wrote it down (in a worker thread)."""
     transcript = Transcript()
-    transcript.add(text, emulator.engine.probe(path).seconds or 0.0)
+    seconds = emulator.engine.probe(path).seconds or 0.0
+    transcript.add(text, seconds, words_in(text, seconds))
     remember(emulator.files, fingerprint(path), transcript)
 
 
@@ -26,7 +28,7 @@ class Listener:
 
     def hear(self, piece: Spoken) -> None:
         self._digest.update(piece.audio)
-        self._transcript.add(piece.text, piece.seconds)
+        self._transcript.add(piece.text, piece.seconds, piece.words)
 
     def end(self) -> None:
         remember(self._emulator.files, self._digest.hexdigest(), self._transcript)
@@ -49,8 +51,7 @@ class Alignment:
             self._seq, self._offset, self._content = self._seq + 1, self._offset + self._seconds, ""
             self._seconds, self._segments = 0.0, []
         self._content += piece.text
-        said = Phrase(piece.text, self._seconds, self._seconds + piece.seconds)
-        self._segments += [vars(word) for word in words_of(said)]
+        self._segments += [vars(word) for word in placed(piece.words, self._seconds)]
         self._seconds += piece.seconds
         snapshot = {"audio_duration": round(self._seconds, 3), "segments": list(self._segments)}
         return {

@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from voice_provider.emulator.engine import Phrase
+from voice_provider.emulator.engine.sentences import words_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from voice_provider.emulator.engine import Engine
     from voice_provider.emulator.world.files import Files
 
 READ_SIZE = 1 << 20
@@ -30,17 +32,25 @@ class Transcript:
     text: str = ""
     seconds: float = 0.0
     segments: list[Phrase] = field(default_factory=list)
+    words: list[Phrase] = field(default_factory=list)
 
-    def add(self, text: str, seconds: float) -> None:
+    def add(self, text: str, seconds: float, words: Iterable[Phrase] = ()) -> None:
         if said := text.strip():
             self.text = f"{self.text} {said}".lstrip()
             self.segments.append(Phrase(said, round(self.seconds, 3), round(self.seconds + seconds, 3)))
+            self.words += placed(words, self.seconds)
         self.seconds += seconds
 
     @classmethod
     def read(cls, path: Path) -> Self:
         raw = json.loads(path.read_text())
-        return cls(raw["text"], raw["seconds"], [Phrase(**segment) for segment in raw["segments"]])
+        segments, words = ([Phrase(**part) for part in raw[name]] for name in ("segments", "words"))
+        return cls(raw["text"], raw["seconds"], segments, words)
+
+
+def placed(words: Iterable[Phrase], start: float) -> list[Phrase]:
+    """Words of a piece that begins at ``start``, to the millisecond."""
+    return [Phrase(word.text, round(start + word.start, 3), round(start + word.end, 3)) for word in words]
 
 
 def remember(files: Files, sha256: str, transcript: Transcript) -> None:
@@ -68,12 +78,11 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def words_of(phrase: Phrase) -> Iterator[Phrase]:
-    """Share the time of a phrase among its words by their letters."""
-    words = phrase.text.split()
-    letters = sum(len(word) + 1 for word in words)
-    start = phrase.start
-    for word in words:
-        end = start + (phrase.end - phrase.start) * (len(word) + 1) / letters
-        yield Phrase(word, round(start, 3), round(end, 3))
-        start = end
+def hear(engine: Engine, files: Files, path: Path) -> Transcript:
+    """What a recording says, in a worker thread: by heart, if it is known; by ear, what the engine understands."""
+    if known := recall(files, path):
+        return known
+    seconds = engine.probe(path).seconds or 0.0
+    phrases = list(engine.transcribe(path))
+    words = [word for part in phrases for word in words_in(part.text, part.end - part.start, start=part.start)]
+    return Transcript(" ".join(phrase.text for phrase in phrases), seconds, phrases, placed(words, 0.0))

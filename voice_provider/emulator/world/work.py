@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from voice_provider.emulator.engine import EngineError, Segment
-from voice_provider.emulator.world.heard import Transcript, fingerprint, recall, remember, words_of
+from voice_provider.emulator.world.heard import Transcript, fingerprint, hear, recall, remember
 from voice_provider.emulator.world.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def speak(engine: Engine, files: Files, driver: dict[str, Any], job_id: str) -> 
         with output.open("wb") as file:
             for piece in pieces:
                 file.write(piece.audio)
-                said.add(piece.text, piece.seconds)
+                said.add(piece.text, piece.seconds, piece.words)
     except BaseException:
         output.unlink(missing_ok=True)
         raise
@@ -97,10 +97,11 @@ def _transcription(engine: Engine, files: Files, job: Job) -> Made:
     media = engine.probe(path)
     if not media.has_audio:
         raise WorkError("no_audio", "The recording has no sound.")
-    known = recall(files, path)
-    phrases = known.segments if known else engine.transcribe(path)
-    said = [[vars(word) for word in words_of(phrase)] for phrase in phrases]
-    return Made({"said": said, "one_speaker": known is not None}, units=media.seconds or 0.0)
+    heard = hear(engine, files, path)
+    said = [
+        [vars(word) for word in heard.words if phrase.start <= word.start < phrase.end] for phrase in heard.segments
+    ]
+    return Made({"said": said, "one_speaker": recall(files, path) is not None}, units=heard.seconds)
 
 
 def _lip_sync(engine: Engine, files: Files, job: Job, progress: Callable[[float], None]) -> Made:
