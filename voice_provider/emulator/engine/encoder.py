@@ -43,6 +43,7 @@ class Encoder:
     :param path: the file; without one, ``write`` and ``finish`` return the bytes
     :param bit_rate: bits a second; default: the format's
     :param comment: what the file says about itself, if its format can
+    :param codec_options: more options of the codec, as FFmpeg names them
     :raises EngineError: ``bad_input``, for a format or rate that does not exist
     """
 
@@ -55,6 +56,7 @@ class Encoder:
         *,
         bit_rate: int | None = None,
         comment: str = "",
+        codec_options: dict[str, str] | None = None,
     ) -> None:
         encoding = ENCODINGS.get(form)
         wanted = rate or (encoding.rates[0] if encoding else 0)
@@ -68,7 +70,7 @@ class Encoder:
         target: Any = str(path) if path else self._pipe
         self._container = cast("Any", av.open(target, "w", format=encoding.container, options=options))
         self._container.metadata["comment"] = comment
-        self._stream = self._container.add_stream(encoding.codec, rate=wanted, layout="mono")
+        self._stream = self._container.add_stream(encoding.codec, rate=wanted, layout="mono", options=codec_options)
         self._stream.format = encoding.sample_format
         if bits := bit_rate or encoding.bit_rate:
             self._stream.bit_rate = bits

@@ -4,8 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from voice_provider.emulator.engine import Spoken
-from voice_provider.emulator.engine.sentences import words_in
+from voice_provider.emulator.engine import Spoken, words_in
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.heard import Transcript, fingerprint, placed, remember
 

@@ -11,8 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from voice_provider.emulator.engine import Phrase
-from voice_provider.emulator.engine.sentences import words_in
+from voice_provider.emulator.engine import Phrase, words_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
