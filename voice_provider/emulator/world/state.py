@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     error_code TEXT, error TEXT, source TEXT, project_id TEXT, created_at REAL NOT NULL, started_at REAL,
     finished_at REAL);
 CREATE INDEX IF NOT EXISTS jobs_of ON jobs (service, kind, org, status);
+CREATE INDEX IF NOT EXISTS jobs_by_age ON jobs (service, kind, org, seq);
 CREATE TABLE IF NOT EXISTS keys (
     org TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL, sha256 TEXT NOT NULL, job_id TEXT NOT NULL,
     PRIMARY KEY (org, scope, key));
