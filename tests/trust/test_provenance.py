@@ -17,6 +17,7 @@ from airflow.sdk.execution_time.context import set_current_context
 from tests.conftest import without_records, write_wav
 from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
+from voice_provider.files import beside
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.names import ManagedName
 from voice_provider.operators.clone import CloneVoiceOperator
@@ -383,7 +384,7 @@ def dies_before_the_record() -> Iterator[None]:
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "_put", die)
+        patch.setattr(beside, "put", die)
         with pytest.raises(Killed):
             yield
 
@@ -507,7 +508,7 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
     victim = tmp_path / "victim"
     victim.write_text("somebody's")
     opened: list[int] = []
-    original = provenance.create
+    original = beside.create
 
     def planted(part: Path) -> Any:
         part.symlink_to(victim)
@@ -515,7 +516,7 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
         opened.append(os.fstat(file.fileno()).st_mode & 0o777)
         return file
 
-    monkeypatch.setattr(provenance, "create", planted)
+    monkeypatch.setattr(beside, "create", planted)
     result = task.run(speak())
     assert victim.read_text() == "somebody's"
     assert opened == [0o600]

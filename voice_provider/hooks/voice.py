@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from voice_provider.exceptions import (
@@ -24,8 +24,17 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
+from voice_provider.files.captions import (
+    CAPTION_FORMATS,
+    describe_captions,
+    keep_captions,
+    place_of,
+    plan,
+    read_captions,
+    render,
+)
 from voice_provider.files.locations import output_of, read_text
-from voice_provider.files.storage import Output, StoredFile
+from voice_provider.files.storage import Output, StoredFile, is_kept
 from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.inputs import COVERS
 from voice_provider.models import (
@@ -51,11 +60,13 @@ from voice_provider.trust.provenance import carry, current_run, keep
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from voice_provider.files.captions import CaptionFormat
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body
     from voice_provider.services.options import CloneOptions, Media, PathObject
     from voice_provider.trust.origin import Origin
 
+TRANSCRIPTION_TIMEOUT = 600.0  # seconds
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
 
 
@@ -259,7 +270,7 @@ class VoiceHook(ServiceHook):
         diarize: bool | None = None,
         num_speakers: int | None = None,
         tag_audio_events: bool | None = None,
-        timeout: float = 600,
+        timeout: float = TRANSCRIPTION_TIMEOUT,
     ) -> Transcript:
         """Write down what is said in a recording.
 
@@ -280,7 +291,9 @@ class VoiceHook(ServiceHook):
         :raises JobTimeoutError: the job still runs
         """
         self.service.require(Capability.TRANSCRIPTION)
-        asked = present(
+        return self._transcribe(
+            self.resolve(recording, "recording"),
+            timeout,
             language=language,
             segments=segments,
             model=model,
@@ -288,10 +301,13 @@ class VoiceHook(ServiceHook):
             num_speakers=num_speakers,
             tag_audio_events=tag_audio_events,
         )
-        options = parse(self.service.transcription_options, asked, self.service.label)
+
+    def _transcribe(
+        self, source: Input | StoredFile, timeout: float = TRANSCRIPTION_TIMEOUT, **asked: Any
+    ) -> Transcript:
+        options = parse(self.service.transcription_options, present(**asked), self.service.label)
         for warning in self.service.check_transcription(options):
             self.log.warning("%s", warning)
-        source = self.resolve(recording, "recording")
         if Capability.HOSTS_ASSETS in self.service.capabilities:
             return self._transcribe_hosted(source, timeout)
         if not isinstance(source, StoredFile):
@@ -313,6 +329,57 @@ class VoiceHook(ServiceHook):
             return self.run(self.service.get_transcript(job.id))
         finally:
             self._discard(uploads)
+
+    def check_captions(self, form: Any) -> CaptionFormat | None:
+        """Check, before anything is paid, that speech can have captions.
+
+        :param form: ``srt`` or ``vtt``; None: none are wanted
+        :raises InvalidInputError: another format
+        :raises CapabilityError: the service neither says where the words of its speech are, nor transcribes
+        """
+        if form is None:
+            return None
+        if form not in CAPTION_FORMATS:
+            raise InvalidInputError(f"captions is {form!r}; use {' or '.join(map(repr, CAPTION_FORMATS))}.")
+        if not self.service.times_speech:
+            self.service.require(Capability.TRANSCRIPTION)
+        return cast("CaptionFormat", form)
+
+    def caption(self, manifest: Manifest, form: CaptionFormat) -> Manifest:
+        """See to it that captions stand beside kept speech; what is there already is used.
+
+        Else the speech is transcribed, which Fish Audio bills by the second, and sync. labs does not.
+
+        :param manifest: of kept speech
+        :param form: ``srt`` or ``vtt``
+        :return: the manifest, with ``captions``; without, where nothing was understood in the speech
+        :raises StorageError: they cannot be written
+        """
+        place, known = place_of(manifest.uri, form), manifest.captions
+        if known is not None and known.uri.endswith(f".{form}") and is_kept(known.uri, known.sha256, known.bytes):
+            if known.uri == place:
+                return manifest
+            data = read_captions(known)
+        else:
+            self.service.require(Capability.TRANSCRIPTION)
+            self.log.info("%s is transcribed for its captions, which the service may bill by the second.", manifest.uri)
+            cues = plan(self._transcribe(StoredFile(manifest.uri), segments=True))
+            if not cues:
+                self.log.warning("Nothing was understood in %s: it has no captions.", manifest.uri)
+                return manifest.model_copy(update={"captions": None})
+            data = render(cues, form)
+        captions = describe_captions(data, place)
+        try:
+            keep_captions(data, captions, self.settings.allowed_outputs)
+        except Exception as error:
+            if isinstance(error, VoiceError):
+                raise
+            raise StorageError(
+                f"The captions {place} cannot be written: {error}. The speech itself is kept, and a retry of an "
+                "operator does not pay it again."
+            ) from None
+        self.log.info("Kept the captions %s.", place)
+        return manifest.model_copy(update={"captions": captions})
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.

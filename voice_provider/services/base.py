@@ -202,6 +202,7 @@ class Service(ABC):
     unique_voice_names: ClassVar[bool] = False
     free_clones: ClassVar[bool] = False
     takes_sound_only: ClassVar[bool] = False  # of samples and references: no videos
+    times_speech: ClassVar[bool] = False  # ``speak`` can also say where the words are
     speech_hint: ClassVar[str] = ""  # how to avoid that it is unknown whether speech was accepted
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
@@ -338,8 +339,13 @@ class Service(ABC):
         """Order speech, where it is a job that is asked after."""
         raise self.lacks(Capability.ASYNC_SPEECH)
 
-    def speak(self, options: SpeechOptions, references: Sequence[Body], sink: Sink) -> Flow[Job]:
-        """Speak into a sink, where the audio is the answer itself; ``references`` are those of all speakers."""
+    def speak(
+        self, options: SpeechOptions, references: Sequence[Body], sink: Sink, *, timed: bool = False
+    ) -> Flow[Job]:
+        """Speak into a sink, where the audio is the answer itself; ``references`` are those of all speakers.
+
+        :param timed: also say where the words are (``Job.said``), where the service can
+        """
         raise NotImplementedError(f"{self.label} has neither start_speech nor speak.")
 
     def is_free(self, options: SpeechOptions) -> bool:  # noqa: ARG002

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_provider.emulator.engine import Segment
-    from voice_provider.emulator.engine.encoder import Encoder
 
 RATE = 8_000
 CHARACTERS_PER_SECOND = 15
@@ -49,8 +48,8 @@ CARD = (320, 180)
 COMMENT = "engine: tone, a placeholder without speech or picture"
 
 
-class _Tones(Protocol):
-    def write(self, pitch: float, level: int, seconds: float) -> bytes: ...
+class _Encoder(Protocol):
+    def write(self, samples: bytes) -> bytes: ...
 
     def finish(self) -> bytes: ...
 
@@ -143,7 +142,7 @@ class ToneEngine:
         wanted = rate or STREAMED.get(form, (0,))[0]
         if wanted not in STREAMED.get(form, ()):
             raise EngineError("bad_input", f"No speech is written as {form} at {wanted} Hz.")
-        tones, level = _tones(form, wanted, bit_rate), round(min(32_767.0, LEVEL * 10 ** (volume / 20)))
+        encoder = _encoder(form, wanted, bit_rate)
         seconds, speechless = 0.0, False
         for piece in pieces_of(parts):
             if piece is None:
@@ -154,13 +153,14 @@ class ToneEngine:
                 speechless = True
                 continue
             least = 0.0 if seconds else MIN_SPEECH_SECONDS
-            took = round(max(least, len(text) / CHARACTERS_PER_SECOND / speed) * wanted) / wanted
-            seconds += took
-            yield Spoken(tones.write(_pitch(voice), level, took), text, took, tuple(words_in(text, took)))
+            sound = _tone(_pitch(voice), max(least, len(text) / CHARACTERS_PER_SECOND / speed), wanted, volume)
+            seconds += len(sound) / 2 / wanted
+            took = len(sound) / 2 / wanted
+            yield Spoken(encoder.write(sound), text, took, tuple(words_in(text, took)))
         if speechless and not seconds:
             raise EngineError("text_unspeakable", "There is nothing to say in the text. Write at least one word.")
-        pause = b"" if seconds else tones.write(VOICES["base"], 0, PAUSE_SECONDS)
-        yield Spoken(pause + tones.finish(), "", 0.0)
+        pause = b"" if seconds else encoder.write(bytes(2 * round(PAUSE_SECONDS * wanted)))
+        yield Spoken(pause + encoder.finish(), "", 0.0)
 
     def transcribe(self, path: Path) -> Sequence[Phrase]:
         """Understand nothing."""
@@ -233,39 +233,35 @@ def _pitch(voice: str | Path) -> int:
         ) from error
 
 
-def _tone(pitch: float, seconds: float, rate: int = RATE, level: int = LEVEL) -> bytes:
+def _tone(pitch: int, seconds: float, rate: int = RATE, volume: float = 0.0) -> bytes:
     """Return 16-bit samples of a steady tone: one period, repeated, which is fast without NumPy."""
     period = round(rate / pitch)
+    level = min(32_767.0, LEVEL * 10 ** (volume / 20))
     wave_form = array("h", (round(level * sin(2 * pi * i / period)) for i in range(period)))
     count = max(1, round(seconds * rate))
     return (wave_form.tobytes() * (count // period + 1))[: 2 * count]
 
 
-class _Samples:
-    """Tones as samples: as they are, or through an encoder."""
+class _Plain:
+    """Samples as they are."""
 
-    def __init__(self, rate: int, encoder: Encoder | None) -> None:
-        self._rate, self._encoder = rate, encoder
-
-    def write(self, pitch: float, level: int, seconds: float) -> bytes:
-        sound = _tone(pitch, seconds, self._rate, level)
-        return self._encoder.write(sound) if self._encoder else sound
+    def write(self, samples: bytes) -> bytes:
+        return samples
 
     def finish(self) -> bytes:
-        return self._encoder.finish() if self._encoder else b""
+        return b""
 
 
-def _tones(form: str, rate: int, bit_rate: int | None) -> _Tones:
+def _encoder(form: str, rate: int, bit_rate: int | None) -> _Encoder:
     """Return what makes the format."""
     if form == "pcm":
-        return _Samples(rate, None)
-    # these load PyAV
-    from voice_provider.emulator.engine.encoder import Encoder  # noqa: PLC0415
-    from voice_provider.emulator.engine.frames import ToneFrames  # noqa: PLC0415
+        return _Plain()
+    from voice_provider.emulator.engine.encoder import Encoder  # noqa: PLC0415  # loads PyAV
+    from voice_provider.emulator.engine.tone_mp3 import RepeatedTone  # noqa: PLC0415  # the same
 
     if form == "mp3":
-        return ToneFrames(rate, bit_rate, COMMENT)
-    return _Samples(rate, Encoder(form, rate, (rate, "s16"), bit_rate=bit_rate, comment=COMMENT))
+        return RepeatedTone(rate, bit_rate, COMMENT)
+    return Encoder(form, rate, (rate, "s16"), bit_rate=bit_rate, comment=COMMENT)
 
 
 # ---------------------------------------------------------------- the MP4 file, box by box (ISO 14496-12, QuickTime)

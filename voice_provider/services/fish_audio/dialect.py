@@ -22,6 +22,7 @@ from voice_provider.models import Capability, Job, JobState, Room, Transcript, V
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, path_segment, present
 from voice_provider.services.fish_audio import options as of_fish_audio
 from voice_provider.services.fish_audio.errors import read_error, speaks
+from voice_provider.services.fish_audio.events import Events
 from voice_provider.services.fish_audio.form import FORM
 from voice_provider.services.fish_audio.options import (
     DEFAULT_MODEL,
@@ -94,6 +95,7 @@ class FishAudio(Service):
     transcription_options: ClassVar[type[TranscriptionOptions]] = FishTranscription
     free_clones: ClassVar[bool] = True
     takes_sound_only: ClassVar[bool] = True
+    times_speech: ClassVar[bool] = True
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         super().__init__(extra)
@@ -250,20 +252,26 @@ class FishAudio(Service):
         """Whether the model costs nothing."""
         return self._engine(_speech(options)) in FREE_MODELS
 
-    def speak(self, options: SpeechOptions, references: Sequence[Body], sink: Sink) -> Flow[Job]:
-        """Speak into a sink; MessagePack where recordings go along, because JSON cannot hold them."""
+    def speak(
+        self, options: SpeechOptions, references: Sequence[Body], sink: Sink, *, timed: bool = False
+    ) -> Flow[Job]:
+        """Speak into a sink; MessagePack where recordings go along, because JSON cannot hold them.
+
+        :param timed: as events that also say where the words are; it costs the same
+        """
         chosen = _speech(options)
         engine = self._engine(chosen)
         body = self._speech_body(chosen, references)
+        events = Events(sink) if timed else None
         request = Request(
             method="POST",
-            url="/v1/tts",
+            url="/v1/tts/stream/with-timestamp" if events else "/v1/tts",
             json=None if references else body,
             body=PackedBody(body) if references else None,
             headers={"model": engine, **({"content-type": PackedBody.media_type} if references else {})},
-            sink=sink,
+            sink=events or sink,
             repeatable=engine in FREE_MODELS,
-            expects=_is_sound,
+            expects=_is_events if events else _is_sound,
             timeout=SPEECH_TIMEOUT,
         )
         try:
@@ -282,6 +290,7 @@ class FishAudio(Service):
             state=JobState.SUCCEEDED,
             engine=response.headers.get("x-emulator-engine"),
             model=engine,
+            said=events.end(self.name, self.markup(chosen)) if events else None,
         )
 
     def _check_ready(self, voice_id: str) -> Flow[None]:
@@ -417,6 +426,10 @@ def _is_wallet(response: Response) -> bool:
 def _is_sound(response: Response) -> bool:
     kind = response.media_type
     return not kind or kind.startswith("audio/") or kind in _SOUND_TOO
+
+
+def _is_events(response: Response) -> bool:
+    return response.media_type == "text/event-stream"
 
 
 def _is_transcript(response: Response) -> bool:
