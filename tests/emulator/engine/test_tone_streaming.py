@@ -122,22 +122,3 @@ def test_sentences_are_the_text_again(text: str, count: int):
     assert "".join(pieces) == text
     assert len(pieces) == count
     assert all(len(piece) <= 300 for piece in pieces)
-
-
-def test_an_mp3_is_laid_of_frames_that_are_a_clean_tone_of_each_voices_pitch(engine):
-    import numpy as np
-
-    from tests.emulator.engine.hearing import SPEECH_RATE, heard
-    from voice_provider.emulator.engine.tone import VOICES
-
-    for voice, pitch in VOICES.items():
-        parts = [(voice, "Some words. "), (voice, "And the rest of what is to be said for a while.")]
-        pieces = list(engine.stream(parts, form="mp3"))
-        sound = heard(b"".join(piece.audio for piece in pieces), "mp3", 44_100)
-        assert sound.seconds == pytest.approx(sum(piece.seconds for piece in pieces), abs=0.03)
-        power = (
-            np.abs(np.fft.rfft(sound.samples[SPEECH_RATE // 2 :][:SPEECH_RATE])) ** 2
-        )  # one second: a bin is one hertz
-        loudest = int(power.argmax())
-        assert loudest == pytest.approx(pitch, rel=0.06)
-        assert power[loudest - 5 : loudest + 6].sum() > 0.95 * power.sum()
