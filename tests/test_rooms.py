@@ -19,6 +19,7 @@ ROOMS = (
     ("services",),
     ("files",),
     ("trust",),
+    ("lines",),
     ("hooks",),
     ("jobs",),
     ("triggers",),
@@ -119,7 +120,15 @@ def test_every_operator_and_sensor_that_people_use_stands_at_a_front_door() -> N
         classes = set()
         for path in (Path(voice_provider.__path__[0]) / room).glob("*.py"):
             classes |= set(re.findall(r"^class (\w+(?:Operator|Sensor))\(", path.read_text(), re.MULTILINE))
-        bases = {"VoiceOperator", "JobOperator", "ResultOperator", "VoiceSensor", "JobSensor", "CompletionSensor"}
+        bases = {
+            "VoiceOperator",
+            "JobOperator",
+            "ResultOperator",
+            "TrackOperator",
+            "VoiceSensor",
+            "JobSensor",
+            "CompletionSensor",
+        }
         assert set(door.__all__) == classes - bases
 
 

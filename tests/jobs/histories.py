@@ -120,8 +120,8 @@ class Author:
         self.finished = done.result is not None or isinstance(done.error, UnusableSpeechError)
         self.perhaps_finished = bool(record and record.get("finished"))
         self.failed = isinstance(done.error, JobFailedError)
-        if any(done.life.noted(post) for post in done.life.posts):
-            self.order.received = machine
+        if done.result is not None or any(done.life.noted(post) for post in done.life.posts):
+            self.order.received = machine  # what another machine had received was put in its place here
         if self.resubmits and self.buy.unkeyed_speech:
             self.order.allowed += done.life.lost
         if self.buy.kind != "clone":

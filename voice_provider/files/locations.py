@@ -154,20 +154,30 @@ def reading(location: str) -> AbstractContextManager[None]:
     return explained(f"The input {location} cannot be read", "Check the location and the worker's permissions.")
 
 
+def read_bytes(location: str, allowed: Sequence[str] = (), most: int = MAX_TEXT) -> bytes:
+    """Read a file that is no media from storage.
+
+    :param most: bytes
+    :raises InvalidInputError: missing, or larger
+    """
+    check_allowed(location, allowed, "input")
+    with reading(location):
+        path = open_path(location)
+        if path.stat().st_size > most:
+            raise InvalidInputError(
+                f"The script {location} is larger than {most / 1024**2:g} MiB: is it the right file?"
+            )
+        with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
+            return bytes(file.read())
+
+
 def read_text(location: str, allowed: Sequence[str] = ()) -> str:
     """Read a script from storage (UTF-8, at most 1 MiB).
 
     :raises InvalidInputError: missing, too long, or not text
     """
-    check_allowed(location, allowed, "input")
-    with reading(location):
-        path = open_path(location)
-        if path.stat().st_size > MAX_TEXT:
-            raise InvalidInputError(f"The script {location} is larger than 1 MiB: is it the right file?")
-        with path.open("rb") as file:  # path.read_bytes() would not use Airflow's connection
-            data = file.read()
     try:
-        text = bytes(data).decode("utf-8-sig").strip()
+        text = read_bytes(location, allowed, MAX_TEXT).decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise InvalidInputError(f"The script {location} is not UTF-8 text. Save it as UTF-8.") from None
     if "\0" in text:

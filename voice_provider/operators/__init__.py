@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from voice_provider.operators.clone import CloneVoiceOperator
     from voice_provider.operators.lip_sync import LipSyncOperator
     from voice_provider.operators.speech import TTSOperator
+    from voice_provider.operators.tracks import FitLinesOperator, JoinLinesOperator
     from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "CloneVoiceOperator",
     "DeleteAssetOperator",
     "DeleteVoiceOperator",
+    "FitLinesOperator",
+    "JoinLinesOperator",
     "LipSyncOperator",
     "TTSOperator",
     "UpdateVoiceOperator",
@@ -32,6 +35,8 @@ __getattr__ = front_door(
         "CloneVoiceOperator": "clone",
         "DeleteAssetOperator": "asset",
         "DeleteVoiceOperator": "voice",
+        "FitLinesOperator": "tracks",
+        "JoinLinesOperator": "tracks",
         "LipSyncOperator": "lip_sync",
         "TTSOperator": "speech",
         "UpdateVoiceOperator": "voice",
