@@ -85,6 +85,9 @@ def test_segments_take_their_audio_by_name(customer, order, sample):
 def test_a_picture_can_speak_with_sync_3_only(customer, order):
     order["input"][0] = {"type": "image", "url": customer.upload(PNG, "face.png", "image/png")}
     assert customer.post("/v2/generate", json=order).status_code == 400
+    for detected in (True, {"auto_detect": True}):  # speaker selection guide: for videos only
+        options = {"active_speaker_detection": detected}
+        assert customer.post("/v2/generate", json=order | {"model": "sync-3", "options": options}).status_code == 400
     job = customer.post("/v2/generate", json=order | {"model": "sync-3"}).json()
     assert customer.job(f"/v2/generate/{job['id']}")["status"] == "COMPLETED"
 

@@ -776,6 +776,11 @@ def test_a_picture_is_for_one_model_and_an_emotion_is_one_of_six(service: SyncLa
     assert service.check_lip_sync(lip_sync(**still, model="sync-3")) == []
     [warning] = service.check_lip_sync(lip_sync(**still, model="a model of next year"))
     assert "not by a model of next year, as far as is known" in warning
+    for detected in (True, {"auto_detect": True}):
+        with pytest.raises(InvalidInputError, match="active_speaker cannot be found out in a picture: give frame_num"):
+            service.check_lip_sync(lip_sync(**still, model="sync-3", active_speaker=detected))
+    pointed = {"frame_number": 0, "coordinates": [3, 4]}
+    assert service.check_lip_sync(lip_sync(**still, model="sync-3", active_speaker=pointed)) == []
     with pytest.raises(InvalidInputError, match="prompt is 'glad'; react-1 takes one of happy, sad, "):
         service.check_lip_sync(lip_sync(model="react-1", prompt="glad"))
 

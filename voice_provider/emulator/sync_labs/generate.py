@@ -288,6 +288,8 @@ def _work_order(caller: Caller, body: GenerateBody, files: dict[str, Upload]) ->
     options = body.options or Options()
     told = options.active_speaker_detection
     speaker = told if isinstance(told, Speaker) else Speaker()
+    if visual.type == "image" and (told is True or speaker.auto_detect):
+        raise invalid("the speaker of an image cannot be detected", field="options", code=INVALID)
     return {
         "model": body.model,
         "visual": _source(caller, visual),

@@ -26,6 +26,7 @@ from voice_provider.services.sync_labs.requests import (
     MARKUP,
     MAX_LISTED,
     PROVIDER,
+    TRANSCRIPTIONS,
     check_model,
     check_script,
     generation,
@@ -133,7 +134,7 @@ class Jobs(Service):
             else:
                 params = {"include": "progress"}
         elif kind == "transcription":
-            path = f"/v2/transcriptions/{path_segment(job_id, self.label)}"
+            path = f"{TRANSCRIPTIONS}/{path_segment(job_id, self.label)}"
         elif not path:
             path = f"{self._speech_path}/{path_segment(job_id, self.label)}"
         response = yield Request(method="GET", url=path, params=params, expects=is_job)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.services.base import Input, present
+from voice_provider.services.options import ActiveSpeaker
 from voice_provider.services.texts import SSML, Markup
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from voice_provider.services.options import LipSyncOptions
 
 PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
+TRANSCRIPTIONS = "/v2/transcriptions"
 MAX_SCRIPT = 5000  # characters
 MAX_LISTED = 100  # generations in one answer
 AT_WORK: dict[str, str | list[str]] = {"status": ["PENDING", "PROCESSING"], "limit": str(MAX_LISTED)}
@@ -103,6 +105,12 @@ def check_model(options: LipSyncOptions) -> list[str]:
         if model in MODELS:
             raise InvalidInputError(f"{problem}. Set model='{PICTURES}', or give video. Nothing was uploaded or paid.")
         warnings.append(f"{problem}, as far as is known.")
+    speaker = options.active_speaker
+    if options.image is not None and (speaker is True or (isinstance(speaker, ActiveSpeaker) and speaker.auto_detect)):
+        raise InvalidInputError(
+            "active_speaker cannot be found out in a picture: give frame_number=0 and coordinates of the face, or "
+            "leave it out. Nothing was uploaded or paid."
+        )
     if options.prompt is not None and model.startswith(_ONLY_FOR["prompt"]) and options.prompt not in EMOTIONS:
         raise InvalidInputError(
             f"prompt is '{options.prompt[:60]}'; {model} takes one of {', '.join(EMOTIONS)}. Nothing was uploaded or "

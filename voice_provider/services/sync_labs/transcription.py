@@ -13,13 +13,12 @@ from voice_provider.exceptions import ServiceUnavailableError
 from voice_provider.models import Segment, Transcript
 from voice_provider.services.base import Flow, Request, Service, path_segment
 from voice_provider.services.sync_labs.answers import NAME, is_job, noun, read_job
+from voice_provider.services.sync_labs.requests import TRANSCRIPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from voice_provider.models import Asset, Job
-
-PATH = "/v2/transcriptions"
 
 
 class Transcription(Service):
@@ -30,12 +29,16 @@ class Transcription(Service):
         if not recording.url:
             raise ServiceUnavailableError(f"The service names no address of asset {recording.id}: nothing was ordered.")
         source = "sourceVideoUrl" if recording.type.upper() == "VIDEO" else "sourceAudioUrl"
-        order = Request(method="POST", url=PATH, json={source: recording.url}, repeatable=True, expects=is_job)
+        order = Request(
+            method="POST", url=TRANSCRIPTIONS, json={source: recording.url}, repeatable=True, expects=is_job
+        )
         return read_job("transcription", (yield order))
 
     def get_transcript(self, job_id: str) -> Flow[Transcript]:
         """Read what a job that has succeeded wrote down."""
-        response = yield Request(method="GET", url=f"{PATH}/{path_segment(job_id, self.label)}", expects=is_job)
+        response = yield Request(
+            method="GET", url=f"{TRANSCRIPTIONS}/{path_segment(job_id, self.label)}", expects=is_job
+        )
         return read_transcript(response.object())
 
 
@@ -46,7 +49,7 @@ def read_transcript(body: Mapping[str, Any]) -> Transcript:
     """
     told = body.get("transcript")
     if not isinstance(told, dict) or not isinstance(told.get("segments"), list):
-        raise ServiceUnavailableError(f"{PATH}: the job has ended, and its answer holds no transcript.")
+        raise ServiceUnavailableError(f"{TRANSCRIPTIONS}: the job has ended, and its answer holds no transcript.")
     cut = [list(_dicts(segment.get("words"))) for segment in _dicts(told["segments"])]
     timed = [[word for item in words if (word := _word(item))] for words in cut]
     words = [word for phrase in timed for word in phrase]
