@@ -25,7 +25,7 @@ class Voices(Service):
 
     def list_voices(self, filters: VoiceFilters) -> Flow[list[Voice]]:
         """List built-in voices and clones; the service answers with all of them at once and cannot tell them apart."""
-        if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "limit"}):
+        if filters.model_dump(exclude_defaults=True, exclude={"own", "title", "since", "limit"}):
             raise self.lacks(Capability.VOICE_LIBRARY)
         response = yield Request(method="GET", url="/v2/voices", expects=is_list)
         voices = [read_voice(item) for item in items_of(response)]
