@@ -108,11 +108,11 @@ def test_a_place_that_refuses_the_captions_does_not_hold_the_speech_back(
 ) -> None:
     real, refused = beside.put, []
 
-    def put(place: str, data: bytes, writer: str) -> None:
+    def put(place: str, *args: Any, **options: Any) -> None:
         if not refused:
             refused.append(place)
             raise PermissionError("no")
-        real(place, data, writer)
+        real(place, *args, **options)
 
     monkeypatch.setattr(beside, "put", put)
     result = task.run(speak(captions="srt"))

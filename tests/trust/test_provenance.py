@@ -379,7 +379,7 @@ def test_a_name_that_leaves_no_room_for_the_record_is_refused_before_anything_is
 def dies_before_the_record() -> Iterator[None]:
     """A process that ends after the result is in its place, and before its record is."""
 
-    def die(place: str, *_: Any) -> None:
+    def die(place: str, *_: Any, **__: Any) -> None:
         assert place.endswith(".provenance.json")
         raise Killed
 
@@ -510,9 +510,9 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
     opened: list[int] = []
     original = beside.create
 
-    def planted(part: Path) -> Any:
+    def planted(part: Path, folder: int) -> Any:
         part.symlink_to(victim)
-        file = original(part)
+        file = original(part, folder)
         opened.append(os.fstat(file.fileno()).st_mode & 0o777)
         return file
 
@@ -523,3 +523,23 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
     place = Path(result["uri"] + provenance.ENDING)
     assert not place.is_symlink()
     assert place.stat().st_mode & 0o777 == Path(result["uri"]).stat().st_mode & 0o777
+
+
+def test_a_record_goes_where_its_result_is_although_the_folder_was_swapped(
+    task: Task, speak: Callable[..., TTSOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, out, aside = tmp_path / "victim", tmp_path / "mine" / "out", tmp_path / "mine" / "aside"
+    victim.mkdir()
+    original = beside.opened
+
+    def swapped(folder: Path, *more: Any) -> Any:
+        out.rename(aside)
+        out.symlink_to(victim)
+        monkeypatch.setattr(beside, "opened", original)
+        return original(folder, *more)
+
+    monkeypatch.setattr(beside, "opened", swapped)
+    with pytest.raises(StorageError, match=r"record .* cannot be written"):
+        task.run(speak(output=f"{out}/line.wav"))
+    assert list(victim.iterdir()) == []
+    assert [path.name for path in aside.iterdir()] == ["line.wav"]

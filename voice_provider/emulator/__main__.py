@@ -19,7 +19,9 @@ import uvicorn
 
 from voice_provider.emulator import API_KEY, engine
 from voice_provider.emulator.app import Gate, build, defaults
+from voice_provider.emulator.guard import Guard
 from voice_provider.emulator.halves import HALVES
+from voice_provider.emulator.world.emulator import FILES, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +66,17 @@ def start_settings(pairs: Sequence[str]) -> Settings:
         except ValueError:
             changes[key] = value
     return defaults(HALVES).changed(changes)
+
+
+def make_private(data_dir: Path) -> None:
+    """Make the folder, and keep what is and will be in it from all other users: uploads are recordings of people.
+
+    A folder that was there keeps its mode, which is its owner's affair.
+    """
+    os.umask(0o077)  # whatever we were started under, for what libraries and child processes write, too
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for former in (*data_dir.glob(FILES), *data_dir.glob(f"{STATE}*")):  # of a version that did not see to it
+        former.chmod(0o700 if former.is_dir() else 0o600)
 
 
 def lock(data_dir: Path) -> IO[str]:
@@ -158,7 +171,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
             watch_parent()
 
     config = uvicorn.Config(
-        Gate(emulator, storage.getsockname()[1], HALVES),
+        Gate(emulator, storage.getsockname()[1], HALVES, Guard(options.host)),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -184,7 +197,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     options.data_dir = options.data_dir.absolute()
-    options.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(options.data_dir)
     logging.basicConfig(
         stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -183,13 +183,13 @@ class EmulatorProcess(EmulatorHandle):
 
     def start(self) -> Self:
         """Start and wait until it answers."""
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [sys.executable, "-P", "-m", "voice_provider.emulator", "--data-dir", str(self.data_dir)]
         command += ["--port", str(self._port), "--engine", self._engine, "--log-level", self._log_level]
         command += ["--exit-with-parent"]
         for key, value in self._settings.items():
             command += ["--set", f"{key}={json.dumps(value)}"]
-        with self.log.open("ab") as log:
+        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             # A session of its own: Ctrl-C is for the parent, which may still need the emulator to clean up.
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True

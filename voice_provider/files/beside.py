@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
-from urllib.parse import urlsplit
+import stat
+from typing import TYPE_CHECKING
 
 import tenacity
 
-from voice_provider.files.locations import LASTING, local_path, open_path
-from voice_provider.files.transfer import UPLOADS, create
+from voice_provider.files.locations import LASTING, is_local, local_path, open_path
+from voice_provider.files.transfer import UPLOADS, create, opened, rename, share, unlink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from voice_provider.models import Manifest
 
 
 @tenacity.retry(
@@ -19,25 +24,31 @@ from voice_provider.files.transfer import UPLOADS, create
     retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, LASTING)),
     reraise=True,
 )
-def put(place: str, data: bytes, writer: str) -> None:
+def put(place: str, data: bytes, writer: str, *, result: Manifest | None = None, allowed: Sequence[str] = ()) -> None:
     """Put a file in its place, whole or not at all.
 
     :param place: path or URI
     :param writer: names the temporary file, so that a try after a kill replaces it, and two tasks do not meet
+    :param result: what it stands beside, where that is there already; a folder without it has been swapped for another
+    :param allowed: the connection's allowed output prefixes
     """
-    if urlsplit(place).scheme not in ("", "file"):
+    if not is_local(place):
         path = open_path(place)
         path.fs.pipe_file(path.path, data)
         return
     target = local_path(place)
     part = target.with_name(f".{hashlib.sha256(f'{place}{writer}'.encode()).hexdigest()[:16]}.part")
-    try:
-        with create(part) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            with suppress(OSError):
-                os.fchmod(file.fileno(), 0o640)  # as the result beside it
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with opened(target.parent, target.name, allowed) as folder:
+        if result is not None:
+            there = os.stat(local_path(result.uri).name, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISREG(there.st_mode) or there.st_size != result.bytes:
+                raise FileNotFoundError(f"{result.uri} is not the result that was kept there")
+        try:
+            with create(part, folder) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                share(file)
+            rename(part, target, folder)
+        finally:
+            unlink(part, folder)

@@ -106,7 +106,7 @@ def keep_captions(data: bytes, captions: Captions, allowed: Sequence[str]) -> No
     :raises NotAllowedError: the place is not among them
     """
     check_allowed(captions.uri, allowed, "output")
-    beside.put(captions.uri, data, captions.sha256)
+    beside.put(captions.uri, data, captions.sha256, allowed=allowed)
 
 
 def read_captions(captions: Captions) -> bytes:

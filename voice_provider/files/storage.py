@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from voice_provider.exceptions import InvalidInputError, NotPublishedError, StorageError, VoiceError
 from voice_provider.files.endings import ALSO, named
-from voice_provider.files.locations import check_allowed, explained, is_local, local_path, open_path, reading
+from voice_provider.files.locations import (
+    check_allowed,
+    explained,
+    is_local,
+    local_path,
+    open_local,
+    open_path,
+    reading,
+)
 from voice_provider.files.media import probe
 from voice_provider.files.receiving import (
     Download,
@@ -28,7 +36,7 @@ from voice_provider.files.receiving import (
     spooled,
 )
 from voice_provider.files.room import private_folder, reserve
-from voice_provider.files.transfer import BLOCK, CHUNK, UPLOADS, create, is_kept, remove, reopen
+from voice_provider.files.transfer import BLOCK, CHUNK, UPLOADS, create, is_kept, opened, remove, reopen
 from voice_provider.files.whole import NotMediaError, NotWholeError
 
 if TYPE_CHECKING:
@@ -55,7 +63,7 @@ class StoredFile:
 
     def __init__(self, location: str, allowed: Sequence[str] = ()) -> None:
         check_allowed(location, allowed, "input")
-        self.location = location
+        self.location, self._allowed = location, allowed
         self._digest: str | None = None
         with reading(location):
             self._path = open_path(location)
@@ -84,7 +92,7 @@ class StoredFile:
         :param block: bytes that are fetched at a time from an object store; default: 8 MiB
         """
         if self._path.protocol in ("", "file"):
-            return Path(self._path.path).open("rb", buffering=0)
+            return open_local(Path(self._path.path), self._allowed)
         return cast("BinaryIO", self._path.open("rb", block_size=block))
 
     @property
@@ -215,7 +223,8 @@ class Output:
             part = self._part
             part.parent.mkdir(parents=True, exist_ok=True)
             self._make_way(part)
-            file = create(part)
+            with self._opened(part.parent) as folder:
+                file = create(part, folder)
         download = self._download(file, part)
         try:
             with self._explained():
@@ -228,7 +237,13 @@ class Output:
         return explained(f"The output location {self.location} cannot be written", "Correct it and clear the task.")
 
     def _download(self, file: BinaryIO, part: Path) -> Download:
-        return Download(file, part, name=self.name, uri=self.uri, spool=self.spool)
+        return Download(file, part, name=self.name, uri=self.uri, folder=self._opened, spool=self.spool)
+
+    def _opened(self, folder: Path) -> AbstractContextManager[int]:
+        """Open a folder that results go to; the worker's own, from where they are uploaded, is judged by nobody."""
+        allowed = self.allowed if is_local(self.location) else ()
+        is_file = folder == self._folder and not self.location.endswith("/")
+        return opened(folder, local_path(self.location).name if is_file else "", allowed)
 
     def _make_way(self, part: Path) -> None:
         """Delete what a killed try left; what it had received whole may be paid, and makes way for another order."""

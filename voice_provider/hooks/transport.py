@@ -18,6 +18,7 @@ import math
 import os
 import re
 import ssl
+import time
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
@@ -45,7 +46,8 @@ from voice_provider.hooks.addresses import (
     look_up,
     origin,
 )
-from voice_provider.hooks.reading import ACCEPTED, Unpacker, Whole
+from voice_provider.hooks.heads import bounded, head_within
+from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole
 from voice_provider.services.base import Flow, Request, Response, Service
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; a longer Retry-After is left to Airflow's own retry
 CONNECT_TIMEOUT = 10.0
-DOWNLOAD_CHUNK = 256 * 1024
+# Bytes a second that a file comes with at least. What is being made and paid is waited for as long as it moves at all.
+READY, IN_THE_MAKING = 1024, 16
 MAX_REDIRECTS = 3  # of a file behind a public URL
 # UnicodeError: a host name that no resolver takes, such as a..b
 _NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
@@ -201,16 +204,25 @@ class Transport:
 
     @staticmethod
     def _new_client() -> httpx.Client:
-        return httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT)
+        return bounded(httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT))
+
+    def _answer(
+        self, client: httpx.Client, request: Request, until: float = math.inf, **different: Any
+    ) -> httpx.Response:
+        """Send, and return an answer whose body is still to come."""
+        message = self._build(client, request, **different)
+        with head_within(self._seconds(request), until):
+            return client.send(message, stream=True)
 
     def _send_with(self, client: httpx.Client, request: Request) -> Response:
         quiet = _sending.set(True)
         try:
             if request.sink is not None:
                 return self._download(client, request)
-            answer = client.send(self._build(client, request), stream=True)
+            until = math.inf if request.at_most is None else time.monotonic() + request.at_most
+            answer = self._answer(client, request, until)
             try:
-                content = self._whole(request, answer)
+                content = self._whole(request, answer, until)
             finally:
                 answer.close()
         except (httpx.HTTPError, UnicodeError) as error:
@@ -219,8 +231,8 @@ class Transport:
             _sending.reset(quiet)
         return self._read(request, answer, content)
 
-    def _whole(self, request: Request, answer: httpx.Response) -> bytes:
-        whole = Whole(answer, self._seconds(request))
+    def _whole(self, request: Request, answer: httpx.Response, until: float = math.inf) -> bytes:
+        whole = Whole(answer, self._seconds(request), until)
         for raw in answer.iter_raw():
             whole.add(raw)
         return whole.content(self.settings.key)
@@ -257,8 +269,7 @@ class Transport:
             headers = {"accept-encoding": "identity"}  # else a position in the file is not one in the transfer
             if sink.position:
                 headers["range"] = f"bytes={sink.position}-"
-            message = self._build(client, request, url=url, headers=headers)
-            answer = client.send(message, stream=True)
+            answer = self._answer(client, request, url=url, headers=headers)
             try:
                 if answer.has_redirect_location and request.public:
                     url = _moved(url, answer)
@@ -282,8 +293,9 @@ class Transport:
     def _store(self, request: Request, answer: httpx.Response, sink: Sink) -> None:
         """Write a file as it comes; no more than the connection allows, whatever its head says."""
         unpacker, most = Unpacker(answer.headers.get("content-encoding", "")), self.settings.max_download
-        # What is being made comes slowly: it is written as it comes, so that it is known how far it came.
-        for raw in answer.iter_raw(DOWNLOAD_CHUNK if request.method == "GET" else None):
+        pace = Pace(READY if request.method == "GET" else IN_THE_MAKING, self._seconds(request))
+        for raw in answer.iter_raw():
+            pace.add(len(raw))
             for piece in unpacker.pieces(raw):
                 if sink.position + len(piece) > most:
                     raise ServiceUnavailableError(
@@ -313,7 +325,8 @@ class Transport:
             sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
         if not request.public and origin(target) == origin(self.settings.base_url):
             sent |= self._service.key_headers(self.settings.key)
-        timeout = httpx.Timeout(self._seconds(request), connect=CONNECT_TIMEOUT)
+        seconds = self._seconds(request)
+        timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
         form: dict[str, list[str]] = {}
         for name, value in request.form:
             form.setdefault(name, []).append(value)

@@ -154,7 +154,7 @@ def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
     )
     place = manifest.uri + ENDING
     try:
-        beside.put(place, sidecar.text().encode(), str(run))
+        beside.put(place, sidecar.text().encode(), str(run), result=manifest)
     except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
         raise StorageError(
             f"The record {place} cannot be written: {str(error).rstrip('.') or type(error).__name__}. The result "

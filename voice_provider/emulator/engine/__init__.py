@@ -166,6 +166,7 @@ class Engine(Protocol):
         stability: float = 0.5,
         similarity: float = 0.75,
         seed: int = 0,
+        timed: bool = False,
     ) -> Iterator[Spoken]:
         """Speak sentence by sentence; memory does not grow with the text. The bytes of all pieces are the file.
 
@@ -180,6 +181,7 @@ class Engine(Protocol):
         :param stability: as for ``speak``
         :param similarity: as for ``speak``
         :param seed: as for ``speak``
+        :param timed: look where each word is in the sound; else that is estimated
         :raises EngineError: ``bad_input``; ``text_unspeakable``, if there is no word in any part
         """
         ...

@@ -79,6 +79,7 @@ class LocalEngine:
         stability: float = 0.5,
         similarity: float = 0.75,
         seed: int = 0,
+        timed: bool = False,
     ) -> Iterator[Spoken]:
         """Speak as the encoder's bytes come; what cannot be said in between is left out."""
         profiles: dict[str | Path, VoiceProfile] = {}
@@ -99,7 +100,9 @@ class LocalEngine:
                 except EngineError as error:
                     refused = refused or error
                     continue
-                yield Spoken(audio, text, (encoder.written - before) / RATE, tuple(voice.words_in(text, lines)))
+                sound = np.concatenate(lines)
+                words = (recognition.align(text, sound, RATE) if timed else None) or voice.words_in(text, sound)
+                yield Spoken(audio, text, (encoder.written - before) / RATE, words)
             if refused and not encoder.written:
                 raise refused
             pause = b"" if encoder.written else encoder.write(bytes(4 * round(PAUSE_SECONDS * RATE)))

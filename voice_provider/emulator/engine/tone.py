@@ -136,9 +136,10 @@ class ToneEngine:
         stability: float = 0.5,
         similarity: float = 0.75,
         seed: int = 0,
+        timed: bool = False,
     ) -> Iterator[Spoken]:
-        """Give each part its voice's tone; the last three arguments change nothing."""
-        del stability, similarity, seed
+        """Give each part its voice's tone; the last four arguments change nothing."""
+        del stability, similarity, seed, timed
         wanted = rate or STREAMED.get(form, (0,))[0]
         if wanted not in STREAMED.get(form, ()):
             raise EngineError("bad_input", f"No speech is written as {form} at {wanted} Hz.")

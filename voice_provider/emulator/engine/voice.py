@@ -32,7 +32,7 @@ from voice_provider.emulator.engine.profile import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from voice_provider.emulator.engine.profile import Floats
 
@@ -152,18 +152,17 @@ def _sentences(
         yield _synthesize(hibari, phonemes, profile, speed * (1 + unrest * noise.uniform(-0.5, 0.5)), noise)
 
 
-def words_in(text: str, lines: Sequence[Samples]) -> Iterator[Phrase]:
-    """Say where each word of a text is in what ``speak`` made of it.
+def words_in(text: str, sound: Samples) -> tuple[Phrase, ...]:
+    """Estimate where each word of a text is in what ``speak`` made of it.
 
     The model keeps how long each sound is to itself. So the time between the first sound and the last is shared among
     the words by their phonemes, or by their letters where a word has become several, such as a number.
     """
-    sound = np.concatenate(lines)
     loud = np.nonzero(np.abs(sound) > AUDIBLE * np.abs(sound).max(initial=0))[0]
     start, end = (loud[0] / RATE, loud[-1] / RATE) if loud.size else (0.0, sound.size / RATE)
     weights = [len(word) + 1 for word in " ".join(_phonemes(base().hibari, text)).split()]
     whole = weights if len(weights) == len(text.split()) else None
-    yield from shared(text, float(end - start), whole, float(start))
+    return tuple(shared(text, float(end - start), whole, float(start)))
 
 
 def _noise(seed: int) -> np.random.Generator:

@@ -302,7 +302,12 @@ def lines(text: str, engine: str, voices: tuple[str | Path, ...]) -> list[tuple[
 
 
 def start(
-    emulator: Emulator, order: SpeechOrder, parts: Iterable[tuple[str | Path, str] | None], seed: str
+    emulator: Emulator,
+    order: SpeechOrder,
+    parts: Iterable[tuple[str | Path, str] | None],
+    seed: str,
+    *,
+    timed: bool = False,
 ) -> Iterator[Spoken]:
     """Let the engine speak; WAV is its plain samples, the header is ours."""
     body, prosody = order.body, order.body.prosody
@@ -316,6 +321,7 @@ def start(
         volume=0.0 if prosody is None or prosody.volume is None else min(20.0, max(-20.0, prosody.volume)),
         stability=min(1.0, max(0.0, 1 - temperature / 1.4)),  # the default is the middle of both scales
         seed=zlib.crc32(seed.encode()),
+        timed=timed,
     )
 
 

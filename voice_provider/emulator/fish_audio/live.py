@@ -201,7 +201,8 @@ class _Speech:
             self._speaker = (SPEAKER.findall(text) or [self._speaker])[-1]
         if self._waiting:
             if self._stream is None:
-                self._stream = start(self._emulator, self._order, self._parts(), self._said)
+                timed = self._alignment is not None
+                self._stream = start(self._emulator, self._order, self._parts(), self._said, timed=timed)
                 await self._reach("fish_tts_first_byte_seconds")
             await self._send_pieces(self._stream)
 
