@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import struct
+import threading
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from voice_provider.exceptions import (
 from voice_provider.files import transfer
 from voice_provider.files.locations import check_allowed, is_location, read_text
 from voice_provider.files.storage import UPLOADS, Download, Output, StoredFile, is_kept
+from voice_provider.files.transfer import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -457,6 +459,20 @@ def test_a_script_that_cannot_be_read_says_why(content: bytes | None, message: s
 
 
 # keeping
+
+
+def test_a_pass_hashes_beside_the_sending_and_leaves_no_thread_behind(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(data := sound(4 * CHUNK))
+    file = StoredFile(f"{tmp_path}/a.wav")
+    for _ in range(2):  # a sending that breaks off, and the one that follows it
+        broken = file.chunks()
+        assert next(broken) == data[:CHUNK]
+        assert any(thread.name.startswith("voice-hash") for thread in threading.enumerate())
+        broken.close()
+        assert not any(thread.name.startswith("voice-hash") for thread in threading.enumerate())
+    assert b"".join(file.chunks()) == data
+    assert file.sha256() == hashlib.sha256(data).hexdigest()
+    assert not any(thread.name.startswith("voice-hash") for thread in threading.enumerate())
 
 
 def test_a_result_is_kept_whole_under_the_name_of_its_format(folder: str) -> None:

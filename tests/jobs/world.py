@@ -275,8 +275,8 @@ class World:
     ) -> None:
         self.emulator, self._monkeypatch = emulator, monkeypatch
         self.out, self.spool, self._folder, self.machine = folder / "out", folder / "spool", folder, "here"
-        self.sample = write_wav(folder / "in" / "sample.wav", seconds=1.2)
-        self.clip = write_wav(folder / "in" / "clip.wav", seconds=1.1)
+        self.sample = write_wav(folder / "in" / "sample.wav", seconds=1.2, width=1)
+        self.clip = write_wav(folder / "in" / "clip.wav", seconds=1.1, width=1)
         self.video = write_mp4(folder / "in" / "video.mp4", seconds=0.3)
         self.life, self.clock = Life(), Clock()
         self.voice = BUILT_IN

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,6 +42,7 @@ from voice_provider.files.whole import NotMediaError, NotWholeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from voice_provider.files.formats import Format, MediaInfo
@@ -120,12 +122,20 @@ class StoredFile:
         return self.format.kind
 
     def chunks(self) -> Iterator[bytes]:
-        """Open the file anew and yield it piece by piece; a whole pass also gives the hash."""
+        """Open the file anew and yield it piece by piece; a whole pass also gives the hash.
+
+        A thread of its own hashes a piece while it is sent and the next one is read; it is never more than one behind.
+        """
         digest, sent = hashlib.sha256(), 0
-        with reading(self.location), self.open() as file:
+        hashed: Future[None] | None = None
+        with reading(self.location), self.open() as file, ThreadPoolExecutor(1, "voice-hash") as hasher:
             while (piece := file.read(CHUNK)) and (sent := sent + len(piece)) <= self.size:
-                digest.update(piece)
+                if hashed is not None:
+                    hashed.result()
+                hashed = hasher.submit(digest.update, piece)
                 yield piece
+            if hashed is not None:
+                hashed.result()
         if sent != self.size or self._digest not in (None, digest.hexdigest()):
             raise InvalidInputError(
                 f"The input {self.location} changed while it was read (it had {self.size:,} bytes at first). Is it "

@@ -276,7 +276,7 @@ class ServiceHook(BaseHook):
         pause = min(FIRST_PAUSE, poll_interval)
         progress, asked, refusals = Progress(), 0, 0
         while not job.state.is_final and time.time() < until:
-            began = time.monotonic()
+            began, told_to_wait = time.monotonic(), 0.0
             asked += 1  # every third question is answered at once: an answer that is held back tells no progress
             patience = max(0.0, min(poll_interval, until - time.time())) if asked % 3 else 0
             try:
@@ -288,13 +288,14 @@ class ServiceHook(BaseHook):
                 self.log.warning("Asking after the job was refused; asking again. %s", error)
             except TransientVoiceError as error:
                 self.log.warning("Asking after the job did not succeed; asking again. %s", error)
+                told_to_wait = getattr(error, "retry_after", None) or 0.0
             else:
-                refusals = 0
+                refusals, told_to_wait = 0, job.retry_after or 0.0
             if (line := progress.told(job)) is not None:
                 self.log.info("%s", line)
                 tell(line)
             if not job.state.is_final:
-                rest = max(pause, job.retry_after or 0) - (time.monotonic() - began)
+                rest = max(pause - (time.monotonic() - began), told_to_wait)  # it counts from the answer on
                 time.sleep(max(0.0, min(rest, until - time.time())))
                 pause = min(pause * 1.5, poll_interval)
         return job

@@ -315,7 +315,8 @@ class JobOperator(VoiceOperator):
                     assert record is not None  # noqa: S101  # it was written before the order was sent
                     lifecycle.wait_until(record, deadline, record.redefers)
                     self._wait_for_turn(getattr(error, "limit", None), deadline, asked)
-                time.sleep(min(max(asked, self.poll_interval) * random.uniform(0.8, 1.2), deadline - now))  # noqa: S311
+                pause = max(asked, self.poll_interval) * random.uniform(1.0, 1.2)  # noqa: S311  # never less than asked
+                time.sleep(min(pause, deadline - now))
 
     def _wait_for_turn(self, limit: int | None, deadline: float, asked: float = 0, **more: Any) -> None:
         trigger = TurnTrigger(

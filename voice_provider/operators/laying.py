@@ -7,6 +7,7 @@ import json
 import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from voice_provider.exceptions import InvalidInputError
@@ -16,7 +17,7 @@ from voice_provider.files.filters import RATE
 from voice_provider.files.locations import bare, check_allowed, explained, is_location, output_of, read_bytes
 from voice_provider.files.storage import Output, StoredFile
 from voice_provider.files.track import FORMATS, PRESETS, Chapter, Track
-from voice_provider.files.transfer import persist, pieces, put
+from voice_provider.files.transfer import SHARED, opened, persist, pieces, put
 from voice_provider.files.whole import NotWholeError
 from voice_provider.lines import fit
 from voice_provider.lines.script import MAX_BYTES, read_lines
@@ -173,11 +174,13 @@ class Laying(ABC):
         )
 
     def _put(self, location: str, text: str) -> None:
-        check_allowed(location, self.asked.hook.settings.allowed_outputs, "output")
+        allowed = self.asked.hook.settings.allowed_outputs
+        check_allowed(location, allowed, "output")
+        folder = partial(opened, name=location.rpartition("/")[2], allowed=allowed)
         with tempfile.TemporaryFile() as file:
             file.write(text.encode())
             with explained(f"{location} cannot be written", "Correct it and clear the task."):
-                persist(lambda: put(cast("BinaryIO", file), location))
+                persist(lambda: put(cast("BinaryIO", file), location, folder, SHARED))
 
 
 class Joining(Laying):

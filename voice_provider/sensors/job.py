@@ -58,6 +58,7 @@ class JobSensor(VoiceSensor):
         self.result_location: str | None = None
         self.job_page: str | None = None
         self._progress = Progress()
+        self._told_to_wait = 0.0  # seconds from the last answer on
 
     def ask(self, context: Context) -> dict[str, Any] | Job:
         """Return the result if it is there, else the job as it is now."""
@@ -71,9 +72,11 @@ class JobSensor(VoiceSensor):
             raise  # it is there and could not be kept: that is for Airflow's retries, not for the next question
         except TransientVoiceError as error:
             self.log.warning("%s", error)
+            self._told_to_wait = getattr(error, "retry_after", None) or 0.0
             return PokeReturnValue(is_done=False)
         if isinstance(found, dict):
             return PokeReturnValue(is_done=True, xcom_value=found)
+        self._told_to_wait = found.retry_after or 0.0
         if (line := self._progress.told(found)) is not None:
             self.log.info("%s", line)
         return PokeReturnValue(is_done=False, xcom_value=found)
@@ -87,9 +90,7 @@ class JobSensor(VoiceSensor):
         inline, pause = min(deadline, time.time() + base.INLINE_WAIT), FIRST_PAUSE
         while True:
             answer = self.poke(context)
-            job = answer.xcom_value
-            asked = job.retry_after or 0.0 if isinstance(job, Job) else 0.0
-            pause = max(min(pause * 1.5, self.poke_interval), asked)
+            pause = max(min(pause * 1.5, self.poke_interval), self._told_to_wait)
             if answer.is_done or time.time() + pause > inline:
                 return answer
             time.sleep(pause)
@@ -106,7 +107,7 @@ class JobSensor(VoiceSensor):
             poll_interval=self.poke_interval,
             deadline=deadline,
             at_most=deadline - time.time(),
-            first_poll=time.time() + max(base.DEFER_GRACE, (job.retry_after or 0) if job is not None else 0),
+            first_poll=time.time() + max(base.DEFER_GRACE, self._told_to_wait),
         )
 
     def job_reference(self) -> tuple[str, str | None]:

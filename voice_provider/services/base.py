@@ -384,8 +384,12 @@ class Service(ABC):
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
         """Ask after a job, if the service can for at most ``wait`` seconds until it has ended."""
 
-    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[dict[str, Job]]:  # noqa: ARG002
-        """Ask after many jobs in one request; those that are not known are missing. At most 100."""
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Callable[[str], Job | None]]:  # noqa: ARG002
+        """Ask after many jobs in one request, at most 100.
+
+        :return: reads, of the answer, what it says about one job; None where it says nothing. A triggerer that waits
+            for ten thousand never has more than one in its hands: what outlives a moment costs it long collections
+        """
         raise self.lacks(Capability.ASKS_FOR_MANY)
 
     def room(self) -> Flow[Room]:

@@ -138,7 +138,8 @@ class VoiceChanges(Options):
 class VoiceFilters(Options):
     """Which voices are listed.
 
-    ``own`` leaves out what the service or other people have published, where the service can tell them apart.
+    ``own`` leaves out what the service or other people have published, where the service can tell them apart. What
+    was made before ``since`` may be left out, where that saves requests: it is never used to tell voices apart.
     """
 
     own: bool = True
@@ -149,6 +150,7 @@ class VoiceFilters(Options):
     author: str | None = None
     licensed: bool | None = None
     sort_by: Literal["score", "task_count", "created_at"] | None = None
+    since: float | None = Field(default=None, description="seconds since 1970, by this machine's clock")
     limit: int | None = Field(default=None, ge=1)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -464,6 +467,35 @@ def test_a_limit_counts_voices_and_not_lines(service: FishAudio) -> None:
     pages = [page("voice-1", "voice-1", has_more=True), page("voice-2", has_more=True)]
     voices, _ = drive(service.list_voices(VoiceFilters(limit=2)), *pages)
     assert [voice.id for voice in voices] == ["voice-1", "voice-2"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "ages", "pages"),
+    [
+        (0, (10, 3000), 1),
+        (0, (10, 1000), 2),  # older than the moment, but not by more than dates may differ
+        (0, (3000, 10), 2),  # not in order
+        (0, (10, None), 2),
+        (7200, (10, 3000), 1),  # a service whose clock is two hours ahead
+        (-7200, (10, 3000), 1),
+        (7200, (10, 1000), 2),
+        (None, (10, 3000), 2),  # a service that does not tell its time
+    ],
+)
+def test_what_is_older_than_was_asked_for_ends_the_listing(
+    ahead: int | None, ages: tuple[int | None, ...], pages: int, service: FishAudio
+) -> None:
+    now = time.time()
+
+    def listed(numbers: list[str], has_more: bool) -> Any:
+        made = [age and datetime.fromtimestamp(now + (ahead or 0) - age, UTC).isoformat() for age in ages]
+        items = [VOICE | {"_id": number, "created_at": at} for number, at in zip(numbers, made, strict=True)]
+        date = {} if ahead is None else {"date": format_datetime(datetime.fromtimestamp(now + ahead, UTC), usegmt=True)}
+        return answer({"total": 4, "items": items, "has_more": has_more}, **date)
+
+    answers = [listed(ids(1, 2), has_more=True), listed(ids(3, 4), has_more=False)][:pages]
+    voices, _ = drive(service.list_voices(VoiceFilters(since=now - 1000)), *answers)
+    assert [voice.id for voice in voices] == ids(1, 2 * pages)
 
 
 def test_a_list_that_never_ends_is_given_up_on(service: FishAudio) -> None:

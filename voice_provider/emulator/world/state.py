@@ -87,7 +87,10 @@ class Row:
 
     @classmethod
     def read(cls, row: sqlite3.Row) -> Self:
-        return cls(**{key: json.loads(row[key]) if key in cls.JSON else row[key] for key in row.keys()})  # noqa: SIM118
+        values = dict(row)
+        for key in cls.JSON:
+            values[key] = json.loads(values[key])
+        return cls(**values)
 
     def values(self) -> dict[str, Any]:
         columns = {column.name: getattr(self, column.name) for column in fields(self)}  # type: ignore[arg-type]

@@ -7,6 +7,10 @@ fetch it again. A voice's id is what the service calls ``reference_id``.
 from __future__ import annotations
 
 import math
+import time
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from voice_provider.services.texts import Markup
 
 PAGE = 100  # voices; the largest page that is answered
+CLOCKS = 300.0  # seconds by which what the service dates may be older than it was
 MAX_TITLE = 100  # characters; the service names no limit, this is what the managed name fits into
 SPEECH_TIMEOUT = 240.0  # seconds of silence; what the service's own clients use
 CLONE_TIMEOUT = 240.0
@@ -165,16 +170,20 @@ class FishAudio(Service):
         found: dict[str, Voice] = {}  # by id: a voice that is made meanwhile moves others to the next page
         for number in range(1, 1_000):
             asked = {**params, "page_number": str(number)}
-            page = (yield Request(method="GET", url="/model", params=asked, expects=_has_items)).object()
+            answer = yield Request(method="GET", url="/model", params=asked, expects=_has_items)
+            page = answer.object()
             if not isinstance(items := page.get("items"), list):
                 raise ServiceUnavailableError(
                     f"{self.label} answered with something else than a list of voices. Check the connection's base URL."
                 )
-            found |= {voice.id: voice for voice in map(self._voice, items)}
+            voices = [self._voice(item) for item in items]
+            found |= {voice.id: voice for voice in voices}
             seen_all = number * PAGE >= (_whole_number(page.get("total")) or 0)
             if not items or page.get("has_more") is False or (page.get("has_more") is None and seen_all):
                 break
             if filters.limit and len(found) >= filters.limit:
+                break
+            if filters.since is not None and _ends_before(filters.since, voices, answer):
                 break
         return list(found.values())[: filters.limit]
 
@@ -383,6 +392,21 @@ class FishAudio(Service):
             languages=_texts(body.get("languages")),
             created_at=_text(body.get("created_at")),
         )
+
+
+def _ends_before(since: float, voices: Sequence[Voice], answer: Response) -> bool:
+    """Whether a page is in order, youngest first, and its last voice was made before a moment: no later page is needed.
+
+    The moment is on our clock and the voices' dates are on the service's; the answer's own date tells them apart. Where
+    anything cannot be read, the listing goes on: a request more costs less than a voice that is not found.
+    """
+    try:
+        ahead = parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()
+        made = [datetime.fromisoformat(voice.created_at or "") for voice in voices]
+        in_order = all(younger >= older for younger, older in pairwise(made))
+        return in_order and made[-1].timestamp() < since + ahead - CLOCKS
+    except (KeyError, ValueError, TypeError, OverflowError):  # TypeError: some name a time zone, and others do not
+        return False
 
 
 def _speech(options: SpeechOptions) -> FishSpeech:

@@ -33,7 +33,7 @@ from voice_provider.services.sync_labs.requests import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from voice_provider.models import JobKind
     from voice_provider.services.texts import Markup
@@ -140,18 +140,20 @@ class Jobs(Service):
         response = yield Request(method="GET", url=path, params=params, expects=is_job)
         return read_job(kind, response, path=path)
 
-    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[dict[str, Job]]:
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Callable[[str], Job | None]]:
         """Ask after many generations at once; the service has no such question for speech and voices."""
         if kind != "lip_sync":
             raise self.lacks(Capability.ASKS_FOR_MANY)
         params: dict[str, str | list[str]] = {"ids": list(job_ids), "limit": str(MAX_LISTED)}
         response = yield Request(method="GET", url="/v2/generations", params=params, expects=is_list)
-        jobs = {}
-        for item in items_of(response):
-            with suppress(ServiceUnavailableError):  # one that cannot be read does not hide the others
-                job = read_job(kind, response, body=item)
-                jobs[job.id] = job
-        return jobs
+        items = {str(item.get("id")): item for item in items_of(response)}
+
+        def read(job_id: str) -> Job | None:
+            with suppress(ServiceUnavailableError, KeyError):  # one that cannot be read does not hide the others
+                return read_job(kind, response, body=items[job_id])
+            return None
+
+        return read
 
     def room(self) -> Flow[Room]:
         """Count the generations that wait or run; the limit is only said with a refusal."""
