@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from voice_provider.exceptions import one_line
 
-JobKind = Literal["clone", "speech", "lip_sync"]
+JobKind = Literal["clone", "speech", "lip_sync", "transcription"]
 # A service's own words: they are shown in logs and in Airflow, so they are a line, and a short one.
 Said = Annotated[str, AfterValidator(lambda text: one_line(text, 500))]
 

@@ -81,7 +81,7 @@ def test_demo_leaves_the_results_and_nothing_else(
     assert "no voice and no uploaded file" in done.stdout
     assert "Lip sync" in done.stdout
     assert "--ui" in done.stdout.splitlines()[-1]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["lip_sync.mp4", "speech.wav"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["lip_sync.mp4", "speech.mp3"]
     assert not list((tmp_path / "tmp").iterdir())
     assert not list(tmp_path.glob("m*-airflow"))
     assert not (tmp_path / "mine.db").exists()

@@ -306,7 +306,7 @@ class ServiceHook(BaseHook):
         :param details: more fields of the manifest
         :raises ResultError: cut short, empty, not media, or not what was ordered; nothing is kept
         """
-        if job.kind == "clone" or not job.url:
+        if job.kind in ("clone", "transcription") or not job.url:
             raise ServiceUnavailableError(f"{describe(job)} succeeded, but the service names no result.")
         with output.receive() as sink:
             self.run(download(job.url, sink))
@@ -316,8 +316,8 @@ class ServiceHook(BaseHook):
         return self._manifest(job, kept, **details)
 
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
-        if job.kind == "clone":
-            raise ValueError("A clone has no file.")
+        if job.kind not in ("speech", "lip_sync"):
+            raise ValueError(f"A {job.kind} has no file.")
         return Manifest(
             service=job.service,
             kind=job.kind,

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from voice_provider.services.options import CloneOptions, Media, PathObject
     from voice_provider.trust.origin import Origin
 
+TRANSCRIPTION_TIMEOUT = 600.0  # seconds
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
 
 
@@ -269,8 +270,12 @@ class VoiceHook(ServiceHook):
         diarize: bool | None = None,
         num_speakers: int | None = None,
         tag_audio_events: bool | None = None,
+        timeout: float = TRANSCRIPTION_TIMEOUT,
     ) -> Transcript:
-        """Write down what is said in a recording; billed by the second.
+        """Write down what is said in a recording.
+
+        Fish Audio bills it by the second. At sync. labs it costs nothing and has no options; the recording is uploaded
+        first and deleted afterwards.
 
         :param recording: storage location, or what an operator returned
         :param language: two-letter code, a hint; default: recognised
@@ -280,15 +285,15 @@ class VoiceHook(ServiceHook):
         :param num_speakers: how many speak; default: found out; Fish Audio
         :param tag_audio_events: mark in ``marked_text`` what is heard besides speech, such as laughter; default: True;
             Fish Audio
+        :param timeout: seconds to wait, where it is a job
         :return: the transcript; its ``text`` is without marks, so that it may be given back as ``texts=`` or spoken
         :raises InvalidInputError: an option that the service does not have, or outside its range; nothing was sent
+        :raises JobTimeoutError: the job still runs
         """
         self.service.require(Capability.TRANSCRIPTION)
-        file = self.resolve(recording, "recording")
-        if not isinstance(file, StoredFile):
-            raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
         return self._transcribe(
-            file,
+            self.resolve(recording, "recording"),
+            timeout,
             language=language,
             segments=segments,
             model=model,
@@ -297,11 +302,33 @@ class VoiceHook(ServiceHook):
             tag_audio_events=tag_audio_events,
         )
 
-    def _transcribe(self, file: StoredFile, **asked: Any) -> Transcript:
+    def _transcribe(
+        self, source: Input | StoredFile, timeout: float = TRANSCRIPTION_TIMEOUT, **asked: Any
+    ) -> Transcript:
         options = parse(self.service.transcription_options, present(**asked), self.service.label)
         for warning in self.service.check_transcription(options):
             self.log.warning("%s", warning)
-        return self.run(self.service.transcribe(self.as_sent(file), options))
+        if Capability.HOSTS_ASSETS in self.service.capabilities:
+            return self._transcribe_hosted(source, timeout)
+        if not isinstance(source, StoredFile):
+            raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
+        return self.run(self.service.transcribe(self.as_sent(source), options))
+
+    def _transcribe_hosted(self, source: Input | StoredFile, timeout: float) -> Transcript:
+        """Upload the recording unless the service has it, wait for its transcript, and take the upload back."""
+        if not isinstance(source, StoredFile) and not source.asset_id:
+            raise InvalidInputError("The recording is an address: give a storage location or the id of an asset.")
+        uploads: list[str] = []
+        try:
+            if isinstance(source, StoredFile):
+                asset = self.upload_file(source)
+                uploads.append(asset.id)
+            else:
+                asset = self.get_asset(source.asset_id or "")
+            job = self.wait_for(self.run(self.service.start_transcription(asset)), timeout)
+            return self.run(self.service.get_transcript(job.id))
+        finally:
+            self._discard(uploads)
 
     def check_captions(self, form: Any) -> CaptionFormat | None:
         """Check, before anything is paid, that speech can have captions.
@@ -321,7 +348,7 @@ class VoiceHook(ServiceHook):
     def caption(self, manifest: Manifest, form: CaptionFormat) -> Manifest:
         """See to it that captions stand beside kept speech; what is there already is used.
 
-        Else the speech is transcribed, which is billed by the second.
+        Else the speech is transcribed, which Fish Audio bills by the second, and sync. labs does not.
 
         :param manifest: of kept speech
         :param form: ``srt`` or ``vtt``
@@ -335,7 +362,7 @@ class VoiceHook(ServiceHook):
             data = read_captions(known)
         else:
             self.service.require(Capability.TRANSCRIPTION)
-            self.log.info("%s is transcribed for its captions, which is billed by the second.", manifest.uri)
+            self.log.info("%s is transcribed for its captions, which the service may bill by the second.", manifest.uri)
             cues = plan(self._transcribe(StoredFile(manifest.uri), segments=True))
             if not cues:
                 self.log.warning("Nothing was understood in %s: it has no captions.", manifest.uri)
@@ -464,14 +491,17 @@ class VoiceHook(ServiceHook):
         self.service.require(Capability.LIP_SYNC)
         return self.run(self.service.list_models())
 
-    def estimate(self, model: str, seconds: float, fps: float = 30) -> Estimate:
+    def estimate(
+        self, model: str, seconds: float, fps: float = 30, *, reasoning_enabled: bool | None = None
+    ) -> Estimate:
         """Ask what a lip sync would cost.
 
         :param seconds: length of the result
         :param fps: frames a second
+        :param reasoning_enabled: as of ``LipSyncOperator``; it has a price; default: the service's
         """
         self.service.require(Capability.ESTIMATE)
-        return self.run(self.service.estimate(model, seconds, fps))
+        return self.run(self.service.estimate(model, seconds, fps, reasoning_enabled=reasoning_enabled))
 
     def synthesize(
         self,

@@ -360,6 +360,16 @@ class Service(ABC):
         """Write down what is said in a recording."""
         raise self.lacks(Capability.TRANSCRIPTION)
 
+    # transcripts, where they are a job about a hosted file
+
+    def start_transcription(self, recording: Asset) -> Flow[Job]:  # noqa: ARG002
+        """Order the transcript of a hosted file; ``get_job`` asks after it."""
+        raise self.lacks(Capability.TRANSCRIPTION)
+
+    def get_transcript(self, job_id: str) -> Flow[Transcript]:  # noqa: ARG002
+        """Read the transcript of a job that has succeeded."""
+        raise self.lacks(Capability.TRANSCRIPTION)
+
     # jobs
 
     def check_lip_sync(self, options: LipSyncOptions) -> list[str]:  # noqa: ARG002
@@ -395,7 +405,14 @@ class Service(ABC):
         """List the lip sync models."""
         raise self.lacks(Capability.LIP_SYNC)
 
-    def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:  # noqa: ARG002
+    def estimate(
+        self,
+        model: str,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+        fps: float,  # noqa: ARG002
+        *,
+        reasoning_enabled: bool | None = None,  # noqa: ARG002
+    ) -> Flow[Estimate]:
         """Ask what a lip sync would cost."""
         raise self.lacks(Capability.ESTIMATE)
 

@@ -277,7 +277,7 @@ def test_the_model_of_a_transcription_that_ends_is_taken_with_a_warning() -> Non
         ({"language": "en-US"}, "language: String should match"),
         ({"model": "a\nb"}, "model: String should match"),
         ({"num_speakers": 0}, "num_speakers: .*greater than or equal to 1"),
-        ({"speakers": 2}, "speakers is no option of Fish Audio; it has language"),
+        ({"speakers": 2}, "speakers is no option of Fish Audio; it has segments, language"),
         ({"num_speakers": 2, "diarize": False}, "diarize is False"),
         ({"model": "transcribe-1", "diarize": True, "num_speakers": 2}, "has no diarize or num_speakers. Use trans"),
     ],

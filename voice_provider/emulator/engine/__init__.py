@@ -224,6 +224,20 @@ class Engine(Protocol):
         ...
 
 
+def words_in(text: str, seconds: float, weights: Sequence[float] | None = None, start: float = 0.0) -> Iterator[Phrase]:
+    """Share the time of a text among its words.
+
+    :param weights: how much of it each word takes; default: by its letters and the space behind it
+    :param start: second in which the first one begins
+    """
+    words = text.split()
+    shares = weights or [len(word) + 1 for word in words]
+    for word, share in zip(words, shares, strict=True):
+        end = start + seconds * share / sum(shares)
+        yield Phrase(word, start, end)
+        start = end
+
+
 def load(name: Literal["auto", "local", "tone"] = "auto") -> Engine:
     """Return an engine.
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
-from voice_provider.emulator.engine import Phrase
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 V = TypeVar("V")
 LONGEST = 300  # characters of one piece; a sentence beyond that is cut at a comma, or between words
@@ -34,20 +32,6 @@ def sentences(text: str) -> Iterator[str]:
             yield from _cut(text[start : match.end()])
             start = match.end()
     yield from _cut(text[start:])
-
-
-def words_in(text: str, seconds: float, weights: Sequence[float] | None = None, start: float = 0.0) -> Iterator[Phrase]:
-    """Share the time of a text among its words.
-
-    :param weights: how much of it each word takes; default: by its letters and the space behind it
-    :param start: second in which the first one begins
-    """
-    words = text.split()
-    shares = weights or [len(word) + 1 for word in words]
-    for word, share in zip(words, shares, strict=True):
-        end = start + seconds * share / sum(shares)
-        yield Phrase(word, start, end)
-        start = end
 
 
 def _cut(sentence: str) -> Iterator[str]:

@@ -24,8 +24,9 @@ from voice_provider.emulator.engine import (
     MediaInfo,
     Phrase,
     Spoken,
+    words_in,
 )
-from voice_provider.emulator.engine.sentences import pieces_of, words_in
+from voice_provider.emulator.engine.sentences import pieces_of
 from voice_provider.emulator.engine.sniff import image_size, iso_facts, sniff, wav_seconds
 from voice_provider.emulator.engine.timeline import check_segments, output_seconds
 

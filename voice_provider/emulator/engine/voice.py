@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from hibari import Hibari, dsp
 
-from voice_provider.emulator.engine import EngineError, Phrase, sentences
+from voice_provider.emulator.engine import EngineError, Phrase
+from voice_provider.emulator.engine import words_in as shared
 from voice_provider.emulator.engine.pitch import RATE
 from voice_provider.emulator.engine.profile import (
     BINS,
@@ -161,7 +162,7 @@ def words_in(text: str, sound: Samples) -> tuple[Phrase, ...]:
     start, end = (loud[0] / RATE, loud[-1] / RATE) if loud.size else (0.0, sound.size / RATE)
     weights = [len(word) + 1 for word in " ".join(_phonemes(base().hibari, text)).split()]
     whole = weights if len(weights) == len(text.split()) else None
-    return tuple(sentences.words_in(text, float(end - start), whole, float(start)))
+    return tuple(shared(text, float(end - start), whole, float(start)))
 
 
 def _noise(seed: int) -> np.random.Generator:

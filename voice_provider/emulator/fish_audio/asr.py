@@ -11,13 +11,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from voice_provider.emulator.engine import EngineError
-from voice_provider.emulator.engine.sentences import words_in
 from voice_provider.emulator.fish_audio.bodies import Form, UploadedFile, read_form_or_packed
 from voice_provider.emulator.fish_audio.errors import FishError
-from voice_provider.emulator.fish_audio.heard import Transcript, placed, recall
 from voice_provider.emulator.fish_audio.requests import inference_caller, slot
 from voice_provider.emulator.fish_audio.settings import settings_of
 from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.heard import Transcript, hear
 
 router = APIRouter()
 
@@ -83,7 +82,7 @@ class Transcription:
     async def hear(self, audio: UploadedFile) -> Transcript:
         emulator = self.emulator
         try:
-            heard = await emulator.jobs.in_thread(lambda: _hear(emulator, audio))
+            heard = await emulator.jobs.in_thread(lambda: hear(emulator.engine, emulator.files, audio.path))
         except EngineError as error:
             raise self.refuse(400, "invalid_audio", error.message.replace(audio.path.name, "The audio")) from error
         if not self.pro and heard.seconds >= settings_of(emulator).fish_long_recording_seconds:
@@ -111,16 +110,6 @@ def _value(form: Form, name: str) -> Any:
 
 def _switch(value: Any) -> bool | None:
     return {"true": True, "false": False}.get(str(value).lower())
-
-
-def _hear(emulator: Emulator, audio: UploadedFile) -> Transcript:
-    """In a worker thread: what the recording says, and how long it is."""
-    if known := recall(emulator, audio.path):
-        return known
-    seconds = emulator.engine.probe(audio.path).seconds or 0.0
-    phrases = list(emulator.engine.transcribe(audio.path))
-    words = [word for part in phrases for word in words_in(part.text, part.end - part.start, start=part.start)]
-    return Transcript(" ".join(phrase.text for phrase in phrases), seconds, phrases, placed(words, 0.0))
 
 
 @router.post("/v1/asr")

@@ -1,54 +1,12 @@
-"""Words and their places in time: those of speech that is being made, and those of recordings that are known here.
-
-What this emulator spoke, or was given with a transcript, is recognised by its bytes; of a WAV file, by its samples,
-because the header that comes with a stream is often put right later.
-"""
+"""Words and their places in time: those of speech that is being made, and of recordings that came with a transcript."""
 
 import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from voice_provider.emulator.engine import Phrase, Spoken
-from voice_provider.emulator.engine.sentences import words_in
+from voice_provider.emulator.engine import Spoken, words_in
 from voice_provider.emulator.world.emulator import Emulator
-
-READ_SIZE = 1 << 20
-DATA_START = 44  # of the samples in a plain WAV file
-
-
-@dataclass
-class Transcript:
-    """What a recording says."""
-
-    text: str = ""
-    seconds: float = 0.0
-    segments: list[Phrase] = field(default_factory=list)
-    words: list[Phrase] = field(default_factory=list)
-
-    def add(self, text: str, seconds: float, words: Iterable[Phrase] = ()) -> None:
-        if said := text.strip():
-            self.text = f"{self.text} {said}".lstrip()
-            self.segments.append(Phrase(said, round(self.seconds, 3), round(self.seconds + seconds, 3)))
-            self.words += placed(words, self.seconds)
-        self.seconds += seconds
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        raw = json.loads(path.read_text())
-        segments, words = ([Phrase(**part) for part in raw[name]] for name in ("segments", "words"))
-        return cls(raw["text"], raw["seconds"], segments, words)
-
-
-def placed(words: Iterable[Phrase], start: float) -> list[Phrase]:
-    """Words of a piece that begins at ``start``, to the millisecond."""
-    return [Phrase(word.text, round(start + word.start, 3), round(start + word.end, 3)) for word in words]
-
-
-def remember(emulator: Emulator, sha256: str, transcript: Transcript) -> None:
-    _place(emulator, sha256).write_text(json.dumps(asdict(transcript)))
+from voice_provider.emulator.world.heard import Transcript, fingerprint, placed, remember
 
 
 def remember_file(emulator: Emulator, path: Path, text: str) -> None:
@@ -56,28 +14,7 @@ def remember_file(emulator: Emulator, path: Path, text: str) -> None:
     transcript = Transcript()
     seconds = emulator.engine.probe(path).seconds or 0.0
     transcript.add(text, seconds, words_in(text, seconds))
-    remember(emulator, fingerprint(path), transcript)
-
-
-def recall(emulator: Emulator, path: Path) -> Transcript | None:
-    known = _place(emulator, fingerprint(path))
-    return Transcript.read(known) if known.exists() else None
-
-
-def _place(emulator: Emulator, sha256: str) -> Path:
-    return emulator.files.path("speech", f"{sha256}.heard")
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a recording, without the header of a WAV file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        head = file.read(DATA_START)
-        if not (head[:4] == b"RIFF" and head[36:40] == b"data"):
-            digest.update(head)
-        while piece := file.read(READ_SIZE):
-            digest.update(piece)
-    return digest.hexdigest()
+    remember(emulator.files, fingerprint(path), transcript)
 
 
 class Listener:
@@ -93,7 +30,7 @@ class Listener:
         self._transcript.add(piece.text, piece.seconds, piece.words)
 
     def end(self) -> None:
-        remember(self._emulator, self._digest.hexdigest(), self._transcript)
+        remember(self._emulator.files, self._digest.hexdigest(), self._transcript)
 
 
 class Alignment:

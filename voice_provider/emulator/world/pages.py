@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from voice_provider.emulator.world.state import Job
 
-KINDS = {"speech": "Speech", "lip_sync": "Lip sync"}
+KINDS = {"speech": "Speech", "lip_sync": "Lip sync", "transcription": "Transcript"}
 REFRESH = '<meta http-equiv="refresh" content="2">'
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>{refresh}
