@@ -156,6 +156,7 @@ def test_type_checkers_see_the_front_doors(tmp_path: Path) -> None:
         "voice_provider.retries.VoiceRetryPolicy",
         "voice_provider.retries.voice_retry_policy",
         "voice_provider.emulator.pytest_plugin.voice_emulator",
+        "voice_provider.emulator.pytest_plugin.run_voice_dag",
         "voice_provider.emulator.process.EmulatorProcess",
         "voice_provider.hooks.voice.VoiceHook",
         "voice_provider.hooks.sync_labs.SyncLabsHook",

@@ -105,6 +105,26 @@ def test_speech_has_a_page_too_and_pages_can_be_turned_off(customer, voice_emula
     assert web.get(f"{voice_emulator.url}/_emulator/jobs/unknown").status_code == 404
 
 
+def test_the_front_page_shows_jobs_voices_and_the_bill_and_no_script(customer, voice_emulator):
+    assert web.get(f"{voice_emulator.url}/_emulator/").text.count("None yet.") == 3
+    voice_emulator.seed_voices(["<b>Anna"])
+    [model] = voice_emulator.seed_models(["Berta"])
+    job = customer.post("/v2/tts/jobs", json={"voiceId": customer.builtin(), "script": LINE}).json()
+    customer.job(f"/v2/tts/jobs/{job['id']}")
+    page = web.get(f"{voice_emulator.url}/", follow_redirects=True).text
+    for shown in (
+        f'href="/_emulator/jobs/{job["id"]}"',
+        "&lt;b&gt;Anna",
+        "Berta",
+        model["id"],
+        "COMPLETED",
+        "Bill: $0.0",
+    ):
+        assert shown in page, shown
+    assert LINE not in page
+    assert API_KEY not in page
+
+
 def test_ten_thousand_voices_are_seeded_and_listed_quickly(customer, voice_emulator):
     voice_emulator.seed_voices(count=10_000)
     began = time.monotonic()

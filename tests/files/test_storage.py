@@ -943,7 +943,7 @@ def test_a_place_that_cannot_be_written_says_why(tmp_path: Path) -> None:
 def test_a_result_that_has_no_place_any_more_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with (
-        pytest.raises(InvalidInputError, match=r"cannot be written: .*clear the task"),
+        pytest.raises(InvalidInputError, match=r"cannot be written: .*try again"),
         Output(f"{tmp_path}/file/x.wav", "x").receive(),
     ):
         pytest.fail("there is nothing to receive into")

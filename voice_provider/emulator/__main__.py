@@ -37,7 +37,9 @@ GRACE = 1
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m voice_provider.emulator", description="Voice services on this machine, for tests and demos."
+        prog="voice-provider emulator",
+        description="Voice services on this machine, for tests and demos. Its page shows jobs, voices and the bill.",
+        epilog=f"Keys of --set and what they are at the start: {_known_settings()}.",
     )
     parser.add_argument("--data-dir", type=Path, required=True, help="where state and files are kept")
     parser.add_argument(
@@ -52,6 +54,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when stdin ends")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser.parse_args(arguments)
+
+
+def _known_settings() -> str:
+    return ", ".join(f"{key}={json.dumps(value)}" for key, value in sorted(defaults(HALVES).values().items()))
 
 
 def start_settings(pairs: Sequence[str]) -> Settings:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 
 from voice_provider.emulator import control
 from voice_provider.emulator.guard import Guard
@@ -55,6 +56,7 @@ def api(emulator: Emulator, halves: Sequence[Half]) -> FastAPI:
     app = FastAPI(title="voice emulator", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.emulator, app.state.halves = emulator, tuple(halves)
     app.include_router(control.router)
+    app.add_route("/", _to_front_page)
     for half in halves:
         app.include_router(half.router)
         if half.control:
@@ -63,6 +65,10 @@ def api(emulator: Emulator, halves: Sequence[Half]) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_unknown)
     app.add_exception_handler(Exception, _answer_bug)
     return app
+
+
+async def _to_front_page(_: Request) -> Response:
+    return RedirectResponse(f"{control.router.prefix}/")
 
 
 async def _answer_refusal(_: Request, error: Exception) -> Response:

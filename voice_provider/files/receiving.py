@@ -249,7 +249,7 @@ class Download:
             self._held = False
         if wrong:
             raise ResultError(f"The result that came is unusable: {wrong}. It is fetched again by a retry.")
-        with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
+        with explained(f"The result cannot be kept at {kept.uri}", "Correct it, then try again."):
             persist(lambda: self._move(kept.uri))
         return kept
 
@@ -454,7 +454,7 @@ def _wrong(info: MediaInfo, kind: str | None, seconds: float | None = None) -> s
 
 
 def _on_disk() -> AbstractContextManager[None]:
-    return explained("The result cannot be written to this worker's disk", "Make room and clear the task.")
+    return explained("The result cannot be written to this worker's disk", "Make room, then try again.")
 
 
 def _unusable(uri: str) -> str:

@@ -244,7 +244,7 @@ class Output:
             download.close()
 
     def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"The output location {self.location} cannot be written", "Correct it and clear the task.")
+        return explained(f"The output location {self.location} cannot be written", "Correct it, then try again.")
 
     def _download(self, file: BinaryIO, part: Path) -> Download:
         return Download(file, part, name=self.name, uri=self.uri, folder=self._opened, spool=self.spool)

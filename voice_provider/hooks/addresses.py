@@ -23,6 +23,12 @@ _GIVEN = ipaddress.IPv6Network("2000::/3")
 # Never in the public DNS (RFC 6761, 6762, 8375, ICANN 2024): whom they mean depends on the machine that asks.
 _PRIVATE = (".localhost", ".localdomain", ".local", ".internal", ".home.arpa")
 
+# What a network of one's own has: RFC 1918, unique local (RFC 4193), shared (RFC 6598); no loopback, no link-local,
+# where clouds have their metadata service.
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
+
 
 def origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port of a URL; two URLs with the same origin may share a key."""
@@ -58,6 +64,11 @@ def is_public(address: Address) -> bool:
         if address not in _GIVEN or (inner is not None and not inner.is_global):
             return False
     return address.is_global and not address.is_multicast
+
+
+def is_private(address: Address) -> bool:
+    """Whether an address is one of a network of one's own, such as that between containers."""
+    return any(address in network for network in _PRIVATE)
 
 
 def address_of(host: str) -> Address | None:

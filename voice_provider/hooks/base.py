@@ -437,8 +437,8 @@ def succeeded(job: Job) -> Job:
     if job.state is JobState.FAILED:
         code = f" ({job.error_code})" if job.error_code else ""
         raise JobFailedError(
-            f"{describe(job)} ended as {job.status or 'failed'}: {job.error or 'no reason given'}{code}. "
-            f"Correct the input and clear the task; the service decides whether a failed job is billed.",
+            f"{describe(job)} ended as {job.status or 'failed'}: {(job.error or 'no reason given').rstrip('.')}{code}. "
+            f"Correct the input and order it again; the service decides whether a failed job is billed.",
             error_code=job.error_code,
         )
     return job

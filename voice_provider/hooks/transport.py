@@ -42,6 +42,7 @@ from voice_provider.hooks.addresses import (
     is_allowed,
     is_internal,
     is_loopback,
+    is_private,
     is_public,
     look_up,
     origin,
@@ -320,12 +321,13 @@ class Transport:
                 target += f"?{urlencode(request.params, doseq=True)}"
         except ValueError:
             raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
-        target, named, extensions = self._pinned(target) if request.public else (target, {}, {})
+        at_home = not request.public and origin(target) == origin(self.settings.base_url)
+        target, named, extensions = self._pinned(target, public=request.public)
         agent = f"airflow-provider-voice/{__version__}"
         sent = {"user-agent": agent, "accept-encoding": ACCEPTED, **named, **request.headers, **(headers or {})}
         if request.body is not None:
             sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
-        if not request.public and origin(target) == origin(self.settings.base_url):
+        if at_home:
             sent |= self._service.key_headers(self.settings.key)
         seconds = self._seconds(request)
         timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
@@ -357,7 +359,7 @@ class Transport:
         home = origin(self.settings.base_url)[1]
         if scheme == "https" and host and not self._is_forbidden(host):
             return url
-        if scheme == "http" and is_loopback(host) and is_loopback(home):
+        if scheme == "http" and ((is_loopback(host) and is_loopback(home)) or self._is_plain(scheme, host)):
             return url
         raise InvalidInputError(
             f"The service named a file at {scheme or 'no scheme'}://{host or 'no host'}, which is not fetched: "
@@ -371,14 +373,21 @@ class Transport:
         at_home = host == home or (is_loopback(home) and is_loopback(host))
         return is_internal(host) and not at_home and not is_allowed(host, self.settings.allowed_hosts)
 
-    def _pinned(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
-        """Look a file's host up and hold on to what was found, so that it is what was judged.
+    def _is_plain(self, scheme: str, host: str) -> bool:
+        """Whether it goes unencrypted to the base URL's host, which the connection allows in a private network."""
+        return not is_loopback(host) and (scheme, host) == origin(self.settings.base_url)[:2] and scheme == "http"
 
+    def _pinned(self, url: str, *, public: bool) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """Look a host up where its addresses matter, and hold on to what was found, so that it is what was judged.
+
+        :param public: a file's host; else the base URL's
         :return: the URL with an address for its host, and the header and the extension that name the host
         """
         scheme, host, port = origin(url)
+        if self._is_plain(scheme, host):
+            return self._pinned_inside(url)
         known = is_allowed(host, self.settings.allowed_hosts) or host == origin(self.settings.base_url)[1]
-        if known or is_loopback(host) or has_proxy(scheme, host):
+        if not public or known or is_loopback(host) or has_proxy(scheme, host):
             return url, {}, {}
         try:
             found = look_up(host, port)
@@ -392,6 +401,27 @@ class Transport:
             )
         where = httpx.URL(url)
         return str(where.copy_with(host=str(found[0]))), {"host": where.netloc.decode()}, {"sni_hostname": host}
+
+    def _pinned_inside(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """Do so where nothing is encrypted: all the addresses have to be of a network of one's own."""
+        scheme, host, port = origin(url)
+        if has_proxy(scheme, host):
+            raise InvalidInputError(
+                f"{host} would be asked over http:// through a proxy of the environment, which sees the API key. "
+                f"Put {host} into NO_PROXY, or use https:// in connection '{self.settings.conn_id}'."
+            )
+        try:
+            found = look_up(host, port)
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from None
+        outside = next((address for address in found if not is_private(address)), None)
+        if outside is not None or not found:
+            raise InvalidInputError(
+                f"{host} is {outside} here, which is no private address (10/8, 172.16/12, 192.168/16, 100.64/10, "
+                f"fc00::/7), and is not asked over http://. Use https:// in connection '{self.settings.conn_id}'."
+            )
+        where = httpx.URL(url)
+        return str(where.copy_with(host=str(found[0]))), {"host": where.netloc.decode()}, {}
 
     def _read(self, request: Request, answer: httpx.Response, content: bytes) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=content)

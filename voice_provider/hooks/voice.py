@@ -228,7 +228,7 @@ class VoiceHook(ServiceHook):
             done = "was deleted" if is_ours else "was not deleted, because it may be somebody else's work"
             raise PermanentVoiceError(
                 f"{self.service.label} made voice {voice.id} '{voice.visibility}' and not '{wanted}', also when it was "
-                f"told again. The voice {done}. Change the visibility at the service, then clear the task."
+                f"told again. The voice {done}. Change the visibility at the service, then run this again."
             )
         self.log.warning(
             "Voice %s stays '%s': %s does not make it '%s' on this way; publish it on its web site.",

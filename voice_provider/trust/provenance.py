@@ -186,8 +186,8 @@ def verify(location: str) -> tuple[Sidecar | None, str | None]:
         path = open_path(place)
         if not _is_file(path):
             return None, (
-                f"There is no record beside it ({place}). Copy the record along with the file; without one, nothing is "
-                "known of it."
+                f"There is no record beside it ({place}). It was not kept by a task of this package, or the record was "
+                "not copied along with it."
             )
         with path.open("rb") as stream:
             data = stream.read(MAX_RECORD + 1)

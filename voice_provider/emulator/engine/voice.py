@@ -6,16 +6,21 @@ The only module that knows hibari. ``hibari.dsp`` and ``Hibari.sess`` are not de
 
 from __future__ import annotations
 
+import os
 import threading
-import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+# Below hibari is ONNX Runtime, which tells Microsoft of its use and keeps an id in the temporary folder, unless this
+# is set before it is loaded (its Privacy.md, "Disabling Telemetry"). Whoever has set it to something else has decided.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from hibari import Hibari, dsp
 
-from voice_provider.emulator.engine import EngineError, Phrase
+from voice_provider.emulator.engine import EngineError, Phrase, english
 from voice_provider.emulator.engine import words_in as shared
 from voice_provider.emulator.engine.pitch import RATE
 from voice_provider.emulator.engine.profile import (
@@ -171,21 +176,13 @@ def _noise(seed: int) -> np.random.Generator:
 
 def _phonemes(hibari: Any, text: str = REFERENCE_TEXT) -> list[str]:
     """Return the text in the model's alphabet, in parts that it takes at once."""
-    words = [word for word in text.split(" ") if not any(_is_foreign(letter) for letter in word)]
-    if not any(letter.isalnum() for word in words for letter in word):
-        foreign = any(letter.isalpha() for letter in text)
-        reason = "The local engine speaks English only" if foreign else "There is nothing to say in the text"
-        raise EngineError("text_unspeakable", f"{reason}. Write at least one English word or number.")
+    words = english.words(text)
     with _lock:
         sentences = hibari.phonemize(" ".join(words))
     parts = [part for sentence in sentences for part in _split(sentence) if any(letter.isalpha() for letter in part)]
     if not parts:
         raise EngineError("text_unspeakable", "There is nothing in the text that can be said. Write it in words.")
     return parts
-
-
-def _is_foreign(letter: str) -> bool:
-    return letter.isalpha() and ord(letter) > 0x24F and not unicodedata.name(letter, "").startswith("LATIN")
 
 
 def _split(phonemes: str) -> Iterator[str]:

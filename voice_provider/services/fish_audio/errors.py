@@ -39,7 +39,7 @@ _BY_STATUS: dict[int, type[VoiceError]] = {
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
     QuotaError: "Add API credit at https://fish.audio/app/developers (the credits of a plan do not pay for the API), "
-    "or speak with model s2.1-pro-free; then clear the task.",
+    "or speak with model s2.1-pro-free; then try again.",
     NotFoundError: "Check the voice_id: the voice may have been deleted, or be private to another account.",
     InvalidInputError: "Correct the input; the same request would be refused again.",
     SlotLimitError: "Delete a voice that is no longer needed (DeleteVoiceOperator).",

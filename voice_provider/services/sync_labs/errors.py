@@ -67,7 +67,7 @@ _ARGUMENTS = {  # this provider's word for a field of the service
 }
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
-    QuotaError: "Add credit or change the plan at sync. labs, then clear the task.",
+    QuotaError: "Add credit or change the plan at sync. labs, then try again.",
     SlotLimitError: "The clone limit of the plan is reached. Delete a voice that is no longer needed "
     "(DeleteVoiceOperator): its slot is free at once.",
     NameTakenError: "Choose another name, or delete the voice that has it.",
