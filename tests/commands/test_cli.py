@@ -84,8 +84,8 @@ def test_demo_leaves_the_results_and_nothing_else(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "lip_sync.mp4",
         "lip_sync.mp4.provenance.json",
-        "speech.wav",
-        "speech.wav.provenance.json",
+        "speech.mp3",
+        "speech.mp3.provenance.json",
     ]
     assert main(["verify", str(tmp_path / "out" / "lip_sync.mp4")]) == 0  # the first thing that one has
     assert not list((tmp_path / "tmp").iterdir())

@@ -376,6 +376,9 @@ def test_what_it_costs_and_which_models_there_are(hook: VoiceHook, emulator: Emu
     assert estimate.frames == 300
     assert estimate.usd
     assert hook.estimate("lipsync-2", seconds=10, fps=25).frames == 250
+    reasoned = hook.estimate("lipsync-2", seconds=10, reasoning_enabled=True)
+    assert reasoned.usd
+    assert reasoned.usd > estimate.usd, "it has a price of its own"
 
 
 # waiting

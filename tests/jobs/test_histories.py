@@ -35,6 +35,7 @@ ORDERS = [
     for buy in BUYS
     for policy in (("fail", "resubmit") if buy.unkeyed_speech else ("fail",))
     for fault in FAULTS
+    if not buy.captions or (policy, fault) == ("fail", "no fault")  # all others are those of speech without
 ]
 
 
@@ -152,6 +153,7 @@ def check_resubmitted(world: World, buy: Buy, task: Task, first: Life, fault: st
 def check_end(world: World, buy: Buy, first: Try, last: Try) -> None:
     """Nothing is left behind but what nobody could know of."""
     assert world.assets(buy) == []
+    assert world.emulator.ledger("asr") == [], "the words came with the speech, and are not heard once more"
     if buy.kind == "clone":
         assert sum(world.voices(buy).values()) == 1
     if last.result is not None:

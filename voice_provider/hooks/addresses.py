@@ -21,7 +21,7 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv6 one (NAT64, RFC 6052 and 8215; ::127.0.0.1): who is meant there depends on the router.
 _GIVEN = ipaddress.IPv6Network("2000::/3")
 # Never in the public DNS (RFC 6761, 6762, 8375, ICANN 2024): whom they mean depends on the machine that asks.
-_PRIVATE = (".localhost", ".localdomain", ".local", ".internal", ".home.arpa")
+_NOT_PUBLIC = (".localhost", ".localdomain", ".local", ".internal", ".home.arpa")
 
 # What a network of one's own has: RFC 1918, unique local (RFC 4193), shared (RFC 6598); no loopback, no link-local,
 # where clouds have their metadata service.
@@ -53,7 +53,7 @@ def is_internal(host: str) -> bool:
     name = plain(host)
     address = address_of(name)
     if address is None:
-        return "." not in name or "%" in name or name.endswith(_PRIVATE)  # %31: some decode it, some do not
+        return "." not in name or "%" in name or name.endswith(_NOT_PUBLIC)  # %31: some decode it, some do not
     return not is_public(address)
 
 

@@ -306,7 +306,7 @@ class ServiceHook(BaseHook):
         :param details: more fields of the manifest
         :raises ResultError: cut short, empty, not media, or not what was ordered; nothing is kept
         """
-        if job.kind == "clone" or not job.url:
+        if job.kind in ("clone", "transcription") or not job.url:
             raise ServiceUnavailableError(f"{describe(job)} succeeded, but the service names no result.")
         with output.receive() as sink:
             self.run(download(job.url, sink))
@@ -316,8 +316,8 @@ class ServiceHook(BaseHook):
         return self._manifest(job, kept, **details)
 
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
-        if job.kind == "clone":
-            raise ValueError("A clone has no file.")
+        if job.kind not in ("speech", "lip_sync"):
+            raise ValueError(f"A {job.kind} has no file.")
         return Manifest(
             service=job.service,
             kind=job.kind,
@@ -360,13 +360,17 @@ class ServiceHook(BaseHook):
         for warning in self.service.check_speech(order, [facts for file in references if (facts := self.facts(file))]):
             self.log.warning("%s", warning)
 
-    def speak(self, order: SpeechOptions, references: Sequence[StoredFile], sink: Download) -> tuple[Job, Kept]:
+    def speak(
+        self, order: SpeechOptions, references: Sequence[StoredFile], sink: Download, *, timed: bool = False
+    ) -> tuple[Job, Kept]:
         """Speak into a download and check what came, where speech is the answer itself.
 
+        :param timed: also say where the words are (``Job.said``), where the service can
         :raises ResultError: cut short, empty or no audio
         :raises UnusableSpeechError: far too short for its text, or no speech; it is put aside
         """
-        job = self.run(self.service.speak(order, [self.as_sent(file) for file in references], sink))
+        timed = timed and self.service.times_speech
+        job = self.run(self.service.speak(order, [self.as_sent(file) for file in references], sink, timed=timed))
         least = order.least_seconds(self.service.markup(order))
         return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=least)
 

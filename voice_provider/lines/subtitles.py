@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import webvtt
 
+from voice_provider.files.captions import Cue, render
 from voice_provider.lines.rows import Row
 
 if TYPE_CHECKING:
@@ -106,15 +107,5 @@ def to_srt(cues: Iterable[tuple[float, float, str]]) -> str:
 
     :param cues: start and end in seconds, and text
     """
-    made = webvtt.WebVTT()
-    for start, end, text in cues:
-        made.captions.append(webvtt.Caption(_clock(start), _clock(end), text))
-    file = io.StringIO()
-    made.write(file, format="srt")
-    return file.getvalue()
-
-
-def _clock(seconds: float) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"
+    shown = [Cue(start, end, tuple(text.split("\n"))) for start, end, text in cues]
+    return render(shown, "srt").decode()

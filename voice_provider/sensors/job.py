@@ -211,9 +211,7 @@ class CompletionSensor(JobSensor):
         place = Output(location, name, self.hook.settings.allowed_outputs, base.scope_of(context).run)
         details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
         manifest = self.hook.keep(job, place, **details)
-        if (store := task_state_store(context)) is not None:
-            store.set(KEPT_KEY, manifest.dump())
-        manifest = self._described(context, manifest)
+        manifest = self._described(context, self._noted(context, manifest))
         self._discard(ticket.get("assets") or [])
         self.result_location = manifest.uri
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
@@ -233,9 +231,18 @@ class CompletionSensor(JobSensor):
         self.result_location = manifest.uri
         return self._described(context, manifest).dump()
 
+    @staticmethod
+    def _noted(context: Context, manifest: Manifest) -> Manifest:
+        if (store := task_state_store(context)) is not None:
+            store.set(KEPT_KEY, manifest.dump())
+        return manifest
+
     def _described(self, context: Context, manifest: Manifest) -> Manifest:
         """Write the record beside the result, also where a try before was killed between the two."""
         ticket = self.job if isinstance(self.job, dict) else {}
+        if form := self.hook.check_captions(ticket.get("captions")):
+            captioned = self.hook.caption(manifest, form)
+            manifest = captioned if captioned == manifest else self._noted(context, captioned)
         return keep(manifest, Origin.load(ticket.get("origin")), Run.of(context["ti"]))
 
     def _discard(self, assets: Sequence[str]) -> None:

@@ -119,6 +119,12 @@ class CloneOptions(Options):
         return {}
 
 
+class TranscriptionOptions(Options):
+    """How a recording is written down; each service adds its own options."""
+
+    segments: bool = Field(default=False, description="also when each part is said, and by whom")
+
+
 class VoiceChanges(Options):
     """What can be changed of a voice afterwards; only what is given is."""
 
@@ -191,11 +197,17 @@ class Segment(Options):
 
 
 class ActiveSpeaker(BaseModel):
-    """Who speaks, when several faces are in the picture (the wire's ``active_speaker_detection``)."""
+    """Who speaks, when several faces are in the picture (the wire's ``active_speaker_detection``).
+
+    Its fields are those of the service's own client of November 2026; others are passed on as they are.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     auto_detect: bool | None = None
+    use_v2: bool | None = None
+    v3: bool | None = None
+    face_image: str | None = Field(default=None, description="the face that speaks, as the service takes it")
     frame_number: int | None = Field(default=None, ge=0)
     coordinates: tuple[float, float] | None = Field(default=None, description="x and y in pixels")
     bounding_boxes: list[Any] | None = None
@@ -217,8 +229,9 @@ class LipSyncOptions(Options):
     temperature: Unit | None = None
     model_mode: Literal["lips", "face", "head"] | None = None
     prompt: Text | None = None
-    active_speaker: ActiveSpeaker | None = None
+    active_speaker: ActiveSpeaker | bool | None = None
     occlusion_detection: bool | None = None
+    reasoning_enabled: bool | None = None
     output_file_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,255}$")
     project_id: Text | None = None
 

@@ -20,7 +20,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from hibari import Hibari, dsp
 
-from voice_provider.emulator.engine import EngineError, english
+from voice_provider.emulator.engine import EngineError, Phrase, english
+from voice_provider.emulator.engine import words_in as shared
+from voice_provider.emulator.engine.pitch import RATE
 from voice_provider.emulator.engine.profile import (
     BINS,
     FREQUENCIES,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]
 LOUDNESS = 0.08  # root mean square of every voice
 PEAK = 0.98
+AUDIBLE = 0.02  # of the loudest sample
 DRIFT = 0.01  # how far, in log pitch, the median of one sentence may be from the median of the voice
 MAX_PHONEMES = 400  # what the model is given at once
 FULL_SIMILARITY = 0.75  # the services' default goes the whole way
@@ -152,6 +155,19 @@ def _sentences(
     hibari, noise = base().hibari, _noise(seed)
     for phonemes in _phonemes(hibari, text):
         yield _synthesize(hibari, phonemes, profile, speed * (1 + unrest * noise.uniform(-0.5, 0.5)), noise)
+
+
+def words_in(text: str, sound: Samples) -> tuple[Phrase, ...]:
+    """Estimate where each word of a text is in what ``speak`` made of it.
+
+    The model keeps how long each sound is to itself. So the time between the first sound and the last is shared among
+    the words by their phonemes, or by their letters where a word has become several, such as a number.
+    """
+    loud = np.nonzero(np.abs(sound) > AUDIBLE * np.abs(sound).max(initial=0))[0]
+    start, end = (loud[0] / RATE, loud[-1] / RATE) if loud.size else (0.0, sound.size / RATE)
+    weights = [len(word) + 1 for word in " ".join(_phonemes(base().hibari, text)).split()]
+    whole = weights if len(weights) == len(text.split()) else None
+    return tuple(shared(text, float(end - start), whole, float(start)))
 
 
 def _noise(seed: int) -> np.random.Generator:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from voice_provider.emulator.world.state import Charge, Job
 
-KINDS = {"speech": "Speech", "lip_sync": "Lip sync"}
+KINDS = {"speech": "Speech", "lip_sync": "Lip sync", "transcription": "Transcript"}
 REFRESH = '<meta http-equiv="refresh" content="2">'
 SHOWN = 100  # rows of a table, the newest
 PAGE = """<!DOCTYPE html>

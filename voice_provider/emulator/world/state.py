@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     error_code TEXT, error TEXT, source TEXT, project_id TEXT, created_at REAL NOT NULL, started_at REAL,
     finished_at REAL);
 CREATE INDEX IF NOT EXISTS jobs_of ON jobs (service, kind, org, status);
+CREATE INDEX IF NOT EXISTS jobs_by_age ON jobs (service, kind, org, seq);
 CREATE TABLE IF NOT EXISTS keys (
     org TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL, sha256 TEXT NOT NULL, job_id TEXT NOT NULL,
     PRIMARY KEY (org, scope, key));
@@ -308,10 +309,12 @@ class State:
         ).fetchone()
         return (row["sha256"], row["job_id"]) if row else None
 
-    def accept(self, job: Job, charge: Charge, *, scope: str) -> None:
-        """Take work on: the job, its line on the bill and its key, all or nothing."""
+    def accept(self, job: Job, charge: Charge | None, *, scope: str) -> None:
+        """Take work on: the job, its line on the bill (unless it costs nothing) and its key, all or nothing."""
         with self.transaction():
             self.insert(job)
+            if charge is None:
+                return
             self.insert(charge)
             if charge.idempotency_key is not None:
                 self._db.execute(

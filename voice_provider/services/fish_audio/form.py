@@ -15,7 +15,7 @@ FORM = Form(
             "Speech model",
             "What speaks where a task names no model: s2.1-pro (paid), s2.1-pro-free (free, fair use), "
             "or another one of the service. Default: s2.1-pro.",
-            examples=["s2.1-pro", "s2.1-pro-free", "s2-pro", "drama-3-preview"],
+            examples=["s2.1-pro", "s2.1-pro-free", "s2-pro", "drama-3"],
         )
     },
 )

@@ -60,6 +60,7 @@ _ARGUMENTS = {  # this provider's word for a field of the service
     "similarityBoost": "similarity_boost",
     "active_speaker_detection": "active_speaker",
     "occlusion_detection_enabled": "occlusion_detection",
+    "reasoning_enabled": "reasoning_enabled",
     "dubParams": "dub_language",
     "outputFileName": "output_file_name",
     "projectId": "project_id",
