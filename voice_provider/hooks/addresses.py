@@ -25,7 +25,7 @@ _NOT_PUBLIC = (".localhost", ".localdomain", ".local", ".internal", ".home.arpa"
 
 # What a network of one's own has: RFC 1918, unique local (RFC 4193), shared (RFC 6598); no loopback, no link-local,
 # where clouds have their metadata service.
-_OWN_NETWORKS = tuple(
+_PRIVATE = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
 )
 
@@ -68,7 +68,7 @@ def is_public(address: Address) -> bool:
 
 def is_private(address: Address) -> bool:
     """Whether an address is one of a network of one's own, such as that between containers."""
-    return any(address in network for network in _OWN_NETWORKS)
+    return any(address in network for network in _PRIVATE)
 
 
 def address_of(host: str) -> Address | None:
