@@ -36,6 +36,7 @@ COMMON = {
     "clone_slots",
     "state_location",
     "allowed_hosts",
+    "plain_http",
     "max_download_mb",
     "spool_location",
 }

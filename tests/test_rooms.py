@@ -120,7 +120,15 @@ def test_every_operator_and_sensor_that_people_use_stands_at_a_front_door() -> N
         classes = set()
         for path in (Path(voice_provider.__path__[0]) / room).glob("*.py"):
             classes |= set(re.findall(r"^class (\w+(?:Operator|Sensor))\(", path.read_text(), re.MULTILINE))
-        bases = {"VoiceOperator", "JobOperator", "ResultOperator", "VoiceSensor", "JobSensor", "CompletionSensor"}
+        bases = {
+            "VoiceOperator",
+            "JobOperator",
+            "ResultOperator",
+            "TrackOperator",
+            "VoiceSensor",
+            "JobSensor",
+            "CompletionSensor",
+        }
         assert set(door.__all__) == classes - bases
 
 
@@ -148,6 +156,7 @@ def test_type_checkers_see_the_front_doors(tmp_path: Path) -> None:
         "voice_provider.retries.VoiceRetryPolicy",
         "voice_provider.retries.voice_retry_policy",
         "voice_provider.emulator.pytest_plugin.voice_emulator",
+        "voice_provider.emulator.pytest_plugin.run_voice_dag",
         "voice_provider.emulator.process.EmulatorProcess",
         "voice_provider.hooks.voice.VoiceHook",
         "voice_provider.hooks.sync_labs.SyncLabsHook",

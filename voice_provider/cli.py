@@ -38,13 +38,19 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     add(
         "--output",
         metavar="DIR",
-        type=Path,
+        type=_folder,
         default=Path("voice-demo"),
         help="folder for lip_sync.mp4, the speech and the clips; an earlier demo's are replaced (default: %(default)s)",
     )
     add("--keep", action="store_true", help="keep the Airflow home, the emulator's data and the logs")
     add("--ui", action="store_true", help="open the same DAG in an Airflow UI instead, until Ctrl-C")
     add("--engine", choices=("local", "tone"), default="local", help=argparse.SUPPRESS)
+
+
+def _folder(given: str) -> Path:
+    if not given.strip():  # Path("") would be the current folder, which nobody has named
+        raise argparse.ArgumentTypeError("is empty; name a folder, or leave it out")
+    return Path(given)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         emulator(rest)
         return 0
     if rest:
-        parser().error(f"unknown argument: {rest[0]}")
+        command = options.command
+        parser().error(f"{command} has no argument '{rest[0]}'; 'voice-provider {command} --help' shows those it has")
     if hasattr(options, "run"):
         return int(options.run(options))
     from voice_provider.demo.command import demo  # noqa: PLC0415 - loads what only the demo needs

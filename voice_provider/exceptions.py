@@ -41,7 +41,9 @@ LONGEST = 2000  # characters of a message
 
 def one_line(text: str, longest: int = LONGEST) -> str:
     """Return text, perhaps a stranger's, as one line that does nothing to the log or terminal that shows it."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * longest])
+    line = text[: 2 * longest]
+    if not line.isprintable():
+        line = "".join(letter if letter.isprintable() else " " for letter in line)
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from voice_provider.exceptions import one_line
 
-JobKind = Literal["clone", "speech", "lip_sync"]
+JobKind = Literal["clone", "speech", "lip_sync", "transcription"]
 # A service's own words: they are shown in logs and in Airflow, so they are a line, and a short one.
 Said = Annotated[str, AfterValidator(lambda text: one_line(text, 500))]
 
@@ -108,6 +108,7 @@ class Job(_Noun):
     page_url: str | None = Field(default=None, description="a page that shows the job, if the service has one")
     model: str | None = None
     name: str | None = Field(default=None, description="of a clone: what the voice is called at the service")
+    said: Transcript | None = Field(default=None, repr=False, description="where its words are, if that was asked for")
     created_at: str | None = None
 
 
@@ -188,6 +189,14 @@ class ConsentRef(_Noun):
     expires: str | None = Field(default=None, description="from when on it holds no more; ISO 8601, UTC")
 
 
+class Captions(_Noun):
+    """The captions that stand beside a kept recording."""
+
+    uri: str
+    sha256: str
+    bytes: int
+
+
 class Manifest(_Noun):
     """What a task returns for a kept result; enough to find it, to check it, and to use it as an input."""
 
@@ -210,4 +219,5 @@ class Manifest(_Noun):
     consent: ConsentRef | tuple[ConsentRef, ...] | None = Field(
         default=None, description="of the person whose voice it is; several where several speak"
     )
+    captions: Captions | None = None
     samples: tuple[str, ...] | None = Field(default=None, description="sha256 of what the voice was made of, if known")

@@ -31,7 +31,7 @@ from types import SimpleNamespace
 from voice_provider.operators.asset import UploadAssetOperator
 
 def upload(path):
-    ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, max_tries=0)
+    ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, max_tries=0, try_number=1)
     began = time.perf_counter()
     UploadAssetOperator(task_id="t", file=path).execute({"ti": ti})
     return time.perf_counter() - began
@@ -110,5 +110,5 @@ def test_upload_of_two_gibibytes() -> None:
         print(f"\n{SIZE / 1024**3:.2f} GiB, {ROUNDS} rounds, order alternating; medians (all)")
         print(f"plain httpx PUT      {statistics.median(plain):6.2f} s  {[round(s, 2) for s in plain]}")
         print(f"UploadAssetOperator  {statistics.median(ours):6.2f} s  {[round(s, 2) for s in ours]}, hash included")
-        print(f"speed, by round      {statistics.median(ratios):6.2f}    {[round(r, 2) for r in ratios]}  (aim: 0.8)")
+        print(f"speed, by round      {statistics.median(ratios):6.2f}    {[round(r, 2) for r in ratios]}  (aim: 0.9)")
         print(f"memory above idle    {max(memory) / MEBIBYTE:6.1f} MiB  (aim: at most 60)")

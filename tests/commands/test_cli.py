@@ -81,7 +81,13 @@ def test_demo_leaves_the_results_and_nothing_else(
     assert "no voice and no uploaded file" in done.stdout
     assert "Lip sync" in done.stdout
     assert "--ui" in done.stdout.splitlines()[-1]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["lip_sync.mp4", "speech.wav"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "lip_sync.mp4",
+        "lip_sync.mp4.provenance.json",
+        "speech.mp3",
+        "speech.mp3.provenance.json",
+    ]
+    assert main(["verify", str(tmp_path / "out" / "lip_sync.mp4")]) == 0  # the first thing that one has
     assert not list((tmp_path / "tmp").iterdir())
     assert not list(tmp_path.glob("m*-airflow"))
     assert not (tmp_path / "mine.db").exists()
@@ -150,6 +156,10 @@ def test_keep_leaves_the_work_folder_and_says_where(
         (["--script", " "], "The script is empty."),
         (["--script", "a" * 5001], "The script has 5,001 characters; at most 5,000 are allowed."),
         (["--output", "{}/text.mp4/out"], "text.mp4/out cannot be written"),
+        (
+            ["--engine", "local", "--script", "こんにちは"],
+            "cannot be spoken here: The local engine speaks English only.",
+        ),
     ],
 )
 def test_wrong_input_is_told_in_a_sentence_before_anything_starts(
@@ -178,12 +188,22 @@ def test_without_the_extra_it_says_what_to_install(
     assert "'airflow-provider-voice[local]'" in error
 
 
-@pytest.mark.parametrize("arguments", [["demo", "--bogus"], [], ["dance"]])
-def test_unknown_arguments_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--port", "1"], "demo has no argument '--port'; 'voice-provider demo --help' shows those it has"),
+        (["demo", "--output", ""], "argument --output: is empty; name a folder, or leave it out"),
+        ([], "required: COMMAND"),
+        (["dance"], "invalid choice: 'dance'"),
+    ],
+)
+def test_unknown_arguments_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "usage: voice-provider" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "usage: voice-provider" in error
+    assert message in error
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +217,10 @@ def test_emulator_takes_its_own_arguments(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as stop:
         main(["emulator", "--help"])
     assert stop.value.code == 0
-    assert "--data-dir" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: voice-provider emulator ")
+    assert "--data-dir" in shown
+    assert "clone_slots=10" in shown  # a key of --set
 
 
 def test_environment_has_nothing_of_the_users_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def kept(task: Task, output: str) -> str:
 
 @pytest.fixture
 def result(emulator: EmulatorHandle, task: Task, tmp_path: Path) -> Path:
-    return Path(kept(task, f"{tmp_path}/out/line.wav"))
+    return Path(kept(task, f"{tmp_path}/out/line.mp3"))
 
 
 def record(result: Path) -> Path:
@@ -75,8 +75,8 @@ def test_a_relative_path_and_the_record_itself_name_the_file_too(
     result: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(result.parent)
-    assert main(["verify", "line.wav"]) == 0
-    assert main(["verify", "line.wav.provenance.json"]) == 0
+    assert main(["verify", "line.mp3"]) == 0
+    assert main(["verify", "line.mp3.provenance.json"]) == 0
     assert main(["verify", f"file://{result}"]) == 0
     assert main(["verify", "wav.line"]) == 1
     assert "There is no file at" in capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_a_file_that_is_not_or_of_which_nothing_is_known(
     capsys.readouterr()
     assert main(["verify", str(result)]) == 1
     shown = capsys.readouterr().out
-    assert "Does not match: " in shown
+    assert ("Does not match: " if "is not the file" in told else "Nothing is known of it: ") in shown
     assert told in shown
     assert main(["verify", str(result), "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
@@ -124,14 +124,14 @@ def test_a_file_that_is_not_or_of_which_nothing_is_known(
 def test_it_works_on_an_object_store(
     emulator: EmulatorHandle, task: Task, s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uri = kept(task, "s3://studio/night/line.wav")
+    uri = kept(task, "s3://studio/night/line.mp3")
     assert main(["verify", uri]) == 0
-    s3.pipe("studio/night/line.wav", s3.cat("studio/night/line.wav")[:-1] + b"x")
+    s3.pipe("studio/night/line.mp3", s3.cat("studio/night/line.mp3")[:-1] + b"x")
     assert main(["verify", uri]) == 1
-    assert main(["verify", "s3://studio/night/other.wav"]) == 1
-    assert main(["verify", "nothing://here/x.wav"]) == 1
+    assert main(["verify", "s3://studio/night/other.mp3"]) == 1
+    assert main(["verify", "nothing://here/x.mp3"]) == 1
     told = capsys.readouterr().out
-    assert "There is no file at s3://studio/night/other.wav" in told
+    assert "There is no file at s3://studio/night/other.mp3" in told
     assert "Unsupported filesystem: 'nothing'" in told
 
 

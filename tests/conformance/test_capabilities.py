@@ -56,6 +56,11 @@ def out(world: World) -> str:
     return f"{world.folder}/"
 
 
+def kept(world: World) -> Manifest:
+    told = world.hook.look_at(str(world.sample)) | {"service": world.service, "kind": "speech", "format": "wav"}
+    return Manifest.model_validate(told)
+
+
 def reference(world: World) -> dict[str, str]:
     return {"audio": str(world.sample), "text": "What is said in it."}
 
@@ -82,6 +87,7 @@ USES = [
     Use("delete_voice", None, lambda w: w.hook.delete_voice(clone(w).id)),
     Use("wallet", Capability.WALLET, lambda w: w.hook.wallet()),
     Use("transcribe", Capability.TRANSCRIPTION, lambda w: w.hook.transcribe(str(w.sample), segments=True)),
+    Use("caption", Capability.TRANSCRIPTION, lambda w: w.hook.caption(kept(w), "srt")),
     Use("upload_asset", HOSTS, asset),
     Use("upload_file", HOSTS, lambda w: w.hook.upload_file(w.hook.resolve(str(w.sample)))),
     Use("list_assets", HOSTS, lambda w: w.hook.list_assets(search="x", limit=3)),
@@ -188,6 +194,7 @@ def test_it_works_or_is_said_to_be_lacking(world: World, use: Use) -> None:
 
 def test_the_suite_uses_everything_there_is() -> None:
     internal = {
+        "check_captions",
         "check_clone",
         "check_consent",
         "cover",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.models.xcom import XComModel
 from airflow.sdk import DAG, ObjectStoragePath, task
+from airflow.utils.session import create_session
+from sqlalchemy import select
 
 from tests.conftest import without_records, write_wav
 from voice_provider.operators.asset import UploadAssetOperator
@@ -17,7 +21,6 @@ from voice_provider.operators.speech import TTSOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from voice_provider.emulator.process import EmulatorHandle
 
@@ -48,12 +51,22 @@ def test_path_objects_templates_and_mapped_lines_meet(
         )
         UploadAssetOperator(task_id="by_xcom", file=found("{{ params.show }}"))
         UploadAssetOperator.partial(task_id="mapped").expand(file=[str(folder / "night" / "sample.wav")])
-        TTSOperator.partial(
+        say = TTSOperator.partial(
             task_id="say",
             output=tmp_path / "out" / "{{ params.show }}",
             map_index_template="{{ task.text }}",
             **line,
         ).expand(text=lines())
+
+        @task
+        def told(places: list[str], manifests: list[dict[str, Any]]) -> None:
+            assert [manifest["uri"] for manifest in manifests] == list(places)
+            assert all(Path(place).exists() for place in places)
+
+        told(say.output["uri"], say.output)
+        TTSOperator.partial(task_id="say_all", output=f"{tmp_path}/out/all/", multiple_outputs=True, **line).expand(
+            text=["Yes."]
+        )
 
         @task
         def place() -> ObjectStoragePath:
@@ -68,12 +81,24 @@ def test_path_objects_templates_and_mapped_lines_meet(
     bag = DagBag(os.devnull)
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
-    states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in dag.test().get_task_instances()}
+    run = dag.test()
+    states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()}
     failed = {name.removesuffix("[-1]") for name, state in states.items() if state != "success"}
     assert failed == {"tuple", "truth"}
-    assert len(states) == 15
+    assert len(states) == 17
     names = without_records(path.name for path in (tmp_path / "out" / "night").iterdir())
     assert [re.sub(r"-[a-z2-7]{10}\.mp3$", "", name) for name in names] == ["say-No", "say-Yes", "say-Yes"]
     [kept] = without_records(path.name for path in (tmp_path / "out" / "xcom").iterdir())
     assert re.fullmatch(r"by_xcom_too-[a-z2-7]{10}\.mp3", kept)
-    assert len(emulator.ledger("speech")) == 5
+    assert len(emulator.ledger("speech")) == 6
+    with create_session() as session:
+        found = session.execute(
+            select(XComModel.task_id, XComModel.key).where(XComModel.run_id == run.run_id, XComModel.map_index == 0)
+        ).all()
+    keys = {
+        name: {key for of, key in found if of == name and not key.startswith("_link_")}
+        for name in ("say", "say_all", "mapped")
+    }
+    assert keys["say"] == {"return_value", "uri", "voice_id"}, "of a mapped line, what leads to the rest"
+    assert keys["say_all"] > {"return_value", "uri", "sha256", "seconds", "job_id"}, "and all where that is asked for"
+    assert keys["mapped"] == {"return_value", "uri", "asset_id"}

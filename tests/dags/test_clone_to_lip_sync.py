@@ -55,7 +55,7 @@ def test_a_line_is_spoken_in_the_cloned_voice_and_lip_synced(
     results = without_records(path.name for path in (tmp_path / "results").rglob("*") if path.is_file())
     assert results[0] == "lip_sync.mp4"
     [speech] = results[1:]
-    assert re.fullmatch(r"speak-[a-z2-7]{10}\.wav", speech)
+    assert re.fullmatch(r"speak-[a-z2-7]{10}\.mp3", speech)
     assert [row["kind"] for row in emulator.ledger()] == ["clone", "speech", "lip_sync"]
     state = emulator.state()
     assert state["voices"].get("main", 0) == 0

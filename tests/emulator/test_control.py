@@ -78,30 +78,51 @@ def test_a_page_shows_a_job_without_script_or_key(customer, order, voice_emulato
         "provider": {"name": "elevenlabs", "voiceId": customer.builtin(), "script": "<b>secret words</b>"},
     }
     voice_emulator.settings(job_seconds=3600)
-    job = customer.post("/v2/generate", json=order).json()
-    waiting = web.get(job["pageUrl"])
+    asked = customer.post("/v2/generate", json=order)
+    job, page_url = asked.json(), asked.headers["x-emulator-page"]
+    waiting = web.get(page_url)
     assert waiting.headers["content-type"].startswith("text/html")
     assert "http-equiv" in waiting.text
-    assert web.get(job["pageUrl"] + "/media").status_code == 404
+    assert web.get(page_url + "/media").status_code == 404
     voice_emulator.advance(3600)
     customer.job(f"/v2/generate/{job['id']}")
-    page = web.get(job["pageUrl"]).text
+    page = web.get(page_url).text
     assert "http-equiv" not in page
     assert "<video" in page
     assert "19 characters" in page
     assert "secret" not in page
-    assert web.get(job["pageUrl"] + "/media").content[4:8] == b"ftyp"
-    assert web.get(job["pageUrl"] + "/media", headers={"Range": "bytes=0-9"}).status_code == 206
+    assert web.get(page_url + "/media").content[4:8] == b"ftyp"
+    assert web.get(page_url + "/media", headers={"Range": "bytes=0-9"}).status_code == 206
 
 
 def test_speech_has_a_page_too_and_pages_can_be_turned_off(customer, voice_emulator):
     body = {"voiceId": customer.builtin(), "script": LINE}
-    job = customer.post("/v2/tts/jobs", json=body).json()
-    customer.job(f"/v2/tts/jobs/{job['id']}")
-    assert "<audio" in web.get(job["pageUrl"]).text
+    asked = customer.post("/v2/tts/jobs", json=body)
+    job = customer.job(asked.headers["location"])
+    assert "<audio" in web.get(asked.headers["x-emulator-page"]).text
     voice_emulator.settings(pages=False)
-    assert "pageUrl" not in customer.get(f"/v2/tts/jobs/{job['id']}").json()
+    assert "x-emulator-page" not in customer.get(f"/v2/tts/jobs/{job['id']}").headers
     assert web.get(f"{voice_emulator.url}/_emulator/jobs/unknown").status_code == 404
+
+
+def test_the_front_page_shows_jobs_voices_and_the_bill_and_no_script(customer, voice_emulator):
+    assert web.get(f"{voice_emulator.url}/_emulator/").text.count("None yet.") == 3
+    voice_emulator.seed_voices(["<b>Anna"])
+    [model] = voice_emulator.seed_models(["Berta"])
+    job = customer.post("/v2/tts/jobs", json={"voiceId": customer.builtin(), "script": LINE}).json()
+    customer.job(f"/v2/tts/jobs/{job['id']}")
+    page = web.get(f"{voice_emulator.url}/", follow_redirects=True).text
+    for shown in (
+        f'href="/_emulator/jobs/{job["id"]}"',
+        "&lt;b&gt;Anna",
+        "Berta",
+        model["id"],
+        "COMPLETED",
+        "Bill: $0.0",
+    ):
+        assert shown in page, shown
+    assert LINE not in page
+    assert API_KEY not in page
 
 
 def test_ten_thousand_voices_are_seeded_and_listed_quickly(customer, voice_emulator):

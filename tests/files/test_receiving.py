@@ -106,17 +106,17 @@ def refused(
 @contextmanager
 def store_away(monkeypatch: pytest.MonkeyPatch, times: int = 99, error: Exception | None = None) -> Iterator[list[str]]:
     """Let writes into the place fail so many times, by rename as by upload; the spool works."""
-    real_replace, real_upload, made = Path.replace, transfer._upload, []
+    real_rename, real_upload, made = transfer.rename, transfer._upload, []
 
     def fail(what: str) -> None:
         made.append(what)
         if len(made) <= times:
             raise error or ConnectionResetError("the storage went away")
 
-    def replace(self: Path, target: Path) -> Path:
-        if Path(target).parent.name == "out" and not Path(target).name.startswith("."):
+    def rename(part: Path, target: Path, folder: int) -> None:
+        if target.parent.name == "out" and not target.name.startswith("."):
             fail(str(target))
-        return real_replace(self, target)
+        real_rename(part, target, folder)
 
     def upload(file: Any, uri: str) -> None:
         if uri.startswith("s3://studio/out/"):
@@ -124,7 +124,8 @@ def store_away(monkeypatch: pytest.MonkeyPatch, times: int = 99, error: Exceptio
         real_upload(file, uri)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", replace)
+        for room in (receiving, transfer):
+            patch.setattr(room, "rename", rename)
         patch.setattr(transfer, "_upload", upload)
         yield made
 
@@ -815,8 +816,8 @@ def happenings(patch: pytest.MonkeyPatch, dies_at: int, die: Callable[[], None])
         patch.setattr(owner, name, watched)
 
     watch(os, "fsync")
-    watch(Path, "replace")
-    watch(Path, "unlink")
+    watch(os, "replace")
+    watch(os, "unlink")
     watch(os, "fchmod")
     watch(transfer, "_upload")
     return count

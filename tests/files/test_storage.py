@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import struct
+import threading
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from voice_provider.exceptions import (
 from voice_provider.files import transfer
 from voice_provider.files.locations import check_allowed, is_location, read_text
 from voice_provider.files.storage import UPLOADS, Download, Output, StoredFile, is_kept
+from voice_provider.files.transfer import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +105,9 @@ def put(location: str, data: bytes) -> str:
         ("https://example.com/a.wav", False),
         ("http://example.com/a.wav", False),
         ("a.wav", False),
+        ("s3://studio\uff0fin", True),
+        ("s3://[studio", True),
+        ("HTTPS://[example.com/a.wav", False),
         ("6533643b-aceb-4c40-967e-d9ba9baac39e", False),
         ("", False),
     ],
@@ -129,6 +134,16 @@ def test_a_location_is_told_from_ids_and_web_addresses(text: str, expected: bool
         ("s3://account@studio/in/a.wav", "s3://account@studio/in"),
         ("s3://studio/in//a.wav", "s3://studio/in"),
         ("s3://studio/in/a..wav", "s3://studio/in"),
+        ("s3://studio/in/.../a.wav", "s3://studio/in"),
+        ("s3://studio/in/100%25 a.wav ", "s3://studio/in"),
+        ("s3://studio/in/a.wav?versionId=1", "s3://studio/in"),
+        ("s3://studio/in/take #2.wav", "s3://studio/in"),
+        ("s3://studio/in/~/a\\b*.wav", "s3://studio/in"),
+        ("/data/in/~/a.wav", "/data/in"),
+        ("/data/in//a.wav", "/data/in"),
+        ("/data/in/./a.wav", "/data/in"),
+        ("/data/in/%2e%2e/a.wav", "/data/in"),  # a name like others, on a disk
+        ("file:///data/in/take #2?.wav", "/data/in"),
     ],
 )
 def test_a_location_inside_an_allowed_prefix_is_taken(location: str, allowed: str) -> None:
@@ -158,6 +173,29 @@ def test_a_location_inside_an_allowed_prefix_is_taken(location: str, allowed: st
         ("s3://data/in/a.wav", "/data/in"),
         ("/studio/in/a.wav", "s3://studio/in"),
         ("memory://data/in/a.wav", "/data/in"),
+        ("s3://STUDIO/in/a.wav", "s3://studio/in"),
+        ("s3://studio./in/a.wav", "s3://studio/in"),
+        ("s3://studio/in./a.wav", "s3://studio/in"),
+        ("s3://studio/in /a.wav", "s3://studio/in"),
+        ("s3://studio/in\u200b/a.wav", "s3://studio/in"),  # a space without width
+        ("s3://studio\\in\\a.wav", "s3://studio/in"),
+        ("s3://studio?x/in/a.wav", "s3://studio/in"),
+        ("s3://studio#/in/a.wav", "s3://studio/in"),
+        ("s3://stu\u0501io/in/a.wav", "s3://studio/in"),  # a letter of another script
+        ("s3://studio\uff0fin/a.wav", "s3://studio/in"),  # a wide slash
+        ("s3://[studio/in/a.wav", "s3://studio/in"),
+        ("s3://studio:443/in/a.wav", "s3://studio/in"),
+        ("s3://@studio/in/a.wav", "s3://studio/in"),
+        ("s3://user:word@studio/in/a.wav", "s3://studio/in"),
+        ("s3:///studio/in/a.wav", "s3://studio/in"),
+        ("s3n://studio/in/a.wav", "s3://studio/in"),
+        ("localfs:///data/in/a.wav", "/data/in"),
+        ("/data/in /a.wav", "/data/in"),
+        ("/data/in./a.wav", "/data/in"),
+        ("/data/in\\..\\secret", "/data/in"),
+        ("/data/in?/a.wav", "/data/in"),
+        ("/data/in/..", "/data/in"),
+        ("file:///data/in/../a.wav", "/data/in"),
     ],
 )
 def test_a_location_outside_the_allowed_prefixes_is_refused(location: str, allowed: str) -> None:
@@ -190,6 +228,30 @@ def test_a_location_outside_the_allowed_prefixes_is_refused(location: str, allow
         "s3://studio/in/../out/a.wav",
         "s3://studio/in/./a.wav",
         "s3://studio/in/..",
+        "s3://studio/in/.",
+        "s3://studio/in/.. /out/a.wav",
+        "s3://studio/in/%2e%2E/out/a.wav",
+        "s3://studio/in/..%2fout/a.wav",
+        "s3://studio/in/..%5Cout/a.wav",
+        "s3://studio/in/..\\out\\a.wav",
+        "s3://studio/in/\uff0e\uff0e/a.wav",  # wide dots
+        "s3://studio/in/\u2025/a.wav",  # two dots in one
+        "s3://../in/a.wav",
+        "s3://studio/in/a.wav\n",
+        "s3://studio/in/\x1b[2J.wav",
+        "s3://studio/in/a\x7f.wav",
+        "s3://studio/in/a\x85.wav",
+        "/data/in/a\r\nb.wav",
+        "S3://studio/in/a.wav",
+        " s3://studio/in/a.wav",
+        "file:data/in/a.wav",
+        "file://~/in/a.wav",
+        "File:///data/in/a.wav",
+        "~root/in/a.wav",
+        "///data/in/a.wav",
+        "C:\\data\\in\\a.wav",
+        "\\\\host\\data\\a.wav",
+        "zip://a.wav::s3://studio/in/a.zip",
         "",
     ],
 )
@@ -397,6 +459,20 @@ def test_a_script_that_cannot_be_read_says_why(content: bytes | None, message: s
 
 
 # keeping
+
+
+def test_a_pass_hashes_beside_the_sending_and_leaves_no_thread_behind(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(data := sound(4 * CHUNK))
+    file = StoredFile(f"{tmp_path}/a.wav")
+    for _ in range(2):  # a sending that breaks off, and the one that follows it
+        broken = file.chunks()
+        assert next(broken) == data[:CHUNK]
+        assert any(thread.name.startswith("voice-hash") for thread in threading.enumerate())
+        broken.close()
+        assert not any(thread.name.startswith("voice-hash") for thread in threading.enumerate())
+    assert b"".join(file.chunks()) == data
+    assert file.sha256() == hashlib.sha256(data).hexdigest()
+    assert not any(thread.name.startswith("voice-hash") for thread in threading.enumerate())
 
 
 def test_a_result_is_kept_whole_under_the_name_of_its_format(folder: str) -> None:
@@ -867,7 +943,7 @@ def test_a_place_that_cannot_be_written_says_why(tmp_path: Path) -> None:
 def test_a_result_that_has_no_place_any_more_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with (
-        pytest.raises(InvalidInputError, match=r"cannot be written: .*clear the task"),
+        pytest.raises(InvalidInputError, match=r"cannot be written: .*try again"),
         Output(f"{tmp_path}/file/x.wav", "x").receive(),
     ):
         pytest.fail("there is nothing to receive into")

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import respx
+from airflow.sdk import Connection
 
 from tests.hooks.test_transport import LINE, Memory, ask, to
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError, VoiceError
 from voice_provider.hooks import transport
+from voice_provider.hooks.settings import read_settings
+from voice_provider.hooks.transport import Transport
 from voice_provider.services.base import Request, download
 from voice_provider.services.options import VoiceFilters
+from voice_provider.services.sync_labs.dialect import SyncLabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -272,3 +276,57 @@ def test_a_wait_of_the_service_is_not_a_way_to_hold_a_worker(stranger: Stranger)
     with pytest.raises(VoiceError, match="too many requests"):
         to(stranger.url).run(ask())
     assert time.monotonic() - began < 1
+
+
+VOICES = "http://voices:8080"
+PRIVATE = ("10.0.0.7", "172.31.255.1", "192.168.1.1", "100.64.0.1", "fd00::7")
+
+
+def plain(url: str) -> Transport:
+    """A transport of a connection with ``plain_http``."""
+    extra = {"plain_http": True}
+    connection = Connection(conn_id="voice", conn_type="sync_labs", host=url, password=KEY)
+    return Transport(read_settings(connection, {**extra}, HOME), SyncLabs(extra), logging.getLogger("test"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_plain_http_goes_to_the_private_address_that_was_looked_up(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    found = [ip_address(address)]
+    monkeypatch.setattr(transport, "look_up", lambda *_: found)
+    with respx.mock:
+        calls = respx.route(host=address, port=8080).respond(json=[])
+        plain(VOICES).run(ask())
+    sent = calls.calls.last.request
+    assert (sent.headers["host"], sent.headers["x-api-key"]) == ("voices:8080", KEY)
+
+
+@pytest.mark.parametrize(
+    "others", [(PUBLIC,), ("10.0.0.7", PUBLIC), ("127.0.0.1",), ("169.254.169.254",), ("fe80::1",), ("172.32.0.1",), ()]
+)
+def test_plain_http_goes_nowhere_where_one_address_is_not_private(
+    monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(transport, "look_up", lambda *_: [ip_address(one) for one in others])
+    with respx.mock(assert_all_called=False) as wire:
+        with pytest.raises(InvalidInputError, match=r"no private address .* and is not asked over http://"):
+            plain(VOICES).run(ask())
+        assert not wire.calls
+
+
+def test_plain_http_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    with pytest.raises(InvalidInputError, match="Put voices into NO_PROXY"):
+        plain(VOICES).run(ask())
+
+
+def test_a_file_over_plain_http_is_fetched_from_the_services_own_host_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "look_up", lambda *_: [ip_address("10.0.0.7")])
+    with respx.mock as wire:
+        files = wire.route(host="10.0.0.7", port=8081).respond(content=b"x")
+        plain(VOICES).run(download("http://voices:8081/x", Memory()))
+        assert "x-api-key" not in files.calls.last.request.headers
+        for home, file in ((VOICES, "http://files/x"), ("https://voices", "http://voices/x")):
+            with pytest.raises(InvalidInputError, match="which is not fetched"):
+                plain(home).run(download(file, Memory()))

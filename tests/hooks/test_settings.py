@@ -84,6 +84,14 @@ def test_a_key_is_not_sent_unencrypted_to_another_machine(host: str) -> None:
         read(host=host)
 
 
+def test_plain_http_is_for_other_hosts_than_the_service_itself() -> None:
+    assert read(host="http://voices:8080", extra={"plain_http": True}).base_url == "http://voices:8080"
+    assert read(host="voices", schema="http", port=8080, extra={"plain_http": "true"}).plain_http
+    for host in ("http://api.sync.so", "http://API.sync.so.", "http://eu.sync.so", "http://sync.so"):
+        with pytest.raises(InvalidInputError, match="would send the API key unencrypted"):
+            read(host=host, extra={"plain_http": True})
+
+
 @pytest.mark.parametrize("password", [None, "", "  ", "\n"])
 def test_a_connection_without_a_key_says_where_to_put_it(password: str | None) -> None:
     with pytest.raises(AuthError, match=r"Connection 'voice' has no API key\. Put it into the password field"):

@@ -31,7 +31,7 @@ from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.services.base import Request, download
 from voice_provider.services.fish_audio.dialect import FishAudio
-from voice_provider.services.fish_audio.options import FishClone, FishSpeech
+from voice_provider.services.fish_audio.options import FishClone, FishSpeech, FishTranscription
 from voice_provider.services.options import VoiceFilters, parse
 from voice_provider.services.sync_labs.dialect import SyncLabs
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
@@ -518,7 +518,7 @@ def test_files_of_any_size_are_streamed_and_announced_with_their_length(
     line = parse(FishSpeech, {"text": "Hello.", "references": [{"audio": "/a.wav", "text": "x"}]})
     flow: Any = {
         "clone": lambda: service.clone_voice("Ada", [body], FishClone()),
-        "transcript": lambda: service.transcribe(body, language=None, segments=False, model=None),
+        "transcript": lambda: service.transcribe(body, FishTranscription()),
         "speech": lambda: service.speak(line, [body], Memory()),
     }[what]()
     tracemalloc.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -375,6 +376,9 @@ def test_what_it_costs_and_which_models_there_are(hook: VoiceHook, emulator: Emu
     assert estimate.frames == 300
     assert estimate.usd
     assert hook.estimate("lipsync-2", seconds=10, fps=25).frames == 250
+    reasoned = hook.estimate("lipsync-2", seconds=10, reasoning_enabled=True)
+    assert reasoned.usd
+    assert reasoned.usd > estimate.usd, "it has a price of its own"
 
 
 # waiting
@@ -430,6 +434,23 @@ def test_pauses_grow_to_the_interval_and_the_service_may_ask_for_longer_ones(
     monkeypatch.setattr(hooks_base, "FIRST_PAUSE", 100.0)
     assert hook.wait_for(job, 10_000, poll_interval=400).state is JobState.SUCCEEDED
     assert naps == [pytest.approx(pause, abs=20) for pause in (100, 150, 225, 337, 400, 700)]
+
+
+def test_what_the_service_asks_to_wait_counts_from_its_answer_on(
+    hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = running(hook, emulator)
+    body, wait = {"id": job.id, "status": "PROCESSING"}, {"Retry-After": "700"}
+    emulator.fault("status", path="/v2/tts/*", status=200, body=body, headers=wait)
+    emulator.fault("status", path="/v2/tts/*", status=429, headers=wait)
+    emulator.advance(3600)
+    emulator.wait_idle()
+    naps: list[float] = []
+    ticks = itertools.count(step=60.0)  # each question takes a minute
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: next(ticks), sleep=naps.append)
+    monkeypatch.setattr(hooks_base, "time", clock)
+    assert hook.wait_for(job, 10_000, poll_interval=0.1).state is JobState.SUCCEEDED
+    assert naps == [700, 700]
 
 
 def test_every_third_question_is_answered_at_once_because_only_that_tells_progress(

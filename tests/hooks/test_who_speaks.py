@@ -26,12 +26,13 @@ from voice_provider.hooks import base as hooks
 from voice_provider.hooks import transport
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
+from voice_provider.models import Asset
 from voice_provider.services.base import Input
 from voice_provider.services.fish_audio import dialect as fish_audio
 from voice_provider.services.fish_audio.dialect import FishAudio
-from voice_provider.services.fish_audio.options import FishClone, FishSpeech
+from voice_provider.services.fish_audio.options import FishClone, FishSpeech, FishTranscription
 from voice_provider.services.options import CloneOptions, VoiceFilters, parse
-from voice_provider.services.sync_labs import dialect as sync_labs
+from voice_provider.services.sync_labs import voices as sync_labs
 from voice_provider.services.sync_labs.dialect import SyncLabs
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 
@@ -91,6 +92,7 @@ def to(url: str, service: Service, **extra: Any) -> Transport:
     return Transport(read_settings(connection, extra, url), service, logging.getLogger("test"))  # type: ignore[arg-type]
 
 
+HOSTED = Asset(service="sync_labs", id="A", type="AUDIO", url="https://assets.sync.so/a.wav")
 SYNC, JOBS, FISH = SyncLabs({}), SyncLabs({"tts_mode": "jobs"}), FishAudio({})
 # What pays or makes, and has no key.
 MAKES: dict[str, tuple[Service, Callable[[], Any]]] = {
@@ -99,7 +101,7 @@ MAKES: dict[str, tuple[Service, Callable[[], Any]]] = {
     "sync clone": (SYNC, lambda: SYNC.clone_voice("Ada", [Input(asset_id=UUID)], CloneOptions())),
     "Fish speech": (FISH, lambda: FISH.speak(FISH_LINE, [], Memory())),
     "Fish clone": (FISH, lambda: FISH.clone_voice("Ada", [Recording()], FishClone())),
-    "Fish transcript": (FISH, lambda: FISH.transcribe(Recording(), language=None, segments=False, model=None)),
+    "Fish transcript": (FISH, lambda: FISH.transcribe(Recording(), FishTranscription())),
 }
 # What asks, changes or deletes, and may be sent again; with a key, also what pays.
 REPEATS: dict[str, tuple[Service, Callable[[], Any]]] = {
@@ -116,6 +118,8 @@ REPEATS: dict[str, tuple[Service, Callable[[], Any]]] = {
     "sync room": (SYNC, SYNC.room),
     "sync files in use": (SYNC, SYNC.assets_in_use),
     "sync estimate": (SYNC, lambda: SYNC.estimate("sync-3", 1, 30)),
+    "sync transcript": (SYNC, lambda: SYNC.start_transcription(HOSTED)),
+    "sync transcript that is there": (SYNC, lambda: SYNC.get_transcript("T")),
     "sync order with a key": (JOBS, lambda: JOBS.start_speech(SYNC_LINE, "key")),
     "Fish list": (FISH, lambda: FISH.list_voices(VoiceFilters())),
     "Fish voice": (FISH, lambda: FISH.get_voice("V")),

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import anyio.to_thread
 import httpx
 
 from voice_provider.emulator import API_KEY, engine
@@ -21,7 +24,7 @@ from voice_provider.emulator.world.faults import FaultRule
 from voice_provider.emulator.world.state import Charge, Voice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.types import Message
@@ -92,6 +95,23 @@ class Line(httpx.BaseTransport):
         return httpx.Response(exchange.status, headers=exchange.headers, stream=Pieces(exchange, length))
 
 
+class AtOnce(Executor):
+    """Does what it is given where it is given it: nobody else waits for the loop, and a thread costs more."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(call(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  # its caller raises it
+            done.set_exception(error)
+        return done
+
+
+async def _at_once(call: Callable[..., Any], *args: Any, **_: Any) -> Any:
+    """Stand in for ``anyio.to_thread.run_sync``, by which files are read and written."""
+    return call(*args)
+
+
 class EmulatorHere(EmulatorHandle):
     """A handle like any other; its work is done while somebody asks it something.
 
@@ -107,6 +127,7 @@ class EmulatorHere(EmulatorHandle):
 
     async def _build(self, data_dir: Path) -> None:
         self._world = build(data_dir, engine.load("tone"), defaults(HALVES), HALVES)
+        self._world.jobs._threads = AtOnce()
         self._world.api_url, self._world.storage.url = self.url, self.storage_url
         self._app = Gate(self._world, STORAGE_PORT, HALVES)
 
@@ -160,7 +181,8 @@ class EmulatorHere(EmulatorHandle):
             "server": ("127.0.0.1", request.url.port),
             "state": {},
         }
-        self._loop.run_until_complete(self._app(scope, exchange.receive, exchange.send))
+        with patch.object(anyio.to_thread, "run_sync", _at_once):
+            self._loop.run_until_complete(self._app(scope, exchange.receive, exchange.send))
         return exchange
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,6 @@ from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.conftest import Task
     from voice_provider.emulator.process import EmulatorHandle
@@ -34,20 +35,32 @@ ORDERS = [
     for buy in BUYS
     for policy in (("fail", "resubmit") if buy.unkeyed_speech else ("fail",))
     for fault in FAULTS
+    if not buy.captions or (policy, fault) == ("fail", "no fault")  # all others are those of speech without
 ]
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorHere]:
+def disk() -> Iterator[Path]:
+    """A disk in memory, where there is one: three thousand histories write a lot, and sync whatever they write."""
+    memory = Path("/dev/shm")
+    where = memory if os.access(memory, os.W_OK) else None
+    # What the emulator forgot may still be on its way out of here.
+    with tempfile.TemporaryDirectory(prefix="voice-", dir=where, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def here(disk: Path) -> Iterator[EmulatorHere]:
     """The emulator without sockets, which would cost more than all these histories."""
-    emulator = EmulatorHere(tmp_path_factory.mktemp("here") / "emulator")
+    emulator = EmulatorHere(disk / "emulator")
     yield emulator
     emulator.close()
 
 
 @pytest.fixture
-def world(here: EmulatorHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
-    return World(here, monkeypatch, tmp_path)
+def world(here: EmulatorHere, monkeypatch: pytest.MonkeyPatch, disk: Path) -> Iterator[World]:
+    with tempfile.TemporaryDirectory(dir=disk) as folder:
+        yield World(here, monkeypatch, Path(folder))
 
 
 @pytest.fixture
@@ -140,6 +153,7 @@ def check_resubmitted(world: World, buy: Buy, task: Task, first: Life, fault: st
 def check_end(world: World, buy: Buy, first: Try, last: Try) -> None:
     """Nothing is left behind but what nobody could know of."""
     assert world.assets(buy) == []
+    assert world.emulator.ledger("asr") == [], "the words came with the speech, and are not heard once more"
     if buy.kind == "clone":
         assert sum(world.voices(buy).values()) == 1
     if last.result is not None:
@@ -240,7 +254,7 @@ def test_a_voice_whose_training_failed_unseen_does_not_stay(world: World) -> Non
 
 
 # With those above about three thousand; more by hand, VOICE_HISTORIES=20000 VOICE_FIRST_SEED=100000
-RANDOM, AT_A_TIME = int(os.environ.get("VOICE_HISTORIES", "1100")), 50
+RANDOM, AT_A_TIME = int(os.environ.get("VOICE_HISTORIES", "1020")), 50
 FIRST = int(os.environ.get("VOICE_FIRST_SEED", "0"))
 ONE = os.environ.get("VOICE_HISTORY")  # the seed of a history that is to be repeated
 SEEDS = (

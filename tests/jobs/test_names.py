@@ -123,6 +123,24 @@ def test_the_longest_name_keeps_some_letters_of_the_label() -> None:
     assert parsed.is_called("Narrators  of the news")
 
 
+@pytest.mark.parametrize("namespace", ["p", "n" * 16])
+@pytest.mark.parametrize("label", ["Ann", "Narrators of the news", "a" * 70, "Ann ~ of all", "~", "two words " * 9])
+def test_what_is_searched_for_is_in_every_name_of_the_label(label: str, namespace: str) -> None:
+    made = {"run": "r" * 18, "made": 1_800_000_000}
+    names = [
+        str(ManagedName(label, namespace, "f" * 26, **own, expires=expires))  # type: ignore[arg-type]
+        for own in ({}, made)
+        for expires in (None, 1_800_000_000)
+    ]
+    for name in map(ManagedName.parse, names):
+        assert name is not None
+        stem = name.stem or ""
+        assert all(stem in other for other in names)
+        assert stem or label.startswith("~")
+    if label == "Ann":
+        assert stem == "Ann"
+
+
 @pytest.mark.parametrize("expires", [None, 1_800_000_000])
 def test_two_long_labels_with_the_same_beginning_are_two_names(expires: int | None) -> None:
     labels = [f"The presenter of the campaign of the spring for the market of {land}" for land in ("France", "Spain")]

@@ -30,7 +30,8 @@ from tests.jobs.in_process import EmulatorHere, Line
 from voice_provider.exceptions import (
     VoiceError,
 )
-from voice_provider.files import room, transfer
+from voice_provider.files import beside, room, transfer
+from voice_provider.files.captions import place_of
 from voice_provider.files.storage import Download, Output
 from voice_provider.hooks import base as hooks_base
 from voice_provider.hooks.base import ServiceHook
@@ -187,6 +188,7 @@ class Buy:
     fetched: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
     uploads: bool = False
+    captions: str | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -226,7 +228,7 @@ class Buy:
             case "instant clone":
                 return TTSOperator(text=text, references=[{"audio": str(world.clip), "text": "x"}], **values)
             case _:
-                return TTSOperator(text=text, voice_id=world.voice, **values)
+                return TTSOperator(text=text, voice_id=world.voice, captions=self.captions, **values)
 
 
 SPEECH, LIP_SYNC = "/v2/tts", "/v2/generate"
@@ -248,6 +250,7 @@ BUYS = (
     Buy("Fish clone", "fish_audio", "/model", "clone"),
     Buy("Fish speech", "fish_audio", "/v1/tts", "speech"),
     Buy("instant clone", "fish_audio", "/v1/tts", "speech"),
+    Buy("speech with captions", "fish_audio", "/v1/tts/stream/with-timestamp", "speech", captions="srt"),
 )
 
 
@@ -272,8 +275,8 @@ class World:
     ) -> None:
         self.emulator, self._monkeypatch = emulator, monkeypatch
         self.out, self.spool, self._folder, self.machine = folder / "out", folder / "spool", folder, "here"
-        self.sample = write_wav(folder / "in" / "sample.wav", seconds=1.2)
-        self.clip = write_wav(folder / "in" / "clip.wav", seconds=1.1)
+        self.sample = write_wav(folder / "in" / "sample.wav", seconds=1.2, width=1)
+        self.clip = write_wav(folder / "in" / "clip.wav", seconds=1.1, width=1)
         self.video = write_mp4(folder / "in" / "video.mp4", seconds=0.3)
         self.life, self.clock = Life(), Clock()
         self.voice = BUILT_IN
@@ -348,7 +351,7 @@ class World:
         after(Download, "write", "write")
         after(Download, "publish", "move")
         after(Output, "recover", "move")
-        after(provenance, "_put", "record")
+        after(beside, "put", "beside")
         owns, receive = Download.owns, Output.receive
         # A killed process deletes nothing.
         monkeypatch.setattr(Download, "owns", lambda self_, part: not self.life.dead and owns(self_, part))
@@ -446,8 +449,9 @@ class World:
         return [asset.name or "" for asset in VoiceHook.for_connection("voice_default").list_assets()]
 
     def files(self) -> list[str]:
-        """Name what lies in the folder of results, without the records that stand beside their results."""
-        return without_records(path.name for path in self.out.iterdir())
+        """Name what lies in the folder of results, without the records and captions that stand beside their results."""
+        names = without_records(path.name for path in self.out.iterdir())
+        return [name for name in names if not (name.endswith(".srt") and name.replace(".srt", ".wav") in names)]
 
     def check_result(self, buy: Buy, result: dict[str, Any]) -> None:
         """A file is kept whole, and a voice is there once."""
@@ -458,6 +462,10 @@ class World:
         content = Path(result["uri"]).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (result["bytes"], result["sha256"])
         assert Path(result["uri"]).name in self.files()
+        if buy.captions:
+            said = Path(result["captions"]["uri"]).read_bytes()
+            assert hashlib.sha256(said).hexdigest() == result["captions"]["sha256"]
+            assert result["captions"]["uri"] == place_of(result["uri"], buy.captions)
         record, problem = provenance.verify(result["uri"])
         assert record is not None
         assert problem is None

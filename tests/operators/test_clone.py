@@ -588,13 +588,11 @@ class TestWhatWasFound:
     def test_a_restricted_voice_is_not_handed_on(
         self, emulator: EmulatorHandle, sample: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from voice_provider.services.sync_labs.dialect import SyncLabs
+        from voice_provider.services.sync_labs import voices
 
         new_task("1").run(clone(sample))
-        real = SyncLabs._voice
-        monkeypatch.setattr(
-            SyncLabs, "_voice", lambda self, item: real(self, item).model_copy(update={"restricted": True})
-        )
+        real = voices.read_voice
+        monkeypatch.setattr(voices, "read_voice", lambda item: real(item).model_copy(update={"restricted": True}))
         with pytest.raises(PermanentVoiceError, match="cannot speak"):
             new_task("2").run(clone(sample))
 

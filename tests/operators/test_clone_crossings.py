@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -142,7 +142,7 @@ class TestAnotherTask:
             for number in range(1, stale + 1)
         ]
         listed = {"items": gone, "total": stale}  # as the service still lists them when the new one is made
-        emulator.fault("status", path="/model", method="GET", status=200, body=listed, after=1)
+        emulator.fault("status", path="/model", method="GET", status=200, body=listed, after=2)
         made = new_task("2").run(clone(sample))
         assert "outcome" not in made
         assert [model["_id"] for model in emulator.models()] == [made["voice_id"]]
@@ -157,7 +157,7 @@ class TestAnotherTask:
             for voice_id, created in (("0" * 32, "2020-01-01T00:00:00Z"), (first["voice_id"], "2020-01-02T00:00:00Z"))
         )
         nothing, both = {"items": [], "total": 0}, {"items": [gone, there], "total": 2}
-        emulator.fault("status", path="/model", method="GET", status=200, body=nothing)
+        emulator.fault("status", path="/model", method="GET", status=200, body=nothing, times=2)
         emulator.fault("status", path="/model", method="GET", status=200, body=both)
         second = new_task("2").run(clone(sample))
         assert second["voice_id"] == first["voice_id"]
@@ -524,3 +524,47 @@ def test_results_do_not_say_where_the_consent_lies(
     assert speech["consent"]["id"] == voice["consent"]["id"]
     assert "somebody" not in json.dumps([voice, speech])
     assert emulator.ledger("speech")
+
+
+def test_a_large_account_is_not_listed(
+    emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path
+) -> None:
+    set_connection(service="fish_audio")
+    emulator.seed_models(count=1_100, age_seconds=86_400)  # more are as many requests, and take longer
+    before = Counted(emulator)
+    first = new_task("1").run(clone(sample))
+    assert before.requests() <= 7
+    assert new_task("2").run(clone(sample))["voice_id"] == first["voice_id"], "it is found, whatever its age"
+    assert before.requests() <= 3
+    ways: list[dict[str, Any]] = [{"if_exists": "replace"}, {"if_exists": "new"}, {"ephemeral": True}]
+    for number, how in enumerate(ways):
+        task = new_task(f"how{number}")
+        if "ephemeral" in how:
+            task.run_after = datetime.now(UTC)
+        task.run(clone(sample, **how))
+        assert before.requests() <= 6, how
+    emulator.fault("drop_after", path="/model", method="POST")
+    emulator.fault("status", path="/model", method="GET", status=503, times=ATTEMPTS, after=3)
+    task, other = new_task("lost"), clone(write_wav(tmp_path / "other.wav", 4.0))
+    with pytest.raises(TransientVoiceError):
+        task.run(other)
+    made = names(emulator)
+    again = task.run(other)
+    assert before.requests() <= 12, "of both tries, five of them refused"
+    assert again["outcome"] == "found"
+    assert names(emulator) == made, "not made twice"
+
+
+class Counted:
+    """Requests for voices since the last time that somebody asked."""
+
+    def __init__(self, emulator: EmulatorHandle) -> None:
+        self._emulator = emulator
+        self._seen = 0
+        self.requests()
+
+    def requests(self) -> int:
+        seen = self._seen
+        found = self._emulator.requests("/model")
+        self._seen = len(found)
+        return self._seen - seen

@@ -126,6 +126,7 @@ def test_every_lip_sync_option_reaches_the_service(
         temperature=0.3,
         active_speaker={"auto_detect": False, "frame_number": 2, "coordinates": [10, 20]},
         occlusion_detection=True,
+        reasoning_enabled="True",  # as a template renders it
         output_file_name="take-1",
         output=str(tmp_path / "out.mp4"),
     )
@@ -149,6 +150,7 @@ def test_every_lip_sync_option_reaches_the_service(
             "temperature": 0.3,
             "active_speaker_detection": {"auto_detect": False, "frame_number": 2, "coordinates": [10.0, 20.0]},
             "occlusion_detection_enabled": True,
+            "reasoning_enabled": True,
         },
         "segments": [
             {"startTime": 0.0, "endTime": 0.4, "audioInput": {"refId": "a", "startTime": 0.1, "endTime": 0.5}},
@@ -247,6 +249,21 @@ def test_another_recording_at_the_same_place_is_another_order(
     write_mp4(video, 2.0)
     assert lip_sync()["job_id"] not in (first["job_id"], second["job_id"])
     assert len(emulator.ledger("lip_sync")) == 3
+
+
+def test_a_copy_that_is_still_being_taken_on_is_asked_for_again_under_its_key(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> None:
+    emulator.settings(key_busy_seconds=0.4)
+    emulator.fault("drop_after", method="POST", path="/v2/generate")
+    film = {"video": str(video), "audio": str(sample), "output": f"{tmp_path}/o.mp4"}
+    kept = task.run(LipSyncOperator(task_id="t", poll_interval=0.1, **film))
+    asked = [entry for entry in emulator.requests("/v2/generate") if entry["method"] == "POST"]
+    assert len({entry["idempotency_key"] for entry in asked}) == 1
+    assert {entry["status"] for entry in asked[1:-1]} == {409}
+    assert asked[-1]["status"] == 201
+    [bill] = emulator.ledger()
+    assert (bill["job_id"], bill["refunded"]) == (kept["job_id"], False)
 
 
 def test_one_file_that_cannot_be_deleted_does_not_keep_the_rest(

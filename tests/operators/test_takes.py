@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import Task, without_records
+from tests.conftest import Task, without_records, write_wav
 from voice_provider.exceptions import InvalidInputError, JobTimeoutError
 from voice_provider.jobs.names import TAKE, take_name
 from voice_provider.jobs.record import Record
@@ -124,7 +124,7 @@ def test_what_a_sensor_collects_has_the_name_of_the_task_that_ordered(
     ticket = task.run(TTSOperator(task_id="t", wait_for_completion=False, **line))
     emulator.advance(61)
     kept = TTSCompleteSensor(task_id="s", job=ticket).execute(Task().context)
-    assert re.fullmatch(rf"{tmp_path}/out/task-[a-z2-7]{{10}}\.wav", kept["uri"])
+    assert re.fullmatch(rf"{tmp_path}/out/task-[a-z2-7]{{10}}\.mp3", kept["uri"])
     elsewhere = TTSCompleteSensor(task_id="s", job=ticket, output=tmp_path / "elsewhere").execute(Task().context)
     assert Path(elsewhere["uri"]) == tmp_path / "elsewhere" / Path(kept["uri"]).name
 
@@ -202,22 +202,22 @@ def test_what_comes_in_another_format_is_kept_under_its_own_ending(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nobody says before what sync. labs makes: here WAV at the emulator, and then MP3."""
+    """Nobody says before what sync. labs makes: here MP3 at the emulator, and then WAV."""
     for _ in range(2):  # the second is a retry
-        kept = task.run(TTSOperator(task_id="t", text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/x.mp3"))
-        assert (kept["uri"], kept["format"]) == (f"{tmp_path}/x.wav", "wav")
+        kept = task.run(TTSOperator(task_id="t", text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/x.wav"))
+        assert (kept["uri"], kept["format"]) == (f"{tmp_path}/x.mp3", "mp3")
     assert len(emulator.ledger("speech")) == 1
     said = capsys.readouterr()
-    assert f"has sent audio/wav, so it is kept as {tmp_path}/x.wav" in said.out + said.err
-    assert hook.synthesize("Hello.", BUILT_IN, tmp_path / "y.mp3").uri == f"{tmp_path}/y.wav"
-    silence = (bytes([0xFF, 0xFB, 0x90, 0xC4]).ljust(417, b"\0")) * 77  # 2 s: frames of 128 kbit/s, 44.1 kHz, mono
+    assert f"has sent audio/mpeg, so it is kept as {tmp_path}/x.mp3" in said.out + said.err
+    assert hook.synthesize("Hello.", BUILT_IN, tmp_path / "y.wav").uri == f"{tmp_path}/y.mp3"
+    sound = write_wav(tmp_path / "in" / "speech", seconds=2).read_bytes()
     job = {"id": "j1", "url": f"{stranger.url}/speech", "duration": 2.0}
     stranger.answer = lambda request: (
-        (200, {"content-type": "audio/mpeg"}, silence)
+        (200, {"content-type": "audio/wav"}, sound)
         if request.path == "/speech"
         else (200, {"content-type": "application/json"}, json.dumps(job).encode())
     )
     set_connection(host=stranger.url)
-    kept = Task().run(TTSOperator(task_id="t", text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/z.wav"))
-    assert (kept["uri"], kept["format"]) == (f"{tmp_path}/z.mp3", "mp3")
-    assert sorted(without_records(path.name for path in tmp_path.glob("*.*"))) == ["x.wav", "y.wav", "z.mp3"]
+    kept = Task().run(TTSOperator(task_id="t", text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/z.mp3"))
+    assert (kept["uri"], kept["format"]) == (f"{tmp_path}/z.wav", "wav")
+    assert sorted(without_records(path.name for path in tmp_path.glob("*.*"))) == ["x.mp3", "y.mp3", "z.wav"]

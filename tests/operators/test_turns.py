@@ -127,9 +127,11 @@ def test_without_a_triggerer_it_waits_on_the_worker(
         full.advance(3601)
 
     monkeypatch.setattr(operators_base, "time", SimpleNamespace(time=time.time, sleep=make_room))
+    monkeypatch.setattr(operators_base, "random", SimpleNamespace(uniform=lambda least, _: least))
+    refusal = {"statusCode": 429, "message": "Full.", "errorCode": "concurrency_limit_reached"}
+    full.fault("status", path="/v2/generate", method="POST", status=429, body=refusal, headers={"Retry-After": "40"})
     assert task.run(lip_sync(deferrable=False))["bytes"] > 0
-    assert len(naps) == 1
-    assert naps[0] > 3
+    assert naps == [40]
     assert len(full.ledger("lip_sync")) == 2
 
 

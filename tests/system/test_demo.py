@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import write_mp4, write_wav
+from tests.conftest import without_records, write_mp4, write_wav
 from tests.emulator.engine.measure import measure, pitch_of
 from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone
+from voice_provider.emulator import API_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,25 +35,35 @@ class Done:
     output: str
     folder: Path
     seconds: float
+    temporary: Path
+    trace: str  # every address that was connected or sent to, where there is strace to see it
 
     def file(self, name: str) -> Path:
-        (found,) = self.folder.glob(f"{name}.*")
-        return found
+        (found,) = without_records(path.name for path in self.folder.glob(f"{name}.*"))
+        return self.folder / found
 
 
-def run(folder: Path, *arguments: str) -> Done:
+def run(folder: Path, *arguments: str, traced: bool = False) -> Done:
+    temporary, trace = folder.parent / f"{folder.name}.tmp", folder.parent / f"{folder.name}.trace"
+    temporary.mkdir()
+    tracer = ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace)] if traced else []
     began = time.monotonic()
     done = subprocess.run(
-        [*DEMO, "--output", str(folder), *arguments], capture_output=True, text=True, timeout=300, check=False
+        [*tracer, *DEMO, "--output", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
-    return Done(done.stdout, folder, seconds)
+    return Done(done.stdout, folder, seconds, temporary, trace.read_text() if traced else "")
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return run(tmp_path_factory.mktemp("demo"))
+    return run(tmp_path_factory.mktemp("demo"), traced=shutil.which("strace") is not None)
 
 
 def check_media(done: Done) -> None:
@@ -70,9 +82,19 @@ def test_results_are_what_was_promised(demo: Done, record_property: pytest.Recor
     print(f"the demo took {demo.seconds:.1f} s")
     check_media(demo)
     assert "no voice and no uploaded file" in demo.output
-    names = sorted(path.name for path in demo.folder.iterdir())
+    names = without_records(path.name for path in demo.folder.iterdir())
     assert names == ["lip_sync.mp4", "sample.mp4", demo.file("speech").name, "target.mp4"]
     assert "approximate voice match" in demo.output
+
+
+def test_nothing_stays_in_the_temporary_folder(demo: Done) -> None:
+    assert not list(demo.temporary.iterdir())
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="apt-get install strace, to see whom the demo talks to")
+def test_nothing_leaves_the_machine(demo: Done) -> None:
+    hosts = set(re.findall(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', demo.trace))
+    assert {four or six for four, six in hosts} == {"127.0.0.1"}
 
 
 def test_speech_has_the_pitch_of_the_sample(demo: Done) -> None:
@@ -85,7 +107,10 @@ def test_other_files_and_another_line(demo: Done, tmp_path: Path) -> None:
     done = run(tmp_path / "out", "--sample", str(sample), "--video", str(video), "--script", line)
     check_media(done)
     assert "no voice and no uploaded file" in done.output
-    assert sorted(path.stem for path in done.folder.iterdir()) == ["lip_sync", "speech"]
+    assert [name.partition(".")[0] for name in without_records(path.name for path in done.folder.iterdir())] == [
+        "lip_sync",
+        "speech",
+    ]
     assert pitch_of(done.file("speech")) == pytest.approx(pitch_of(sample), rel=0.08)
 
 
@@ -111,6 +136,9 @@ def test_ui_runs_the_dag_in_a_real_airflow_until_it_is_stopped(ui: subprocess.Po
     url = next(found[0] for line in ui.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
     airflow = AirflowStandalone(AirflowHome(tmp_path / "client"))
     airflow.url = url
+    [listed] = airflow.call("GET", "connections")["connections"]
+    tested = airflow.call("POST", "connections/test", {**listed, "password": API_KEY})
+    assert tested["status"], tested
     run_id = airflow.trigger("clone_to_lip_sync", {"sample": "sample.wav"})
     assert airflow.wait("clone_to_lip_sync", run_id, 120) == "success"
     states = {task: ti["state"] for task, ti in airflow.task_instances("clone_to_lip_sync", run_id).items()}

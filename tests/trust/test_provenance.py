@@ -17,6 +17,7 @@ from airflow.sdk.execution_time.context import set_current_context
 from tests.conftest import without_records, write_wav
 from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
+from voice_provider.files import beside
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.names import ManagedName
 from voice_provider.operators.clone import CloneVoiceOperator
@@ -266,11 +267,11 @@ def test_what_no_task_has_returned_is_refused_before_anything_is_paid(
 
 
 def test_in_an_object_store_it_is_one_small_object(task: Task, speak: Callable[..., TTSOperator], s3: Any) -> None:
-    result = task.run(speak(output="s3://studio/night/line.wav"))
+    result = task.run(speak(output="s3://studio/night/line.mp3"))
     s3.invalidate_cache()
-    assert sorted(s3.find("studio")) == ["studio/night/line.wav", "studio/night/line.wav.provenance.json"]
-    found = json.loads(s3.cat("studio/night/line.wav.provenance.json"))
-    assert found["file"]["sha256"] == result["sha256"] == digest(s3.cat("studio/night/line.wav"))
+    assert sorted(s3.find("studio")) == ["studio/night/line.mp3", "studio/night/line.mp3.provenance.json"]
+    found = json.loads(s3.cat("studio/night/line.mp3.provenance.json"))
+    assert found["file"]["sha256"] == result["sha256"] == digest(s3.cat("studio/night/line.mp3"))
     assert provenance.verify(result["uri"])[1] is None
 
 
@@ -336,11 +337,11 @@ def test_a_wait_on_the_triggerer_forgets_nothing(
 def test_the_hook_records_the_task_that_it_is_called_in(
     task: Task, hook: VoiceHook, video: Path, sample: Path, tmp_path: Path
 ) -> None:
-    alone = hook.synthesize(SCRIPT, BUILT_IN, f"{tmp_path}/a.wav").dump()
+    alone = hook.synthesize(SCRIPT, BUILT_IN, f"{tmp_path}/a.mp3").dump()
     assert record(alone)["run"] is None
     assert record(alone)["voice"]["id"] == BUILT_IN
     with set_current_context(task.context):  # type: ignore[arg-type]
-        spoken = hook.synthesize(SCRIPT, BUILT_IN, f"{tmp_path}/b.wav")
+        spoken = hook.synthesize(SCRIPT, BUILT_IN, f"{tmp_path}/b.mp3")
         synced = hook.lip_sync(f"{tmp_path}/b.mp4", video=str(video), audio=[{"media": str(sample)}])
     assert record(spoken.dump())["run"] == record(synced.dump())["run"] == RUN
     assert [item["role"] for item in record(synced.dump())["inputs"]] == ["video", "audio"]
@@ -362,13 +363,13 @@ def test_the_hook_records_an_instant_clone_with_its_consent(
 def test_a_name_that_leaves_no_room_for_the_record_is_refused_before_anything_is_paid(
     task: Task, emulator: EmulatorHandle, hook: VoiceHook, speak: Callable[..., TTSOperator], tmp_path: Path
 ) -> None:
-    long = f"{tmp_path}/out/{'x' * 236}.wav"
+    long = f"{tmp_path}/out/{'x' * 236}.mp3"
     with pytest.raises(InvalidInputError, match="at most 239 bytes"):
         task.run(speak(output=long))
     with pytest.raises(InvalidInputError, match="at most 239 bytes"):
         hook.synthesize(SCRIPT, BUILT_IN, long)
     assert emulator.ledger() == []
-    assert record(task.run(speak(output=f"{tmp_path}/out/{'x' * 235}.wav")))["run"] == RUN
+    assert record(task.run(speak(output=f"{tmp_path}/out/{'x' * 235}.mp3")))["run"] == RUN
 
 
 # a try that ends between the two
@@ -378,12 +379,12 @@ def test_a_name_that_leaves_no_room_for_the_record_is_refused_before_anything_is
 def dies_before_the_record() -> Iterator[None]:
     """A process that ends after the result is in its place, and before its record is."""
 
-    def die(place: str, *_: Any) -> None:
+    def die(place: str, *_: Any, **__: Any) -> None:
         assert place.endswith(".provenance.json")
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "_put", die)
+        patch.setattr(beside, "put", die)
         with pytest.raises(Killed):
             yield
 
@@ -437,12 +438,12 @@ def test_a_retry_writes_the_same_but_for_the_time(task: Task, speak: Callable[..
 def test_a_record_that_cannot_be_written_is_for_a_retry_which_does_not_pay_again(
     task: Task, emulator: EmulatorHandle, speak: Callable[..., TTSOperator], tmp_path: Path
 ) -> None:
-    place = tmp_path / "out" / "line.wav.provenance.json"
+    place = tmp_path / "out" / "line.mp3.provenance.json"
     place.mkdir(parents=True)
-    operator = speak(output=f"{tmp_path}/out/line.wav")
-    with pytest.raises(StorageError, match=r"line\.wav\.provenance\.json cannot be written: .*does not pay again"):
+    operator = speak(output=f"{tmp_path}/out/line.mp3")
+    with pytest.raises(StorageError, match=r"line\.mp3\.provenance\.json cannot be written: .*does not pay again"):
         task.run(operator)
-    assert sorted(path.name for path in place.parent.iterdir()) == ["line.wav", "line.wav.provenance.json"]
+    assert sorted(path.name for path in place.parent.iterdir()) == ["line.mp3", "line.mp3.provenance.json"]
     place.rmdir()
     assert record(task.run(operator))["run"] == RUN
     assert len(emulator.ledger("speech")) == 1
@@ -465,10 +466,10 @@ def test_the_record_never_tells_of_another_request_than_the_one_that_was_paid(
 def test_the_hook_does_not_lose_what_was_paid_for_want_of_a_record(
     hook: VoiceHook, emulator: EmulatorHandle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    place = tmp_path / "line.wav.provenance.json"
+    place = tmp_path / "line.mp3.provenance.json"
     place.mkdir()
-    assert Path(hook.synthesize(SCRIPT, BUILT_IN, f"{tmp_path}/line.wav").uri).is_file()
-    assert "line.wav.provenance.json cannot be written" in "".join(capfd.readouterr())
+    assert Path(hook.synthesize(SCRIPT, BUILT_IN, f"{tmp_path}/line.mp3").uri).is_file()
+    assert "line.mp3.provenance.json cannot be written" in "".join(capfd.readouterr())
     assert len(emulator.ledger("speech")) == 1
 
 
@@ -484,7 +485,7 @@ def test_a_store_that_is_away_for_a_moment_gets_its_record_in_the_same_try(
         return put(*args, **kwargs)
 
     monkeypatch.setattr(s3, "pipe_file", broken)
-    assert provenance.verify(task.run(speak(output="s3://studio/line.wav"))["uri"])[1] is None
+    assert provenance.verify(task.run(speak(output="s3://studio/line.mp3"))["uri"])[1] is None
     assert failing == []
 
 
@@ -507,18 +508,38 @@ def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(
     victim = tmp_path / "victim"
     victim.write_text("somebody's")
     opened: list[int] = []
-    original = provenance.create
+    original = beside.create
 
-    def planted(part: Path) -> Any:
+    def planted(part: Path, folder: int) -> Any:
         part.symlink_to(victim)
-        file = original(part)
+        file = original(part, folder)
         opened.append(os.fstat(file.fileno()).st_mode & 0o777)
         return file
 
-    monkeypatch.setattr(provenance, "create", planted)
+    monkeypatch.setattr(beside, "create", planted)
     result = task.run(speak())
     assert victim.read_text() == "somebody's"
     assert opened == [0o600]
     place = Path(result["uri"] + provenance.ENDING)
     assert not place.is_symlink()
     assert place.stat().st_mode & 0o777 == Path(result["uri"]).stat().st_mode & 0o777
+
+
+def test_a_record_goes_where_its_result_is_although_the_folder_was_swapped(
+    task: Task, speak: Callable[..., TTSOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, out, aside = tmp_path / "victim", tmp_path / "mine" / "out", tmp_path / "mine" / "aside"
+    victim.mkdir()
+    original = beside.opened
+
+    def swapped(folder: Path, *more: Any) -> Any:
+        out.rename(aside)
+        out.symlink_to(victim)
+        monkeypatch.setattr(beside, "opened", original)
+        return original(folder, *more)
+
+    monkeypatch.setattr(beside, "opened", swapped)
+    with pytest.raises(StorageError, match=r"record .* cannot be written"):
+        task.run(speak(output=f"{out}/line.wav"))
+    assert list(victim.iterdir()) == []
+    assert [path.name for path in aside.iterdir()] == ["line.wav"]

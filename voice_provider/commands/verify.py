@@ -62,7 +62,10 @@ def _show(location: str, sidecar: Sidecar | None, problem: str | None) -> None:
         for label, value in _rows(sidecar):
             table.add_row(Text(label, "bold"), Text(plain(value), overflow="fold"))
         console.print(table)
-    verdict = f"Matches: {location} is what was kept." if problem is None else f"Does not match: {problem}"
+    if problem is None:
+        verdict = f"Matches: {location} is what was kept."
+    else:
+        verdict = f"{'Does not match' if sidecar is not None else 'Nothing is known of it'}: {problem}"
     console.print(Text(plain(verdict), "bold green" if problem is None else "bold red"), soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from voice_provider.emulator.engine import LOCAL_PACKAGES
+from voice_provider.emulator.engine import LOCAL_PACKAGES, EngineError, english
 from voice_provider.files.media import probe
 from voice_provider.files.whole import NotWholeError
 
@@ -60,6 +60,11 @@ class Order:
             raise UsageError("The script is empty. Give the line to speak after --script.")
         if len(self.script) > MAX_SCRIPT:
             raise UsageError(f"The script has {len(self.script):,} characters; at most {MAX_SCRIPT:,} are allowed.")
+        if self.engine == "local":
+            try:
+                english.words(self.script)
+            except EngineError as error:
+                raise UsageError(f"The script cannot be spoken here: {error}") from None
         if self.sample is not None:
             check_media(self.sample, "--sample", ("audio", "video"))
         if self.video is not None:

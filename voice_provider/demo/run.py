@@ -180,8 +180,10 @@ def _collect(place: Workplace, seconds: float) -> Result:
 
 
 def _place(path: Path, folder: Path, name: str) -> Path:
-    """Copy a file, whole or not at all."""
+    """Copy a file and the record that stands beside it, each whole or not at all."""
     target = folder / f"{name}{path.suffix}"
-    part = folder / f".{target.name}.part"
-    shutil.copyfile(path, part)
-    return part.replace(target)
+    for source in (*path.parent.glob(f"{path.name}.*"), path):
+        part = folder / f".{target.name}.part"
+        shutil.copyfile(source, part)
+        part.replace(folder / (target.name + source.name.removeprefix(path.name)))
+    return target

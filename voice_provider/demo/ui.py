@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, NoReturn
 
@@ -10,7 +11,7 @@ from voice_provider.demo.dag_run import DAG_ID
 from voice_provider.demo.inputs import SCRIPT
 from voice_provider.demo.run import PAUSE
 from voice_provider.demo.summary import shown
-from voice_provider.demo.workplace import Clips, DemoError
+from voice_provider.demo.workplace import CONN_ID, Clips, DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +35,17 @@ def serve(place: Workplace, story: Story, console: Console) -> NoReturn:
         place.start_emulator()
         while not clips.ready():
             time.sleep(PAUSE)
-        airflow = AirflowStandalone(place.home, environment=place.environment(), log=place.log)
+        environment = {**place.environment(), "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+        airflow = AirflowStandalone(place.home, environment=environment, log=place.log)
         try:
             place.enter(airflow)
+            # Tasks read the environment's; this one is to be seen, and tested, in the list of connections.
+            shown_there = place.connection()
+            airflow.call(
+                "POST",
+                "connections",
+                {"connection_id": CONN_ID, **shown_there, "extra": json.dumps(shown_there["extra"])},
+            )
             airflow.wait_for_dag(DAG_ID)
         except AirflowError as error:
             raise DemoError(str(error)) from None

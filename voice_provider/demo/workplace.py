@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from voice_provider.demo.steps import Step
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+CONN_ID = "voice_default"
 CONNECTION = {"tts_mode": "jobs", "namespace": "demo"}
 
 
@@ -127,13 +128,19 @@ class Workplace:
         """Enter a context that is left together with this one."""
         self._stack.enter_context(manager)
 
-    def environment(self) -> dict[str, str]:
-        """Return the connection and the variable that the DAG needs."""
+    def connection(self) -> dict[str, Any]:
+        """Return the connection that the DAG needs, in Airflow's JSON form."""
         root = str(self.root)
         limits: dict[str, Any] = {"allowed_inputs": [root], "allowed_outputs": [root]}
         state = {"state_location": str(self.folder / "state")}  # so that it runs on Airflow 3.2, too
-        connection = self.emulator.connection(**limits, **state, **CONNECTION)
-        return {"AIRFLOW_CONN_VOICE_DEFAULT": json.dumps(connection), "AIRFLOW_VAR_VOICE_ROOT": root}
+        return self.emulator.connection(**limits, **state, **CONNECTION)
+
+    def environment(self) -> dict[str, str]:
+        """Return the connection and the variable that the DAG needs, as Airflow reads them from the environment."""
+        return {
+            f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.connection()),
+            "AIRFLOW_VAR_VOICE_ROOT": str(self.root),
+        }
 
     def save_logs(self) -> list[Path]:
         """Copy the logs to the output folder, for after a failure; returns where they are."""

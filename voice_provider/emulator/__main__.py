@@ -19,7 +19,9 @@ import uvicorn
 
 from voice_provider.emulator import API_KEY, engine
 from voice_provider.emulator.app import Gate, build, defaults
+from voice_provider.emulator.guard import Guard
 from voice_provider.emulator.halves import HALVES
+from voice_provider.emulator.world.emulator import FILES, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +37,9 @@ GRACE = 1
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m voice_provider.emulator", description="Voice services on this machine, for tests and demos."
+        prog="voice-provider emulator",
+        description="Voice services on this machine, for tests and demos. Its page shows jobs, voices and the bill.",
+        epilog=f"Keys of --set and what they are at the start: {_known_settings()}.",
     )
     parser.add_argument("--data-dir", type=Path, required=True, help="where state and files are kept")
     parser.add_argument(
@@ -52,6 +56,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _known_settings() -> str:
+    return ", ".join(f"{key}={json.dumps(value)}" for key, value in sorted(defaults(HALVES).values().items()))
+
+
 def start_settings(pairs: Sequence[str]) -> Settings:
     """Settings from `key=value` pairs; a value is JSON, or a plain word."""
     changes: dict[str, Any] = {}
@@ -64,6 +72,17 @@ def start_settings(pairs: Sequence[str]) -> Settings:
         except ValueError:
             changes[key] = value
     return defaults(HALVES).changed(changes)
+
+
+def make_private(data_dir: Path) -> None:
+    """Make the folder, and keep what is and will be in it from all other users: uploads are recordings of people.
+
+    A folder that was there keeps its mode, which is its owner's affair.
+    """
+    os.umask(0o077)  # whatever we were started under, for what libraries and child processes write, too
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for former in (*data_dir.glob(FILES), *data_dir.glob(f"{STATE}*")):  # of a version that did not see to it
+        former.chmod(0o700 if former.is_dir() else 0o600)
 
 
 def lock(data_dir: Path) -> IO[str]:
@@ -158,7 +177,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
             watch_parent()
 
     config = uvicorn.Config(
-        Gate(emulator, storage.getsockname()[1], HALVES),
+        Gate(emulator, storage.getsockname()[1], HALVES, Guard(options.host)),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -184,7 +203,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     options.data_dir = options.data_dir.absolute()
-    options.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(options.data_dir)
     logging.basicConfig(
         stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -8,9 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 
 from voice_provider.emulator import control
+from voice_provider.emulator.guard import Guard
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.faults import EDGE, inflict, inflict_live, transport_of
 from voice_provider.emulator.world.files import StorageError
@@ -53,6 +56,7 @@ def api(emulator: Emulator, halves: Sequence[Half]) -> FastAPI:
     app = FastAPI(title="voice emulator", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.emulator, app.state.halves = emulator, tuple(halves)
     app.include_router(control.router)
+    app.add_route("/", _to_front_page)
     for half in halves:
         app.include_router(half.router)
         if half.control:
@@ -61,6 +65,10 @@ def api(emulator: Emulator, halves: Sequence[Half]) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_unknown)
     app.add_exception_handler(Exception, _answer_bug)
     return app
+
+
+async def _to_front_page(_: Request) -> Response:
+    return RedirectResponse(f"{control.router.prefix}/")
 
 
 async def _answer_refusal(_: Request, error: Exception) -> Response:
@@ -83,11 +91,17 @@ def _half(request: Request) -> Half:
 
 
 class Gate:
-    """The outermost layer: tells the origins apart by the socket a request came in on."""
+    """The outermost layer: tells the origins apart by the socket a request came in on.
 
-    def __init__(self, emulator: Emulator, storage_port: int, halves: Sequence[Half]) -> None:
+    :param guard: says who may speak to them; default: that of an emulator on 127.0.0.1
+    """
+
+    def __init__(
+        self, emulator: Emulator, storage_port: int, halves: Sequence[Half], guard: Guard | None = None
+    ) -> None:
         self._emulator = emulator
         self._halves = halves
+        self._guard = guard or Guard()
         self._api = api(emulator, halves)
         self._storage_port = storage_port
 
@@ -95,8 +109,12 @@ class Gate:
         live = scope["type"] == "websocket"
         on_storage = not live and scope["server"][1] == self._storage_port
         app = self._emulator.storage if on_storage else self._api
-        if not on_storage and scope["path"].startswith("/_emulator/"):
-            await app(scope, receive, send)
+        to_control = not on_storage and not live and scope["path"].startswith(f"{control.router.prefix}/")
+        headers = Headers(scope=scope)
+        guard = self._guard
+        refusal = guard.of_control(scope["method"], headers) if to_control else guard.of_services(headers)
+        if refusal or to_control:
+            await (refusal or app)(scope, receive, send)
             return
         entry = self._noted(scope, "storage" if on_storage else "api")
         transport = transport_of(send)

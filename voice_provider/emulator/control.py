@@ -14,7 +14,7 @@ from voice_provider.emulator.world.clock import iso
 from voice_provider.emulator.world.emulator import Emulator
 from voice_provider.emulator.world.faults import FaultRule
 from voice_provider.emulator.world.half import Half, Parts
-from voice_provider.emulator.world.state import Asset, Charge, Job
+from voice_provider.emulator.world.state import Asset, Charge, Job, Voice
 
 router = APIRouter(prefix="/_emulator")
 
@@ -34,6 +34,17 @@ class Account(BaseModel):
     api_key: str = Field(min_length=1)
     org: str = Field(min_length=1)
     owner: str | None = None
+
+
+@router.get("/")
+async def index(request: Request, emulator: Parts) -> HTMLResponse:
+    """Show people what was done so far: jobs, voices, the bill."""
+    store = emulator.state
+    halves: tuple[Half, ...] = request.app.state.halves
+    voices = [(voice.service, voice.name, voice.id) for voice in store.find(Voice, "1 ORDER BY created_at DESC")]
+    voices += [(half.service, *voice) for half in halves if half.voices for voice in half.voices(emulator)]
+    jobs, charges = store.find(Job, "1 ORDER BY seq DESC"), store.find(Charge, "1 ORDER BY seq DESC")
+    return HTMLResponse(pages.index(jobs, voices, charges, engine=emulator.engine.name))
 
 
 @router.get("/health")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from voice_provider.exceptions import (
+    NotAllowedError,
     NotPublishedError,
     ResultError,
     StorageError,
@@ -30,14 +31,18 @@ from voice_provider.files.locations import explained, is_local, local_path, reas
 from voice_provider.files.media import TOLERANCE, inspect
 from voice_provider.files.room import private_folder
 from voice_provider.files.transfer import (
+    SHARED,
     SupersededError,
     create,
     exists,
     is_kept,
+    opened,
     persist,
     pieces,
     put,
+    rename,
     reopen,
+    share,
     sync_folder,
 )
 from voice_provider.files.wav import read_wav, repair_wav
@@ -47,6 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from voice_provider.files.transfer import Folder
 
 MUCH_LONGER = 1.0  # seconds: what codecs and pictures add to the length that was announced is less
 MAX_RECEIPT = 1024 * 1024  # bytes
@@ -142,14 +149,22 @@ class Download:
     :param part: where it is
     :param name: of the result, as in ``Output``
     :param uri: tells where a result with this extension goes
+    :param folder: opens a folder that results go to
     :param spool: where it goes as long as it cannot be in its place; None: it stays where it is
     """
 
     def __init__(
-        self, file: BinaryIO, part: Path, *, name: str, uri: Callable[[str], str], spool: str | None = None
+        self,
+        file: BinaryIO,
+        part: Path,
+        *,
+        name: str,
+        uri: Callable[[str], str],
+        folder: Folder = opened,
+        spool: str | None = None,
     ) -> None:
         self._file, self._part = file, part
-        self._name, self._uri, self._spool = name, uri, spool
+        self._name, self._uri, self._folder, self._spool = name, uri, folder, spool
         self._begun = False
         self.restart()
 
@@ -234,7 +249,7 @@ class Download:
             self._held = False
         if wrong:
             raise ResultError(f"The result that came is unusable: {wrong}. It is fetched again by a retry.")
-        with explained(f"The result cannot be kept at {kept.uri}", "Correct it and clear the task."):
+        with explained(f"The result cannot be kept at {kept.uri}", "Correct it, then try again."):
             persist(lambda: self._move(kept.uri))
         return kept
 
@@ -370,23 +385,22 @@ class Download:
             if self._is_superseded or exists(uri):
                 raise SupersededError("another attempt of this task is writing it at the same time")
             if is_local(uri):
-                self._restore(self._part)  # its folder was removed; the open file is all there is
+                self._restore(self._part, self._folder)  # its folder was removed; the open file is all there is
         if not is_local(uri):
             put(self._file, uri)
             return
         target = local_path(uri)
-        with suppress(OSError):
-            os.fchmod(self._file.fileno(), 0o640)
         if target.parent == self._part.parent:
-            self._part.replace(target)
+            share(self._file)
+            with self._folder(target.parent) as folder:
+                rename(self._part, target, folder)
             sync_folder(target.parent)
         else:  # what a try received whose output was elsewhere; a rename may not reach that far
-            put(self._file, uri)
-            target.chmod(0o640)
+            put(self._file, uri, self._folder, SHARED)
 
-    def _restore(self, part: Path) -> None:
+    def _restore(self, part: Path, folder: Folder = opened) -> None:
         """Give the bytes a name again that have lost theirs."""
-        put(self._file, str(part))
+        put(self._file, str(part), folder)
         self._take(reopen(part))
         self._part = part
 
@@ -409,12 +423,15 @@ class Download:
 
     def _stay(self) -> str:
         """Leave the bytes where they are, under a name, and return it."""
-        folders: tuple[Callable[[], Path], ...] = (lambda: self._part.parent, private_folder)
-        for folder in folders:
+        folders: tuple[tuple[Callable[[], Path], Folder], ...] = (
+            (lambda: self._part.parent, self._folder),
+            (private_folder, opened),
+        )
+        for folder, opener in folders:
             if self.owns(self._part):
                 return str(self.place)
-            with suppress(OSError, StorageError):
-                self._restore(folder() / aside_of(self._part, self.sha256).name)
+            with suppress(OSError, StorageError, NotAllowedError):
+                self._restore(folder() / aside_of(self._part, self.sha256).name, opener)
         return str(self.place) if self.owns(self._part) else ""
 
 
@@ -437,7 +454,7 @@ def _wrong(info: MediaInfo, kind: str | None, seconds: float | None = None) -> s
 
 
 def _on_disk() -> AbstractContextManager[None]:
-    return explained("The result cannot be written to this worker's disk", "Make room and clear the task.")
+    return explained("The result cannot be written to this worker's disk", "Make room, then try again.")
 
 
 def _unusable(uri: str) -> str:

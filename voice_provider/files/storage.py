@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from voice_provider.exceptions import InvalidInputError, NotPublishedError, StorageError, VoiceError
 from voice_provider.files.endings import ALSO, named
-from voice_provider.files.locations import check_allowed, explained, is_local, local_path, open_path, reading
+from voice_provider.files.locations import (
+    check_allowed,
+    explained,
+    is_local,
+    local_path,
+    open_local,
+    open_path,
+    reading,
+)
 from voice_provider.files.media import probe
 from voice_provider.files.receiving import (
     Download,
@@ -28,11 +37,12 @@ from voice_provider.files.receiving import (
     spooled,
 )
 from voice_provider.files.room import private_folder, reserve
-from voice_provider.files.transfer import BLOCK, CHUNK, UPLOADS, create, is_kept, remove, reopen
+from voice_provider.files.transfer import BLOCK, CHUNK, UPLOADS, create, is_kept, opened, remove, reopen
 from voice_provider.files.whole import NotMediaError, NotWholeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from voice_provider.files.formats import Format, MediaInfo
@@ -55,7 +65,7 @@ class StoredFile:
 
     def __init__(self, location: str, allowed: Sequence[str] = ()) -> None:
         check_allowed(location, allowed, "input")
-        self.location = location
+        self.location, self._allowed = location, allowed
         self._digest: str | None = None
         with reading(location):
             self._path = open_path(location)
@@ -84,7 +94,7 @@ class StoredFile:
         :param block: bytes that are fetched at a time from an object store; default: 8 MiB
         """
         if self._path.protocol in ("", "file"):
-            return Path(self._path.path).open("rb", buffering=0)
+            return open_local(Path(self._path.path), self._allowed)
         return cast("BinaryIO", self._path.open("rb", block_size=block))
 
     @property
@@ -112,12 +122,20 @@ class StoredFile:
         return self.format.kind
 
     def chunks(self) -> Iterator[bytes]:
-        """Open the file anew and yield it piece by piece; a whole pass also gives the hash."""
+        """Open the file anew and yield it piece by piece; a whole pass also gives the hash.
+
+        A thread of its own hashes a piece while it is sent and the next one is read; it is never more than one behind.
+        """
         digest, sent = hashlib.sha256(), 0
-        with reading(self.location), self.open() as file:
+        hashed: Future[None] | None = None
+        with reading(self.location), self.open() as file, ThreadPoolExecutor(1, "voice-hash") as hasher:
             while (piece := file.read(CHUNK)) and (sent := sent + len(piece)) <= self.size:
-                digest.update(piece)
+                if hashed is not None:
+                    hashed.result()
+                hashed = hasher.submit(digest.update, piece)
                 yield piece
+            if hashed is not None:
+                hashed.result()
         if sent != self.size or self._digest not in (None, digest.hexdigest()):
             raise InvalidInputError(
                 f"The input {self.location} changed while it was read (it had {self.size:,} bytes at first). Is it "
@@ -215,7 +233,8 @@ class Output:
             part = self._part
             part.parent.mkdir(parents=True, exist_ok=True)
             self._make_way(part)
-            file = create(part)
+            with self._opened(part.parent) as folder:
+                file = create(part, folder)
         download = self._download(file, part)
         try:
             with self._explained():
@@ -225,10 +244,16 @@ class Output:
             download.close()
 
     def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"The output location {self.location} cannot be written", "Correct it and clear the task.")
+        return explained(f"The output location {self.location} cannot be written", "Correct it, then try again.")
 
     def _download(self, file: BinaryIO, part: Path) -> Download:
-        return Download(file, part, name=self.name, uri=self.uri, spool=self.spool)
+        return Download(file, part, name=self.name, uri=self.uri, folder=self._opened, spool=self.spool)
+
+    def _opened(self, folder: Path) -> AbstractContextManager[int]:
+        """Open a folder that results go to; the worker's own, from where they are uploaded, is judged by nobody."""
+        allowed = self.allowed if is_local(self.location) else ()
+        is_file = folder == self._folder and not self.location.endswith("/")
+        return opened(folder, local_path(self.location).name if is_file else "", allowed)
 
     def _make_way(self, part: Path) -> None:
         """Delete what a killed try left; what it had received whole may be paid, and makes way for another order."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 import tenacity
 
-from voice_provider.files.locations import LASTING, explained, is_local, local_path, open_path
+from voice_provider.files.locations import LASTING, check_opened, explained, is_local, local_path, open_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    # Opens the folder of a file, as one that may be written to; see ``opened``.
+    Folder: TypeAlias = Callable[[Path], AbstractContextManager[int]]
 
 BLOCK = 8 * 1024 * 1024  # bytes of one part of an object; s3fs would hold 50 MB of every open file in memory
 CHUNK = 256 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
+SHARED = 0o640  # of a result and its record: its group may read them
 UPLOADS = 3  # tries at least to put one result into its place
 LASTING_FOR = 60.0  # seconds that an error is tried again which lies in the request: a right or a folder may come back
 PAUSE = tenacity.wait_random_exponential(multiplier=0.5, max=30)
@@ -34,11 +39,43 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def create(path: Path) -> BinaryIO:
-    """Create a file that only this user can read, in place of what a killed try left; no link is followed."""
-    path.unlink(missing_ok=True)
+@contextmanager
+def opened(folder: Path, name: str = "", allowed: Sequence[str] = ()) -> Iterator[int]:
+    """Open a folder to work in: names in it lead nowhere else, whatever its path is swapped for meanwhile.
+
+    :param name: of the file in it that is meant
+    :param allowed: the connection's allowed output prefixes
+    :return: its handle, for ``create`` and ``rename``
+    :raises NotAllowedError: it is not, or no longer, inside the allowed prefixes
+    """
+    handle = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)  # macOS has no O_PATH
+    try:
+        check_opened(handle, folder, allowed, "output", name)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def create(path: Path, folder: int | None = None) -> BinaryIO:
+    """Create a file that only this user can read, in place of what a killed try left; no link is followed.
+
+    :param folder: handle of the folder that it is in; default: where the path leads
+    """
+    name = path if folder is None else path.name
+    unlink(path, folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return cast("BinaryIO", os.fdopen(os.open(path, flags, 0o600), "rb+"))
+    return cast("BinaryIO", os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "rb+"))
+
+
+def unlink(path: Path, folder: int | None = None) -> None:
+    """Delete a file, or the link that has its name; see ``create``."""
+    with suppress(FileNotFoundError):
+        os.unlink(path if folder is None else path.name, dir_fd=folder)
+
+
+def rename(part: Path, target: Path, folder: int) -> None:
+    """Give a file its name in the same folder, in place of the file or the link that has it."""
+    os.replace(part.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def reopen(path: Path) -> BinaryIO:
@@ -80,24 +117,36 @@ def persist(action: Callable[[], None], until: float = 0.0) -> None:
     )(action)
 
 
-def put(file: BinaryIO, location: str) -> None:
-    """Write a copy of an open file to any storage, whole or not at all; folders are made."""
+def put(file: BinaryIO, location: str, folder: Folder = opened, mode: int = 0o600) -> None:
+    """Write a copy of an open file to any storage, whole or not at all; folders are made.
+
+    :param folder: opens the folder of a file on this machine
+    :param mode: who may do what with a file on this machine; default: only this user
+    """
     if not is_local(location):
         _upload(file, location)
         return
     target = local_path(location)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    try:
-        with create(part) as copy:
-            for piece in pieces(file):
-                copy.write(piece)
-            copy.flush()
-            os.fsync(copy.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with folder(target.parent) as handle:
+        try:
+            with create(part, handle) as copy:
+                for piece in pieces(file):
+                    copy.write(piece)
+                copy.flush()
+                os.fsync(copy.fileno())
+                share(copy, mode)
+            rename(part, target, handle)
+        finally:
+            unlink(part, handle)
     sync_folder(target.parent)
+
+
+def share(file: BinaryIO, mode: int = SHARED) -> None:
+    """Let others read a file, where the file system knows of others."""
+    with suppress(OSError):
+        os.fchmod(file.fileno(), mode)
 
 
 def _upload(file: BinaryIO, uri: str) -> None:

@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-# Networks that carry an IPv4 address in an IPv6 one (RFC 6052, RFC 8215): who is meant depends on the router.
-_NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))
+# All of IPv6 that anybody has been given (IANA). Outside are links and sites, and what carries an IPv4 address in an
+# IPv6 one (NAT64, RFC 6052 and 8215; ::127.0.0.1): who is meant there depends on the router.
+_GIVEN = ipaddress.IPv6Network("2000::/3")
+# Never in the public DNS (RFC 6761, 6762, 8375, ICANN 2024): whom they mean depends on the machine that asks.
+_NOT_PUBLIC = (".localhost", ".localdomain", ".local", ".internal", ".home.arpa")
+
+# What a network of one's own has: RFC 1918, unique local (RFC 4193), shared (RFC 6598); no loopback, no link-local,
+# where clouds have their metadata service.
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -44,7 +53,7 @@ def is_internal(host: str) -> bool:
     name = plain(host)
     address = address_of(name)
     if address is None:
-        return "." not in name or name.endswith(".localhost")
+        return "." not in name or "%" in name or name.endswith(_NOT_PUBLIC)  # %31: some decode it, some do not
     return not is_public(address)
 
 
@@ -52,9 +61,14 @@ def is_public(address: Address) -> bool:
     """Whether everybody means the same by an address."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.sixtofour or (address.teredo or (None, None))[1]
-        if any(address in network for network in _NAT64) or (inner is not None and not inner.is_global):
+        if address not in _GIVEN or (inner is not None and not inner.is_global):
             return False
     return address.is_global and not address.is_multicast
+
+
+def is_private(address: Address) -> bool:
+    """Whether an address is one of a network of one's own, such as that between containers."""
+    return any(address in network for network in _PRIVATE)
 
 
 def address_of(host: str) -> Address | None:

@@ -276,7 +276,7 @@ class ServiceHook(BaseHook):
         pause = min(FIRST_PAUSE, poll_interval)
         progress, asked, refusals = Progress(), 0, 0
         while not job.state.is_final and time.time() < until:
-            began = time.monotonic()
+            began, told_to_wait = time.monotonic(), 0.0
             asked += 1  # every third question is answered at once: an answer that is held back tells no progress
             patience = max(0.0, min(poll_interval, until - time.time())) if asked % 3 else 0
             try:
@@ -288,13 +288,14 @@ class ServiceHook(BaseHook):
                 self.log.warning("Asking after the job was refused; asking again. %s", error)
             except TransientVoiceError as error:
                 self.log.warning("Asking after the job did not succeed; asking again. %s", error)
+                told_to_wait = getattr(error, "retry_after", None) or 0.0
             else:
-                refusals = 0
+                refusals, told_to_wait = 0, job.retry_after or 0.0
             if (line := progress.told(job)) is not None:
                 self.log.info("%s", line)
                 tell(line)
             if not job.state.is_final:
-                rest = max(pause, job.retry_after or 0) - (time.monotonic() - began)
+                rest = max(pause - (time.monotonic() - began), told_to_wait)  # it counts from the answer on
                 time.sleep(max(0.0, min(rest, until - time.time())))
                 pause = min(pause * 1.5, poll_interval)
         return job
@@ -305,7 +306,7 @@ class ServiceHook(BaseHook):
         :param details: more fields of the manifest
         :raises ResultError: cut short, empty, not media, or not what was ordered; nothing is kept
         """
-        if job.kind == "clone" or not job.url:
+        if job.kind in ("clone", "transcription") or not job.url:
             raise ServiceUnavailableError(f"{describe(job)} succeeded, but the service names no result.")
         with output.receive() as sink:
             self.run(download(job.url, sink))
@@ -315,8 +316,8 @@ class ServiceHook(BaseHook):
         return self._manifest(job, kept, **details)
 
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
-        if job.kind == "clone":
-            raise ValueError("A clone has no file.")
+        if job.kind not in ("speech", "lip_sync"):
+            raise ValueError(f"A {job.kind} has no file.")
         return Manifest(
             service=job.service,
             kind=job.kind,
@@ -360,15 +361,24 @@ class ServiceHook(BaseHook):
             self.log.warning("%s", warning)
 
     def speak(
-        self, order: SpeechOptions, references: Sequence[StoredFile], sink: Download, *, attempts: int = ATTEMPTS
+        self,
+        order: SpeechOptions,
+        references: Sequence[StoredFile],
+        sink: Download,
+        *,
+        timed: bool = False,
+        attempts: int = ATTEMPTS,
     ) -> tuple[Job, Kept]:
         """Speak into a download and check what came, where speech is the answer itself.
 
+        :param timed: also say where the words are (``Job.said``), where the service can
         :param attempts: how often a request is sent at most, where it may be repeated
         :raises ResultError: cut short, empty or no audio
         :raises UnusableSpeechError: far too short for its text, or no speech; it is put aside
         """
-        job = self.transport.run(self.service.speak(order, [self.as_sent(file) for file in references], sink), attempts)
+        timed = timed and self.service.times_speech
+        flow = self.service.speak(order, [self.as_sent(file) for file in references], sink, timed=timed)
+        job = self.transport.run(flow, attempts)
         least = order.least_seconds(self.service.markup(order))
         return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=least)
 
@@ -435,8 +445,8 @@ def succeeded(job: Job) -> Job:
     if job.state is JobState.FAILED:
         code = f" ({job.error_code})" if job.error_code else ""
         raise JobFailedError(
-            f"{describe(job)} ended as {job.status or 'failed'}: {job.error or 'no reason given'}{code}. "
-            f"Correct the input and clear the task; the service decides whether a failed job is billed.",
+            f"{describe(job)} ended as {job.status or 'failed'}: {(job.error or 'no reason given').rstrip('.')}{code}. "
+            f"Correct the input and order it again; the service decides whether a failed job is billed.",
             error_code=job.error_code,
         )
     return job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from typing import TYPE_CHECKING
@@ -49,16 +50,45 @@ class Unpacker:
                 yield piece
 
 
+class Pace:
+    """How fast a file comes, whose whole time nobody knows: in each while it has to move on.
+
+    :param least: bytes a second
+    :param seconds: a while
+    """
+
+    def __init__(self, least: int, seconds: float) -> None:
+        self._least, self._seconds = least, seconds
+        self._begun, self._come = time.monotonic(), 0
+
+    def add(self, size: int) -> None:
+        """Count the next bytes of the wire.
+
+        :raises ServiceUnavailableError: too few have come in the last while
+        """
+        now = time.monotonic()
+        self._come += size
+        if now - self._begun < self._seconds:
+            return
+        if self._come < self._least * self._seconds:
+            raise ServiceUnavailableError(
+                f"Of the file {self._come:,} bytes came in {now - self._begun:.0f} s: it comes drop by drop. Check the "
+                "network; a retry goes on where it can."
+            )
+        self._begun, self._come = now, 0
+
+
 class Whole:
     """An answer that is read whole, up to ``MAX_ANSWER`` bytes and for a number of seconds.
 
     :param answer: its head
-    :param seconds: until it has to be there
+    :param seconds: that it may take from now on
+    :param until: monotonic time by which it has to be there in any case
     """
 
-    def __init__(self, answer: httpx.Response, seconds: float) -> None:
+    def __init__(self, answer: httpx.Response, seconds: float, until: float = math.inf) -> None:
         self._unpacker = Unpacker(answer.headers.get("content-encoding", ""))
-        self._seconds, self._until = seconds, time.monotonic() + seconds
+        self._seconds, self._until = seconds, min(time.monotonic() + seconds, until)
         self._content = bytearray()
 
     def add(self, raw: bytes) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from voice_provider.exceptions import AuthError, InvalidInputError
 from voice_provider.files.locations import is_location
-from voice_provider.hooks.addresses import is_loopback, origin
+from voice_provider.hooks.addresses import is_loopback, origin, plain
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -40,6 +40,7 @@ class Settings:
     spool_location: str | None = None
     max_download: int = MAX_DOWNLOAD * 1024**2
     allowed_hosts: tuple[str, ...] = ()
+    plain_http: bool = False  # the base URL may be http:// at a host that has private addresses only
     unknown: str | None = None  # what is said of fields that no setting has
 
     @property
@@ -78,9 +79,10 @@ def read_settings(
         timeout = 0
     if not 0 < timeout <= 600:
         raise InvalidInputError(f"{name}: timeout '{extra.get('timeout')}' has to be a number of seconds up to 600.")
+    plain_http = _switch(extra, "plain_http", name)
     return Settings(
         conn_id=connection.conn_id,
-        base_url=_base_url(connection, default_url, name),
+        base_url=_base_url(connection, default_url, name, plain_http=plain_http),
         key=key,
         timeout=timeout,
         namespace=namespace,
@@ -90,13 +92,14 @@ def read_settings(
         clone_slots=_count(extra, "clone_slots", name),
         state_location=_location(extra, "state_location", name),
         spool_location=_location(extra, "spool_location", name) or _location(extra, "state_location", name),
+        plain_http=plain_http,
         allowed_hosts=_lines(extra.get("allowed_hosts")),
         max_download=(_count(extra, "max_download_mb", name) or MAX_DOWNLOAD) * 1024**2,
         unknown=_unknown(extra, known, name) if known else None,
     )
 
 
-def _base_url(connection: Connection, default_url: str, name: str) -> str:
+def _base_url(connection: Connection, default_url: str, name: str, *, plain_http: bool) -> str:
     """Build the base URL from host, and from schema and port where the connection was written as a URI."""
     host = (connection.host or "").strip()
     if not host:
@@ -113,10 +116,13 @@ def _base_url(connection: Connection, default_url: str, name: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in host or parts.query or parts.fragment:
         raise InvalidInputError(f"{name}: the base URL '{shown}' has to look like {default_url}.")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise InvalidInputError(
-            f"{name}: the base URL '{shown}' would send the API key unencrypted. Use https:// "
-            "(http:// is for this machine only)."
-        )
+        # The service itself is on the network, whatever a resolver says of it.
+        itself = ".".join(origin(default_url)[1].split(".")[-2:])
+        if not plain_http or f".{plain(parts.hostname)}".endswith(f".{itself}"):
+            raise InvalidInputError(
+                f"{name}: the base URL '{shown}' would send the API key unencrypted. Use https:// "
+                "(http:// is for this machine, and with plain_http for a host in a private network)."
+            )
     bracketed = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/")
     path = (

@@ -18,11 +18,12 @@ import math
 import os
 import re
 import ssl
+import time
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -41,11 +42,13 @@ from voice_provider.hooks.addresses import (
     is_allowed,
     is_internal,
     is_loopback,
+    is_private,
     is_public,
     look_up,
     origin,
 )
-from voice_provider.hooks.reading import ACCEPTED, Unpacker, Whole
+from voice_provider.hooks.heads import bounded, head_within
+from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole
 from voice_provider.services.base import Flow, Request, Response, Service
 
 if TYPE_CHECKING:
@@ -61,7 +64,8 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; a longer Retry-After is left to Airflow's own retry
 CONNECT_TIMEOUT = 10.0
-DOWNLOAD_CHUNK = 256 * 1024
+# Bytes a second that a file comes with at least. What is being made and paid is waited for as long as it moves at all.
+READY, IN_THE_MAKING = 1024, 16
 MAX_REDIRECTS = 3  # of a file behind a public URL
 # UnicodeError: a host name that no resolver takes, such as a..b
 _NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
@@ -201,16 +205,25 @@ class Transport:
 
     @staticmethod
     def _new_client() -> httpx.Client:
-        return httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT)
+        return bounded(httpx.Client(verify=_ssl_context(), limits=_LIMITS, mounts=_DIRECT))
+
+    def _answer(
+        self, client: httpx.Client, request: Request, until: float = math.inf, **different: Any
+    ) -> httpx.Response:
+        """Send, and return an answer whose body is still to come."""
+        message = self._build(client, request, **different)
+        with head_within(self._seconds(request), until):
+            return client.send(message, stream=True)
 
     def _send_with(self, client: httpx.Client, request: Request) -> Response:
         quiet = _sending.set(True)
         try:
             if request.sink is not None:
                 return self._download(client, request)
-            answer = client.send(self._build(client, request), stream=True)
+            until = math.inf if request.at_most is None else time.monotonic() + request.at_most
+            answer = self._answer(client, request, until)
             try:
-                content = self._whole(request, answer)
+                content = self._whole(request, answer, until)
             finally:
                 answer.close()
         except (httpx.HTTPError, UnicodeError) as error:
@@ -219,8 +232,8 @@ class Transport:
             _sending.reset(quiet)
         return self._read(request, answer, content)
 
-    def _whole(self, request: Request, answer: httpx.Response) -> bytes:
-        whole = Whole(answer, self._seconds(request))
+    def _whole(self, request: Request, answer: httpx.Response, until: float = math.inf) -> bytes:
+        whole = Whole(answer, self._seconds(request), until)
         for raw in answer.iter_raw():
             whole.add(raw)
         return whole.content(self.settings.key)
@@ -257,8 +270,7 @@ class Transport:
             headers = {"accept-encoding": "identity"}  # else a position in the file is not one in the transfer
             if sink.position:
                 headers["range"] = f"bytes={sink.position}-"
-            message = self._build(client, request, url=url, headers=headers)
-            answer = client.send(message, stream=True)
+            answer = self._answer(client, request, url=url, headers=headers)
             try:
                 if answer.has_redirect_location and request.public:
                     url = _moved(url, answer)
@@ -282,8 +294,9 @@ class Transport:
     def _store(self, request: Request, answer: httpx.Response, sink: Sink) -> None:
         """Write a file as it comes; no more than the connection allows, whatever its head says."""
         unpacker, most = Unpacker(answer.headers.get("content-encoding", "")), self.settings.max_download
-        # What is being made comes slowly: it is written as it comes, so that it is known how far it came.
-        for raw in answer.iter_raw(DOWNLOAD_CHUNK if request.method == "GET" else None):
+        pace = Pace(READY if request.method == "GET" else IN_THE_MAKING, self._seconds(request))
+        for raw in answer.iter_raw():
+            pace.add(len(raw))
             for piece in unpacker.pieces(raw):
                 if sink.position + len(piece) > most:
                     raise ServiceUnavailableError(
@@ -304,16 +317,20 @@ class Transport:
     ) -> httpx.Request:
         try:
             target = self._target(request, url or request.url)
+            if request.params:  # as httpx writes them, in half of the time: a hundred ids are a long question
+                target += f"?{urlencode(request.params, doseq=True)}"
         except ValueError:
             raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
-        target, named, extensions = self._pinned(target) if request.public else (target, {}, {})
+        at_home = not request.public and origin(target) == origin(self.settings.base_url)
+        target, named, extensions = self._pinned(target, public=request.public)
         agent = f"airflow-provider-voice/{__version__}"
         sent = {"user-agent": agent, "accept-encoding": ACCEPTED, **named, **request.headers, **(headers or {})}
         if request.body is not None:
             sent["content-length"] = str(request.body.size)  # else httpx would send chunks, which presigned PUTs refuse
-        if not request.public and origin(target) == origin(self.settings.base_url):
+        if at_home:
             sent |= self._service.key_headers(self.settings.key)
-        timeout = httpx.Timeout(self._seconds(request), connect=CONNECT_TIMEOUT)
+        seconds = self._seconds(request)
+        timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
         form: dict[str, list[str]] = {}
         for name, value in request.form:
             form.setdefault(name, []).append(value)
@@ -322,7 +339,6 @@ class Transport:
             return client.build_request(
                 request.method,
                 target,
-                params=dict(request.params) or None,
                 json=request.json,
                 data=form or None,
                 files=files or None,
@@ -343,7 +359,7 @@ class Transport:
         home = origin(self.settings.base_url)[1]
         if scheme == "https" and host and not self._is_forbidden(host):
             return url
-        if scheme == "http" and is_loopback(host) and is_loopback(home):
+        if scheme == "http" and ((is_loopback(host) and is_loopback(home)) or self._is_plain(scheme, host)):
             return url
         raise InvalidInputError(
             f"The service named a file at {scheme or 'no scheme'}://{host or 'no host'}, which is not fetched: "
@@ -357,14 +373,21 @@ class Transport:
         at_home = host == home or (is_loopback(home) and is_loopback(host))
         return is_internal(host) and not at_home and not is_allowed(host, self.settings.allowed_hosts)
 
-    def _pinned(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
-        """Look a file's host up and hold on to what was found, so that it is what was judged.
+    def _is_plain(self, scheme: str, host: str) -> bool:
+        """Whether it goes unencrypted to the base URL's host, which the connection allows in a private network."""
+        return not is_loopback(host) and (scheme, host) == origin(self.settings.base_url)[:2] and scheme == "http"
 
+    def _pinned(self, url: str, *, public: bool) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """Look a host up where its addresses matter, and hold on to what was found, so that it is what was judged.
+
+        :param public: a file's host; else the base URL's
         :return: the URL with an address for its host, and the header and the extension that name the host
         """
         scheme, host, port = origin(url)
+        if self._is_plain(scheme, host):
+            return self._pinned_inside(url)
         known = is_allowed(host, self.settings.allowed_hosts) or host == origin(self.settings.base_url)[1]
-        if known or is_loopback(host) or has_proxy(scheme, host):
+        if not public or known or is_loopback(host) or has_proxy(scheme, host):
             return url, {}, {}
         try:
             found = look_up(host, port)
@@ -378,6 +401,27 @@ class Transport:
             )
         where = httpx.URL(url)
         return str(where.copy_with(host=str(found[0]))), {"host": where.netloc.decode()}, {"sni_hostname": host}
+
+    def _pinned_inside(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+        """Do so where nothing is encrypted: all the addresses have to be of a network of one's own."""
+        scheme, host, port = origin(url)
+        if has_proxy(scheme, host):
+            raise InvalidInputError(
+                f"{host} would be asked over http:// through a proxy of the environment, which sees the API key. "
+                f"Put {host} into NO_PROXY, or use https:// in connection '{self.settings.conn_id}'."
+            )
+        try:
+            found = look_up(host, port)
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from None
+        outside = next((address for address in found if not is_private(address)), None)
+        if outside is not None or not found:
+            raise InvalidInputError(
+                f"{host} is {outside} here, which is no private address (10/8, 172.16/12, 192.168/16, 100.64/10, "
+                f"fc00::/7), and is not asked over http://. Use https:// in connection '{self.settings.conn_id}'."
+            )
+        where = httpx.URL(url)
+        return str(where.copy_with(host=str(found[0]))), {"host": where.netloc.decode()}, {}
 
     def _read(self, request: Request, answer: httpx.Response, content: bytes) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=content)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from voice_provider.exceptions import (
@@ -24,8 +24,17 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
+from voice_provider.files.captions import (
+    CAPTION_FORMATS,
+    describe_captions,
+    keep_captions,
+    place_of,
+    plan,
+    read_captions,
+    render,
+)
 from voice_provider.files.locations import output_of, read_text
-from voice_provider.files.storage import Output, StoredFile
+from voice_provider.files.storage import Output, StoredFile, is_kept
 from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.inputs import COVERS
 from voice_provider.models import (
@@ -51,11 +60,13 @@ from voice_provider.trust.provenance import carry, current_run, keep
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from voice_provider.files.captions import CaptionFormat
     from voice_provider.models import JobKind
     from voice_provider.services.base import Body
     from voice_provider.services.options import CloneOptions, Media, PathObject
     from voice_provider.trust.origin import Origin
 
+TRANSCRIPTION_TIMEOUT = 600.0  # seconds
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
 
 
@@ -217,7 +228,7 @@ class VoiceHook(ServiceHook):
             done = "was deleted" if is_ours else "was not deleted, because it may be somebody else's work"
             raise PermanentVoiceError(
                 f"{self.service.label} made voice {voice.id} '{voice.visibility}' and not '{wanted}', also when it was "
-                f"told again. The voice {done}. Change the visibility at the service, then clear the task."
+                f"told again. The voice {done}. Change the visibility at the service, then run this again."
             )
         self.log.warning(
             "Voice %s stays '%s': %s does not make it '%s' on this way; publish it on its web site.",
@@ -256,19 +267,119 @@ class VoiceHook(ServiceHook):
         language: str | None = None,
         segments: bool = False,
         model: str | None = None,
+        diarize: bool | None = None,
+        num_speakers: int | None = None,
+        tag_audio_events: bool | None = None,
+        timeout: float = TRANSCRIPTION_TIMEOUT,
     ) -> Transcript:
-        """Write down what is said in a recording; billed by the second.
+        """Write down what is said in a recording.
+
+        Fish Audio bills it by the second. At sync. labs it costs nothing and has no options; the recording is uploaded
+        first and deleted afterwards.
 
         :param recording: storage location, or what an operator returned
         :param language: two-letter code, a hint; default: recognised
-        :param segments: also say when each part is spoken
-        :param model: default: the service's (``transcribe-1``)
+        :param segments: also say when each part is spoken, and by whom
+        :param model: default: the service's (at Fish Audio ``transcribe-1-pro``)
+        :param diarize: tell speakers apart; default: where there are several; Fish Audio
+        :param num_speakers: how many speak; default: found out; Fish Audio
+        :param tag_audio_events: mark in ``marked_text`` what is heard besides speech, such as laughter; default: True;
+            Fish Audio
+        :param timeout: seconds to wait, where it is a job
+        :return: the transcript; its ``text`` is without marks, so that it may be given back as ``texts=`` or spoken
+        :raises InvalidInputError: an option that the service does not have, or outside its range; nothing was sent
+        :raises JobTimeoutError: the job still runs
         """
         self.service.require(Capability.TRANSCRIPTION)
-        file = self.resolve(recording, "recording")
-        if not isinstance(file, StoredFile):
+        return self._transcribe(
+            self.resolve(recording, "recording"),
+            timeout,
+            language=language,
+            segments=segments,
+            model=model,
+            diarize=diarize,
+            num_speakers=num_speakers,
+            tag_audio_events=tag_audio_events,
+        )
+
+    def _transcribe(
+        self, source: Input | StoredFile, timeout: float = TRANSCRIPTION_TIMEOUT, **asked: Any
+    ) -> Transcript:
+        options = parse(self.service.transcription_options, present(**asked), self.service.label)
+        for warning in self.service.check_transcription(options):
+            self.log.warning("%s", warning)
+        if Capability.HOSTS_ASSETS in self.service.capabilities:
+            return self._transcribe_hosted(source, timeout)
+        if not isinstance(source, StoredFile):
             raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
-        return self.run(self.service.transcribe(self.as_sent(file), language=language, segments=segments, model=model))
+        return self.run(self.service.transcribe(self.as_sent(source), options))
+
+    def _transcribe_hosted(self, source: Input | StoredFile, timeout: float) -> Transcript:
+        """Upload the recording unless the service has it, wait for its transcript, and take the upload back."""
+        if not isinstance(source, StoredFile) and not source.asset_id:
+            raise InvalidInputError("The recording is an address: give a storage location or the id of an asset.")
+        uploads: list[str] = []
+        try:
+            if isinstance(source, StoredFile):
+                asset = self.upload_file(source)
+                uploads.append(asset.id)
+            else:
+                asset = self.get_asset(source.asset_id or "")
+            job = self.wait_for(self.run(self.service.start_transcription(asset)), timeout)
+            return self.run(self.service.get_transcript(job.id))
+        finally:
+            self._discard(uploads)
+
+    def check_captions(self, form: Any) -> CaptionFormat | None:
+        """Check, before anything is paid, that speech can have captions.
+
+        :param form: ``srt`` or ``vtt``; None: none are wanted
+        :raises InvalidInputError: another format
+        :raises CapabilityError: the service neither says where the words of its speech are, nor transcribes
+        """
+        if form is None:
+            return None
+        if form not in CAPTION_FORMATS:
+            raise InvalidInputError(f"captions is {form!r}; use {' or '.join(map(repr, CAPTION_FORMATS))}.")
+        if not self.service.times_speech:
+            self.service.require(Capability.TRANSCRIPTION)
+        return cast("CaptionFormat", form)
+
+    def caption(self, manifest: Manifest, form: CaptionFormat) -> Manifest:
+        """See to it that captions stand beside kept speech; what is there already is used.
+
+        Else the speech is transcribed, which Fish Audio bills by the second, and sync. labs does not.
+
+        :param manifest: of kept speech
+        :param form: ``srt`` or ``vtt``
+        :return: the manifest, with ``captions``; without, where nothing was understood in the speech
+        :raises StorageError: they cannot be written
+        """
+        place, known = place_of(manifest.uri, form), manifest.captions
+        if known is not None and known.uri.endswith(f".{form}") and is_kept(known.uri, known.sha256, known.bytes):
+            if known.uri == place:
+                return manifest
+            data = read_captions(known)
+        else:
+            self.service.require(Capability.TRANSCRIPTION)
+            self.log.info("%s is transcribed for its captions, which the service may bill by the second.", manifest.uri)
+            cues = plan(self._transcribe(StoredFile(manifest.uri), segments=True))
+            if not cues:
+                self.log.warning("Nothing was understood in %s: it has no captions.", manifest.uri)
+                return manifest.model_copy(update={"captions": None})
+            data = render(cues, form)
+        captions = describe_captions(data, place)
+        try:
+            keep_captions(data, captions, self.settings.allowed_outputs)
+        except Exception as error:
+            if isinstance(error, VoiceError):
+                raise
+            raise StorageError(
+                f"The captions {place} cannot be written: {error}. The speech itself is kept, and a retry of an "
+                "operator does not pay it again."
+            ) from None
+        self.log.info("Kept the captions %s.", place)
+        return manifest.model_copy(update={"captions": captions})
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.
@@ -364,7 +475,8 @@ class VoiceHook(ServiceHook):
 
         :raises CapabilityError: the service cannot answer for many jobs of this kind
         """
-        return self.run(self.service.get_jobs(kind, job_ids))
+        read = self.run(self.service.get_jobs(kind, job_ids))
+        return {job_id: job for job_id in job_ids if (job := read(job_id)) is not None}
 
     def room(self) -> Room:
         """Ask how many jobs the account has at work, and how many it may have; what is not known is None."""
@@ -379,14 +491,17 @@ class VoiceHook(ServiceHook):
         self.service.require(Capability.LIP_SYNC)
         return self.run(self.service.list_models())
 
-    def estimate(self, model: str, seconds: float, fps: float = 30) -> Estimate:
+    def estimate(
+        self, model: str, seconds: float, fps: float = 30, *, reasoning_enabled: bool | None = None
+    ) -> Estimate:
         """Ask what a lip sync would cost.
 
         :param seconds: length of the result
         :param fps: frames a second
+        :param reasoning_enabled: as of ``LipSyncOperator``; it has a price; default: the service's
         """
         self.service.require(Capability.ESTIMATE)
-        return self.run(self.service.estimate(model, seconds, fps))
+        return self.run(self.service.estimate(model, seconds, fps, reasoning_enabled=reasoning_enabled))
 
     def synthesize(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import (
     NotPublishedError,
@@ -12,10 +12,13 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
+from voice_provider.files.captions import describe_captions, keep_captions, place_of, plan, render
 from voice_provider.jobs.notes import now
 from voice_provider.models import Manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.sdk.types import Logger
 
     from voice_provider.files.storage import Output
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from voice_provider.jobs.notes import Notes
     from voice_provider.jobs.orders import SpeechOrder
     from voice_provider.jobs.record import Record, Scope
+    from voice_provider.models import Job
+
+
+CAPTIONS = "captions_text"  # in the receipt of what was received
 
 
 class NoAnswerError(Exception):
@@ -61,7 +68,8 @@ class Answers:
             account = self.hook.settings.account
             record = self.notes.save(record, posted_at=now(), account=account, keyed=False)
             try:
-                job, kept = self.hook.speak(order.options, order.references, sink)
+                timed = order.captions is not None
+                job, kept = self.hook.speak(order.options, order.references, sink, timed=timed)
             except VoiceError as error:
                 answered = sink.begun or isinstance(error, ResultError)
                 lost = isinstance(error, ServiceUnavailableError) and error.sent
@@ -74,8 +82,10 @@ class Answers:
             else:
                 details = {"submitted_at": record.posted_at, "outcome": record.outcome}
                 manifest = self.hook.describe_speech(order.options, job, kept, **details)
-                sink.note(manifest.dump())
+                manifest, captions = self._captioned(manifest, order, job)
+                sink.note(manifest.dump() | captions)
                 record = self.notes.keep(record, manifest=manifest, held=[str(sink.place)])
+                self._put_captions(manifest, captions)
                 try:
                     sink.publish(kept, deadline)
                 except NotPublishedError as error:
@@ -90,18 +100,44 @@ class Answers:
     def find(self, order: SpeechOrder, record: Record) -> Record | None:
         """Return the record of what a try before had received, put in its place now; None if it is not here."""
         output, kept = self._output(order, record), record.manifest
+        if kept is not None and record.finished:
+            return None  # nothing is held any more
+        receipt = output.received()
         if kept is None:
-            receipt = output.received()
             if receipt is None:
                 return None
             kept = Manifest.model_validate(receipt.facts)
-        elif record.finished:
-            return None  # nothing is held any more
+        if receipt is not None and receipt.sha256 == kept.sha256:
+            self._put_captions(kept, receipt.facts)
         if not output.recover(kept.uri, kept.sha256, kept.bytes, record.held):
             return None
         self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
         manifest = kept.model_copy(update={"outcome": "recovered"})
         return self.notes.save(record, manifest=manifest, collected=True, held=[])
+
+    def _captioned(self, manifest: Manifest, order: SpeechOrder, job: Job) -> tuple[Manifest, dict[str, str]]:
+        """Return the manifest with the captions that go beside, and what is noted of them: the words come only once."""
+        if order.captions is None or job.said is None:
+            return manifest, {}
+        try:
+            text = render(plan(job.said), order.captions) if job.said.words else b""
+        except Exception as error:  # noqa: BLE001  # the speech is paid: nothing that is told of its words loses it
+            self.log.warning("No captions can be made of what came with the speech: %s", error)
+            text = b""
+        if not text:
+            return manifest, {}
+        captions = describe_captions(text, place_of(manifest.uri, order.captions))
+        return manifest.model_copy(update={"captions": captions}), {CAPTIONS: text.decode()}
+
+    def _put_captions(self, manifest: Manifest, noted: Mapping[str, Any]) -> None:
+        """Put captions beside where speech goes; a storage that refuses them is no reason to hold the speech back."""
+        captions, text = manifest.captions, noted.get(CAPTIONS)
+        if captions is None or text is None:
+            return
+        try:
+            keep_captions(text.encode(), captions, self.hook.settings.allowed_outputs)
+        except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
+            self.log.warning("The captions cannot be kept at %s: %s", captions.uri, error)
 
     def _output(self, order: SpeechOrder, record: Record) -> Output:
         assert order.place is not None  # noqa: S101  # the operator gave it

@@ -6,6 +6,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from voice_provider.exceptions import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 IfExists = Literal["reuse", "replace", "new", "fail"]
 SETTLINGS = 3  # how often a service that does not answer is asked which voice stays, and to delete the other
+NEWEST = 200  # voices that are looked through where a search has found none
 ENDS_SOON = 86_400  # seconds: what expires within a day, or half the life that was asked for, is not handed on
 
 
@@ -55,6 +57,7 @@ class CloneOrder(Order):
     :param expires: when it has to be deleted, in seconds since 1970
     :param slots: how many clones the plan holds, where that is known
     :param consent: a reference to it, for what is made with the voice
+    :param run_after: before which the run did not begin, in seconds since 1970; default: not known
     """
 
     kind = "clone"
@@ -69,6 +72,7 @@ class CloneOrder(Order):
     expires: int | None = None
     slots: int | None = None
     consent: ConsentRef | None = None
+    run_after: float | None = None
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -125,13 +129,15 @@ class CloneOrder(Order):
         :raises SlotLimitError: as many clones are there as the plan holds
         """
         if self.is_shared:
-            same = yield from self._same(service, record)
+            same = yield from self._same(service, record, _called(record))
+            if not same and not service.unique_voice_names:  # what a search does not find may be there all the same
+                same = yield from self._same(service, record, VoiceFilters(limit=NEWEST))
             if same:
                 return _as_job(self._usable(min(same, key=_rank)))
         elif self.ephemeral:
-            yield from self._delete(service, (yield from self._predecessors(service, record)))
+            yield from self._delete(service, (yield from self._predecessors(service, record, self.run_after)))
         elif self.if_exists == "fail":
-            for voice, _ in (yield from _namesakes(service, self.namespace, self.label)):
+            for voice, _ in (yield from _namesakes(service, self.namespace, self.label, _called(record))):
                 raise NameTakenError(
                     f"A voice '{self.label}' is there already: {voice.id}. With if_exists='reuse' the same samples "
                     "give it back; with 'replace' it is deleted when the new one is there."
@@ -188,7 +194,9 @@ class CloneOrder(Order):
 
     def _first(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
         """Return which of the same voices is to stay; a list may hold what was deleted a moment ago."""
-        same = {voice.id: voice for voice in (yield from self._same(service, record))} | {made.id: made}
+        same = {voice.id: voice for voice in (yield from self._same(service, record, made_for(record)))} | {
+            made.id: made
+        }
         for voice in sorted(same.values(), key=_rank):
             if voice.id == made.id:
                 break
@@ -203,16 +211,16 @@ class CloneOrder(Order):
 
     def find(self, service: Service, record: Record) -> Flow[Job | None]:
         """Look for a voice of the same namespace and full fingerprint; a name that a person typed never matches."""
-        same = yield from self._same(service, record)
+        same = yield from self._same(service, record, made_for(record))
         return _as_job(min(same, key=_rank)) if same else None
 
     @staticmethod
-    def _same(service: Service, record: Record) -> Flow[list[Voice]]:
+    def _same(service: Service, record: Record, where: VoiceFilters) -> Flow[list[Voice]]:
         wanted = ManagedName.parse(record.name or "")
         if wanted is None:
             return []
         same = []
-        for voice in (yield from service.list_voices(VoiceFilters())):
+        for voice in (yield from service.list_voices(where)):
             name = ManagedName.parse(voice.name)
             if name is None or not wanted.accepts(name) or not _stays(name, wanted):
                 continue
@@ -223,14 +231,17 @@ class CloneOrder(Order):
         return same
 
     @staticmethod
-    def _predecessors(service: Service, record: Record) -> Flow[list[Voice]]:
-        """List the voices that the same task of the same run has made before it was cleared, or changed."""
+    def _predecessors(service: Service, record: Record, run_after: float | None) -> Flow[list[Voice]]:
+        """List the voices that the same task of the same run has made before it was cleared, or changed.
+
+        :param run_after: before which nothing of the run can have been made; None: not known
+        """
         own = ManagedName.parse(record.name or "")
         if own is None:
             return []
         return [
             voice
-            for voice in (yield from service.list_voices(VoiceFilters()))
+            for voice in (yield from service.list_voices(VoiceFilters(since=run_after)))
             if own.is_of_the_same_task(ManagedName.parse(voice.name))
         ]
 
@@ -241,11 +252,30 @@ class CloneOrder(Order):
                 yield from service.delete_voice(voice.id)
 
 
-def _namesakes(service: Service, namespace: str, label: str) -> Flow[list[tuple[Voice, ManagedName]]]:
+def made_for(record: Record) -> VoiceFilters:
+    """Return where a voice is found that was made for an order: it cannot be older than the order.
+
+    By its age and not by a search: what was made a moment ago may not be in the service's index yet.
+    """
+    return VoiceFilters(since=datetime.fromisoformat(record.created_at).timestamp())
+
+
+def _called(record: Record) -> VoiceFilters:
+    """Return where voices of an order's label are found, of whatever age.
+
+    Words of the label alone: how a service cuts a name into words, or what brackets mean to its search, is not known.
+    """
+    name = ManagedName.parse(record.name or "")
+    return VoiceFilters(title=name.stem if name is not None else None)
+
+
+def _namesakes(
+    service: Service, namespace: str, label: str, where: VoiceFilters
+) -> Flow[list[tuple[Voice, ManagedName]]]:
     """List the voices that this provider made under this name for all runs, of whatever samples."""
     return [
         (voice, name)
-        for voice in (yield from service.list_voices(VoiceFilters()))
+        for voice in (yield from service.list_voices(where))
         if (name := ManagedName.parse(voice.name)) is not None
         and not name.is_ephemeral
         and name.namespace == namespace
@@ -262,10 +292,10 @@ def replaced(service: Service, namespace: str, label: str, record: Record | None
     :param job: the new voice, where it is there already
     """
     own = ManagedName.parse(record.name or "") if record is not None else None
-    if own is None:
+    if record is None or own is None:
         return []
     gone = []
-    for voice, name in (yield from _namesakes(service, namespace, label)):
+    for voice, name in (yield from _namesakes(service, namespace, label, _called(record))):
         newer = (name.made or 0, voice.id) >= (own.made or 0, job.id if job is not None else "")
         if voice.name != str(own) and not (newer and name.made is not None):
             with suppress(NotFoundError):

@@ -474,7 +474,10 @@ class Lifecycle:
         """Copy a kept result to where it is wanted now: ``output`` is no part of what was asked for."""
         uri = place.copy(manifest.uri, manifest.format, manifest.sha256, manifest.bytes)
         self.log.info("What was kept at %s is now at %s, too.", manifest.uri, uri)
-        manifest = manifest.model_copy(update={"uri": uri})
+        return self.note_kept(manifest.model_copy(update={"uri": uri}))
+
+    def note_kept(self, manifest: Manifest) -> Manifest:
+        """Remember that what is kept is now described so."""
         record = self.load()
         assert record is not None  # noqa: S101  # it holds the manifest
         self._notes.save(record, manifest=manifest)

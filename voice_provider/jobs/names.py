@@ -20,7 +20,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
@@ -166,6 +166,16 @@ class ManagedName:
         if other is None or self.owner is None:
             return False
         return (self.namespace, self.owner, self.run) == (other.namespace, other.owner, other.run)
+
+    @property
+    def stem(self) -> str | None:
+        """What a service is asked for to find all voices of this label: whole words that no name of it has cut."""
+        longest = replace(
+            self, fingerprint="a" * FULL, owner=None, run="0" * (RUN + TASK), made=36**7 - 1, expires=36**7 - 1
+        )
+        shown = str(longest).rpartition(" [vp:")[0]
+        stem, cut, _ = shown.partition("~")
+        return (stem.rpartition(" ")[0] or stem if cut else stem) or None
 
     def is_called(self, label: str) -> bool:
         """Whether this is what the author called it, also where it had to be cut."""

@@ -16,6 +16,7 @@ from voice_provider.services.texts import spoken_characters
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from voice_provider.files.captions import CaptionFormat
     from voice_provider.files.storage import Output
     from voice_provider.jobs.record import Record
     from voice_provider.models import JobKind
@@ -118,6 +119,7 @@ class SpeechOrder(Order):
     :param made_from: what cloned voices were made from, by the id that the service gave them: a voice that is cloned
         anew from the same is the same
     :param place: returns where the speech is kept, by the name it has in a folder and the task instance
+    :param captions: that are wanted beside it; the speech is the same without
     """
 
     kind = "speech"
@@ -125,6 +127,7 @@ class SpeechOrder(Order):
     references: tuple[StoredFile, ...] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
     place: Callable[[str, str], Output] | None = None
+    captions: CaptionFormat | None = None
 
     def describe(self) -> dict[str, Any]:
         """Everything that is heard; references by their hash, cloned voices by what they were made from."""

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import webvtt
 
+from voice_provider.files.captions import Cue, render
 from voice_provider.lines.rows import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from voice_provider.lines.problems import Problems
 
@@ -99,3 +100,12 @@ def seconds(time: str) -> float:
     for part in written.split(":"):
         total = total * 60 + float(part)
     return round(total, 3)
+
+
+def to_srt(cues: Iterable[tuple[float, float, str]]) -> str:
+    """Write subtitles.
+
+    :param cues: start and end in seconds, and text
+    """
+    shown = [Cue(start, end, tuple(text.split("\n"))) for start, end, text in cues]
+    return render(shown, "srt").decode()

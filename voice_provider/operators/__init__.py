@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from voice_provider.operators.lines import SpeakLinesOperator
     from voice_provider.operators.lip_sync import LipSyncOperator
     from voice_provider.operators.speech import TTSOperator
+    from voice_provider.operators.tracks import FitLinesOperator, JoinLinesOperator
     from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "CloneVoiceOperator",
     "DeleteAssetOperator",
     "DeleteVoiceOperator",
+    "FitLinesOperator",
+    "JoinLinesOperator",
     "LipSyncOperator",
     "SpeakLinesOperator",
     "TTSOperator",
@@ -34,6 +37,8 @@ __getattr__ = front_door(
         "CloneVoiceOperator": "clone",
         "DeleteAssetOperator": "asset",
         "DeleteVoiceOperator": "voice",
+        "FitLinesOperator": "tracks",
+        "JoinLinesOperator": "tracks",
         "LipSyncOperator": "lip_sync",
         "SpeakLinesOperator": "lines",
         "TTSOperator": "speech",

@@ -75,10 +75,12 @@ class UploadAssetOperator(VoiceOperator):
         told: dict[str, Any] = {"consent": agreed.dump()} if agreed else {}
         if Capability.HOSTS_ASSETS not in service.capabilities:
             self.log.info("%s hosts no files: the next task streams it from %s.", service.label, file.location)
-            return {"service": service.name, "asset_id": None, **file.describe(), **told}
+            result = {"service": service.name, "asset_id": None, **file.describe(), **told}
+            tell_result(self, context, result)
+            return result
         asset = self._uploaded(context, file)
         result = {"service": service.name, "asset_id": asset.id, **file.describe(), "name": asset.name, **told}
-        tell_result(context, result, pushes=self.do_xcom_push)
+        tell_result(self, context, result)
         return result
 
     def _uploaded(self, context: Context, file: StoredFile) -> Asset:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from voice_provider.jobs.record import OnClear, OnUnknownOutcome, Record, Store
     from voice_provider.models import Job, Manifest
 
+LEADING = {"uri", "voice_id", "asset_id"}  # keys that people use most: task.output["uri"]
 PROGRESS_KEY = "voice_progress"
 INLINE_WAIT = 5.0  # seconds on the worker before a task defers: short jobs need no round trip
 # Airflow 3.3 fails a task whose trigger fires before the worker's end was reported, up to 5 s after the task deferred.
@@ -103,14 +104,12 @@ def number_of(value: Any, name: str) -> int | None:
     return int(text)
 
 
-def tell_result(context: Context, result: dict[str, Any], *, pushes: bool) -> None:
-    """Push what a task returns, before it is written down that it is finished: Airflow does so only afterwards.
-
-    :param pushes: whether the task pushes XComs
-    """
+def tell_result(task: TakesPaths, context: Context, result: dict[str, Any]) -> None:
+    """Push what a task returns, before it is written down that it is finished: Airflow does so only afterwards."""
     push = getattr(context["ti"], "xcom_push", None)  # there is none where an operator is run by hand
-    if pushes and push is not None:
+    if getattr(task, "do_xcom_push", False) and push is not None:
         push(key="return_value", value=result)
+        task.spare_outputs(context, result)
 
 
 def scope_of(context: Context) -> Scope:
@@ -152,7 +151,25 @@ def seconds_of(value: float | timedelta, name: str, *, allow_zero: bool = False)
 
 
 class TakesPaths:
-    """Renders templates in ``pathlib.Path`` arguments, too; Airflow leaves them as they are."""
+    """What operators and sensors have in common.
+
+    Renders templates in ``pathlib.Path`` arguments, too; Airflow leaves them as they are. Of a mapped task, only what
+    leads to the rest has an XCom of its own: ten thousand lines would have a hundred and fifty thousand.
+    """
+
+    def __init__(self, *, multiple_outputs: bool | None = None, **kwargs: Any) -> None:
+        self._unrolls = multiple_outputs is True  # who asks for them gets them, mapped or not
+        # So that task.output["voice_id"] works.
+        super().__init__(multiple_outputs=multiple_outputs is not False, **kwargs)  # type: ignore[call-arg]
+
+    def spare_outputs(self, context: Context, result: Any) -> None:
+        """Push a mapped task's ``uri``, ``voice_id`` or ``asset_id``, and no row for each of the other keys."""
+        ti = context["ti"]
+        if ti.map_index in (None, -1) or self._unrolls or not isinstance(result, dict):
+            return
+        self.multiple_outputs = False  # Airflow looks when the task has ended
+        for key in LEADING.intersection(result):
+            ti.xcom_push(key=key, value=result[key])
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
         """Render a template field, or a part of one."""
@@ -170,7 +187,6 @@ class VoiceOperator(TakesPaths, BaseOperator):
     ui_color: str = "#e8e4f3"
 
     def __init__(self, *, voice_conn_id: str = VoiceHook.default_conn_name, **kwargs: Any) -> None:
-        kwargs.setdefault("multiple_outputs", True)  # so that task.output["voice_id"] works
         super().__init__(**kwargs)
         self.voice_conn_id = voice_conn_id
         self._hook: VoiceHook | None = None
@@ -315,7 +331,8 @@ class JobOperator(VoiceOperator):
                     assert record is not None  # noqa: S101  # it was written before the order was sent
                     lifecycle.wait_until(record, deadline, record.redefers)
                     self._wait_for_turn(getattr(error, "limit", None), deadline, asked)
-                time.sleep(min(max(asked, self.poll_interval) * random.uniform(0.8, 1.2), deadline - now))  # noqa: S311
+                pause = max(asked, self.poll_interval) * random.uniform(1.0, 1.2)  # noqa: S311  # never less than asked
+                time.sleep(min(pause, deadline - now))
 
     def _wait_for_turn(self, limit: int | None, deadline: float, asked: float = 0, **more: Any) -> None:
         trigger = TurnTrigger(
@@ -368,7 +385,7 @@ class JobOperator(VoiceOperator):
         self.job_page = job.page_url
         if not self.wait_for_completion and not job.state.is_final:
             ticket = self.ticket(record, job)
-            tell_result(context, ticket, pushes=self.do_xcom_push)
+            tell_result(self, context, ticket)
             lifecycle.hand_over(record)
             return ticket
         inline = min(deadline, time.time() + INLINE_WAIT) if self.deferrable else deadline
@@ -387,7 +404,7 @@ class JobOperator(VoiceOperator):
 
     def _finished(self, context: Context, lifecycle: Lifecycle, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the result, and write down last that the task is finished: what fails before is collected by a clear."""
-        tell_result(context, result, pushes=self.do_xcom_push)
+        tell_result(self, context, result)
         lifecycle.finish()
         return result
 

@@ -20,7 +20,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.hooks.voice import is_more_open
-from voice_provider.jobs.clones import CloneOrder, IfExists, replaced
+from voice_provider.jobs.clones import CloneOrder, IfExists, made_for, replaced
 from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.store import StaleTryError
 from voice_provider.models import Room
@@ -28,7 +28,7 @@ from voice_provider.operators.base import JobOperator, argument_of, as_text, pat
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.slots import evict, shortage
 from voice_provider.operators.times import end_of
-from voice_provider.services.options import parse, plain
+from voice_provider.services.options import VoiceFilters, parse, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -190,7 +190,9 @@ class CloneVoiceOperator(JobOperator):
             wanted = ManagedName.parse(record.name or "") if record is not None else None
             if record is None or wanted is None or wanted.run is None or (record.collected and not self.ephemeral):
                 return  # nothing was begun, or it is there for others
-            names = [(voice, ManagedName.parse(voice.name)) for voice in self.hook.list_voices()]
+            where = VoiceFilters(since=_run_after(context)) if self.ephemeral else made_for(record)
+            voices = self.hook.run(self.hook.service.list_voices(where))
+            names = [(voice, ManagedName.parse(voice.name)) for voice in voices]
             made = [voice for voice, name in names if wanted.accepts(name) or wanted.is_of_the_same_task(name)]
             if made:
                 lifecycle.given_back(record)  # first: where a later try has begun, this raises, and they are its own
@@ -226,6 +228,7 @@ class CloneVoiceOperator(JobOperator):
             expires=self._expiry(consent),
             slots=self.hook.settings.clone_slots,
             consent=consent,
+            run_after=_run_after(context),
         )
 
     def _expiry(self, consent: ConsentRef | None) -> int | None:
@@ -294,10 +297,15 @@ class CloneVoiceOperator(JobOperator):
             if time.time() < deadline:
                 lifecycle.wait_until(record, deadline, record.redefers)
                 self._wait_for_turn(limit, deadline, of="clones", learned=learned)
+        told_to_wait = 0.0
         while time.time() < deadline:
-            time.sleep(max(0.0, min(self.poll_interval * random.uniform(0.8, 1.2), deadline - time.time())))  # noqa: S311
-            with suppress(TransientVoiceError):
+            pause = max(self.poll_interval * random.uniform(0.8, 1.2), told_to_wait)  # noqa: S311
+            time.sleep(max(0.0, min(pause, deadline - time.time())))
+            told_to_wait = 0.0
+            try:
                 room = self.hook.slots()
+            except TransientVoiceError as blip:
+                told_to_wait = getattr(blip, "retry_after", None) or 0.0
             if limit is None or (room.active or 0) < limit:
                 return
             limit = max(limit, room.active or 0) if learned else limit
@@ -380,3 +388,9 @@ class CloneVoiceOperator(JobOperator):
                 f"Voice {voice.id} is there already and is '{voice.visibility}', more open than '{wanted}'. Change it "
                 "with UpdateVoiceOperator, or make another with if_exists='new'."
             )
+
+
+def _run_after(context: Context) -> float | None:
+    """Return before which nothing of a run was made, also where it was cleared: seconds since 1970; None: not known."""
+    after = getattr(context.get("dag_run"), "run_after", None)
+    return after.timestamp() if after is not None else None

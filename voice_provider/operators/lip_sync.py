@@ -53,9 +53,12 @@ class LipSyncOperator(ResultOperator):
     :param temperature: 0 to 1, how expressive; ``lipsync-2`` models; default: the service's (0.5)
     :param model_mode: ``lips``, ``face`` or ``head``; ``react-1``
     :param prompt: emotion; ``react-1``
-    :param active_speaker: who speaks, as the service's ``active_speaker_detection``: ``auto_detect``, or
-        ``frame_number`` with ``coordinates`` [x, y] in pixels, or ``bounding_boxes``
+    :param active_speaker: who speaks, as the service's ``active_speaker_detection``: True to let it find out, or a dict
+        with ``auto_detect`` (and ``use_v2``, ``v3``), ``face_image``, ``frame_number`` with ``coordinates`` [x, y] in
+        pixels, or ``bounding_boxes``
     :param occlusion_detection: handle things in front of the face; default: the service's
+    :param reasoning_enabled: the service's option of that name, which has a price of its own (``VoiceHook.estimate``);
+        default: the service's
     :param output_file_name: the service's own name of the result
     :param project_id: project at the service
     :param output: where the video is kept; see ``ResultOperator``
@@ -92,8 +95,9 @@ class LipSyncOperator(ResultOperator):
         temperature: float | str | None = None,
         model_mode: str | None = None,
         prompt: str | None = None,
-        active_speaker: dict[str, Any] | None = None,
+        active_speaker: dict[str, Any] | bool | str | None = None,
         occlusion_detection: bool | str | None = None,
+        reasoning_enabled: bool | str | None = None,
         output_file_name: str | None = None,
         project_id: str | None = None,
         **kwargs: Any,
@@ -117,6 +121,7 @@ class LipSyncOperator(ResultOperator):
         self.prompt = prompt
         self.active_speaker = active_speaker
         self.occlusion_detection = occlusion_detection
+        self.reasoning_enabled = reasoning_enabled
         self.output_file_name = output_file_name
         self.project_id = project_id
 

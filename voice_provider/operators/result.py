@@ -124,8 +124,14 @@ class ResultOperator(JobOperator):
         place = self.place(record.file_name, lifecycle.scope.run)
         if place.uri(manifest.format) != manifest.uri:
             manifest = lifecycle.copy_to(place, manifest)
+        if (complete := self.complete(manifest)) != manifest:
+            manifest = lifecycle.note_kept(complete)
         place.tidy()
         return super()._return_kept(keep(manifest, self._origin, self._run), lifecycle)
+
+    def complete(self, manifest: Manifest) -> Manifest:
+        """See to what stands beside a kept result, besides its record; return the manifest that names it."""
+        return manifest
 
     def details(self) -> dict[str, Any]:
         """Return more fields of the manifest."""

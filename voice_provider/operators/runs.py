@@ -75,12 +75,32 @@ class Runs:
                 states = dict.fromkeys(hashed, "unnamed")
         asked = list(ids)
         for chunk in (asked[at : at + CHUNK] for at in range(0, len(asked), CHUNK)):
-            there = list(self._ti.get_task_states(dag_id, run_ids=chunk))
-            if not there:
-                continue
-            all_over = self._ti.get_dr_count(dag_id, run_ids=there, states=OVER) == len(there)
+            there, over = chunk, self._count_over(dag_id, chunk)
+            if over < len(chunk):
+                there = list(self._ti.get_task_states(dag_id, run_ids=chunk))
+            ended = self._ended(dag_id, there, over)
+            # Between two counts a run may have been cleared; a last one says that all of these are over at one moment.
+            if 0 < len(ended) < len(chunk) and self._count_over(dag_id, ended) < len(ended):
+                ended = []
             for run_id in there:
-                over = all_over or self._ti.get_dr_count(dag_id, run_ids=[run_id], states=OVER) > 0
                 # Two runs may share a hashed key: it is active if one of them is.
-                states[ids[run_id]] = "ended" if over and states.get(ids[run_id]) != "active" else "active"
+                is_over = run_id in ended and states.get(ids[run_id]) != "active"
+                states[ids[run_id]] = "ended" if is_over else "active"
         return states
+
+    def _count_over(self, dag_id: str, run_ids: list[str]) -> int:
+        return int(self._ti.get_dr_count(dag_id, run_ids=run_ids, states=OVER))
+
+    def _ended(self, dag_id: str, run_ids: list[str], over: int) -> list[str]:
+        """Return those that are over, found by halves: Airflow counts runs, and does not list them.
+
+        :param over: how many they are
+        """
+        if over <= 0 or over >= len(run_ids):
+            return run_ids if over > 0 else []
+        half = len(run_ids) // 2
+        first = self._count_over(dag_id, run_ids[:half])
+        return [
+            *self._ended(dag_id, run_ids[:half], first),
+            *self._ended(dag_id, run_ids[half:], over - first),
+        ]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
+    from voice_provider.files.captions import CaptionFormat
+    from voice_provider.jobs.record import Record
+    from voice_provider.models import Job, Manifest
     from voice_provider.services.options import PathObject
 
 _OPTIONS = ("model", "format", "sample_rate", "speed", "volume", "stability", "similarity_boost")
@@ -45,6 +48,11 @@ class TTSOperator(ResultOperator):
         list of such lists for several speakers (templated)
     :param consent: of the person who is heard in ``references``; see ``UploadAssetOperator`` (templated)
     :param output: where the audio is kept; see ``ResultOperator``
+    :param captions: ``srt`` or ``vtt``: captions are kept beside the audio, under its name (``talk.srt``), and the
+        manifest says where (``captions``: ``uri``, ``sha256``, ``bytes``). At Fish Audio the times of the words
+        come with the speech, at no price. A service that does not tell them, and captions that are first asked for or
+        are lost when the speech is kept already, cost a transcription of the result, billed by the second; a kill just
+        then may cost it once more. Default: none (templated)
     :param model: what speaks; default: the connection's ``speech_model``; Fish Audio (templated)
     :param format: ``mp3``, ``wav``, ``pcm`` or ``opus``; default: by the ending of ``output``, else mp3; Fish Audio
         (templated)
@@ -73,6 +81,7 @@ class TTSOperator(ResultOperator):
         "voice_id",
         "references",
         "consent",
+        "captions",
         *_OPTIONS,
         "options",
     )
@@ -85,6 +94,7 @@ class TTSOperator(ResultOperator):
         voice_id: str | dict[str, Any] | list[Any] | XComArg | None = None,
         references: list[Any] | XComArg | None = None,
         consent: dict[str, Any] | str | PathObject | XComArg | None = None,
+        captions: CaptionFormat | str | None = None,
         model: str | None = None,
         format: str | None = None,  # noqa: A002  # the field's word for it
         sample_rate: int | str | None = None,
@@ -101,6 +111,7 @@ class TTSOperator(ResultOperator):
         self.voice_id = voice_id
         self.references: Any = references
         self.consent = consent
+        self.captions = captions
         self.model = model
         self.format = format
         self.sample_rate = sample_rate
@@ -112,6 +123,7 @@ class TTSOperator(ResultOperator):
 
     def order(self, context: Context) -> SpeechOrder:
         """Check script, voice, options and output."""
+        captions = self.hook.check_captions(as_text(self.captions))
         values: dict[str, Any] = {
             name: value for name in _OPTIONS if (value := as_text(getattr(self, name))) is not None
         }
@@ -130,7 +142,7 @@ class TTSOperator(ResultOperator):
         self.check_place(context, self.hook.speech_formats(options))
         consents = (*consents_in(self.voice_id), agreed)
         origin = speech_origin(options, references, speakers_of(self.voice_id), consents)
-        order = SpeechOrder(options, tuple(references), made_from(self.voice_id), self.place)
+        order = SpeechOrder(options, tuple(references), made_from(self.voice_id), self.place, captions)
         return self.remember(context, order, origin)
 
     def _with_transcript(self, item: Any) -> Any:
@@ -149,6 +161,15 @@ class TTSOperator(ResultOperator):
         if len(found) > 1 and Capability.INSTANT_CLONE not in self.hook.service.capabilities:
             raise InvalidInputError(f"voice_id names {len(found)} voices; {self.hook.service.label} speaks with one.")
         return found
+
+    def ticket(self, record: Record, job: Job) -> dict[str, Any]:
+        """Add which captions are wanted."""
+        return {**super().ticket(record, job), "captions": as_text(self.captions)}
+
+    def complete(self, manifest: Manifest) -> Manifest:
+        """See to the captions."""
+        form = self.hook.check_captions(as_text(self.captions))
+        return self.hook.caption(manifest, form) if form else manifest.model_copy(update={"captions": None})
 
     def details(self) -> dict[str, Any]:
         """Name the voice in the manifest."""

@@ -45,7 +45,6 @@ class VoiceSensor(TakesPaths, BaseSensorOperator):
     def __init__(
         self, *, voice_conn_id: str = VoiceHook.default_conn_name, deferrable: bool | None = None, **kwargs: Any
     ) -> None:
-        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
         self.voice_conn_id = voice_conn_id
         self.deferrable = default_deferrable() if deferrable is None else deferrable
@@ -77,7 +76,9 @@ class VoiceSensor(TakesPaths, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait here, or on the triggerer."""
         if not self.deferrable:
-            return super().execute(context)
+            found = super().execute(context)
+            self.spare_outputs(context, found)
+            return found
         return self._look_or_defer(context, deadline=time.time() + limit_of(self)[0])
 
     def execute_complete(
@@ -114,6 +115,7 @@ class VoiceSensor(TakesPaths, BaseSensorOperator):
                 raise AirflowSkipException(f"Skipped instead of failed: {error}") from None
             raise
         if answer.is_done:
+            self.spare_outputs(context, answer.xcom_value)
             return answer.xcom_value
         if time.time() >= deadline or redefers > MAX_REDEFERS:
             self._end()

@@ -58,6 +58,7 @@ class JobSensor(VoiceSensor):
         self.result_location: str | None = None
         self.job_page: str | None = None
         self._progress = Progress()
+        self._told_to_wait = 0.0  # seconds from the last answer on
 
     def ask(self, context: Context) -> dict[str, Any] | Job:
         """Return the result if it is there, else the job as it is now."""
@@ -71,9 +72,11 @@ class JobSensor(VoiceSensor):
             raise  # it is there and could not be kept: that is for Airflow's retries, not for the next question
         except TransientVoiceError as error:
             self.log.warning("%s", error)
+            self._told_to_wait = getattr(error, "retry_after", None) or 0.0
             return PokeReturnValue(is_done=False)
         if isinstance(found, dict):
             return PokeReturnValue(is_done=True, xcom_value=found)
+        self._told_to_wait = found.retry_after or 0.0
         if (line := self._progress.told(found)) is not None:
             self.log.info("%s", line)
         return PokeReturnValue(is_done=False, xcom_value=found)
@@ -87,9 +90,7 @@ class JobSensor(VoiceSensor):
         inline, pause = min(deadline, time.time() + base.INLINE_WAIT), FIRST_PAUSE
         while True:
             answer = self.poke(context)
-            job = answer.xcom_value
-            asked = job.retry_after or 0.0 if isinstance(job, Job) else 0.0
-            pause = max(min(pause * 1.5, self.poke_interval), asked)
+            pause = max(min(pause * 1.5, self.poke_interval), self._told_to_wait)
             if answer.is_done or time.time() + pause > inline:
                 return answer
             time.sleep(pause)
@@ -106,7 +107,7 @@ class JobSensor(VoiceSensor):
             poll_interval=self.poke_interval,
             deadline=deadline,
             at_most=deadline - time.time(),
-            first_poll=time.time() + max(base.DEFER_GRACE, (job.retry_after or 0) if job is not None else 0),
+            first_poll=time.time() + max(base.DEFER_GRACE, self._told_to_wait),
         )
 
     def job_reference(self) -> tuple[str, str | None]:
@@ -210,9 +211,7 @@ class CompletionSensor(JobSensor):
         place = Output(location, name, self.hook.settings.allowed_outputs, base.scope_of(context).run)
         details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
         manifest = self.hook.keep(job, place, **details)
-        if (store := task_state_store(context)) is not None:
-            store.set(KEPT_KEY, manifest.dump())
-        manifest = self._described(context, manifest)
+        manifest = self._described(context, self._noted(context, manifest))
         self._discard(ticket.get("assets") or [])
         self.result_location = manifest.uri
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
@@ -232,9 +231,18 @@ class CompletionSensor(JobSensor):
         self.result_location = manifest.uri
         return self._described(context, manifest).dump()
 
+    @staticmethod
+    def _noted(context: Context, manifest: Manifest) -> Manifest:
+        if (store := task_state_store(context)) is not None:
+            store.set(KEPT_KEY, manifest.dump())
+        return manifest
+
     def _described(self, context: Context, manifest: Manifest) -> Manifest:
         """Write the record beside the result, also where a try before was killed between the two."""
         ticket = self.job if isinstance(self.job, dict) else {}
+        if form := self.hook.check_captions(ticket.get("captions")):
+            captioned = self.hook.caption(manifest, form)
+            manifest = captioned if captioned == manifest else self._noted(context, captioned)
         return keep(manifest, Origin.load(ticket.get("origin")), Run.of(context["ti"]))
 
     def _discard(self, assets: Sequence[str]) -> None:

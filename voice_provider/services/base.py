@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from voice_provider.exceptions import CapabilityError, InvalidInputError
 from voice_provider.models import Capability, Room
+from voice_provider.services.options import TranscriptionOptions
 
 if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
@@ -197,10 +198,12 @@ class Service(ABC):
     makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {}  # formats of results; file names may end in nothing else
     speech_options: ClassVar[type[SpeechOptions]]
     clone_options: ClassVar[type[CloneOptions]]
+    transcription_options: ClassVar[type[TranscriptionOptions]] = TranscriptionOptions
     unique_voice_names: ClassVar[bool] = False
     free_clones: ClassVar[bool] = False
     takes_sound_only: ClassVar[bool] = False  # of samples and references: no videos
     speech_model: str | None = None  # what speaks where an order names none, for services that have several
+    times_speech: ClassVar[bool] = False  # ``speak`` can also say where the words are
     speech_hint: ClassVar[str] = ""  # how to avoid that it is unknown whether speech was accepted
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
@@ -337,16 +340,35 @@ class Service(ABC):
         """Order speech, where it is a job that is asked after."""
         raise self.lacks(Capability.ASYNC_SPEECH)
 
-    def speak(self, options: SpeechOptions, references: Sequence[Body], sink: Sink) -> Flow[Job]:
-        """Speak into a sink, where the audio is the answer itself; ``references`` are those of all speakers."""
+    def speak(
+        self, options: SpeechOptions, references: Sequence[Body], sink: Sink, *, timed: bool = False
+    ) -> Flow[Job]:
+        """Speak into a sink, where the audio is the answer itself; ``references`` are those of all speakers.
+
+        :param timed: also say where the words are (``Job.said``), where the service can
+        """
         raise NotImplementedError(f"{self.label} has neither start_speech nor speak.")
 
     def is_free(self, options: SpeechOptions) -> bool:  # noqa: ARG002
         """Whether this speech costs nothing, so that it may be asked for again after a bad answer."""
         return False
 
-    def transcribe(self, body: Body, *, language: str | None, segments: bool, model: str | None) -> Flow[Transcript]:  # noqa: ARG002
+    def check_transcription(self, options: TranscriptionOptions) -> list[str]:  # noqa: ARG002
+        """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
+        return []
+
+    def transcribe(self, body: Body, options: TranscriptionOptions) -> Flow[Transcript]:  # noqa: ARG002
         """Write down what is said in a recording."""
+        raise self.lacks(Capability.TRANSCRIPTION)
+
+    # transcripts, where they are a job about a hosted file
+
+    def start_transcription(self, recording: Asset) -> Flow[Job]:  # noqa: ARG002
+        """Order the transcript of a hosted file; ``get_job`` asks after it."""
+        raise self.lacks(Capability.TRANSCRIPTION)
+
+    def get_transcript(self, job_id: str) -> Flow[Transcript]:  # noqa: ARG002
+        """Read the transcript of a job that has succeeded."""
         raise self.lacks(Capability.TRANSCRIPTION)
 
     # jobs
@@ -363,8 +385,12 @@ class Service(ABC):
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
         """Ask after a job, if the service can for at most ``wait`` seconds until it has ended."""
 
-    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[dict[str, Job]]:  # noqa: ARG002
-        """Ask after many jobs in one request; those that are not known are missing. At most 100."""
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Callable[[str], Job | None]]:  # noqa: ARG002
+        """Ask after many jobs in one request, at most 100.
+
+        :return: reads, of the answer, what it says about one job; None where it says nothing. A triggerer that waits
+            for ten thousand never has more than one in its hands: what outlives a moment costs it long collections
+        """
         raise self.lacks(Capability.ASKS_FOR_MANY)
 
     def room(self) -> Flow[Room]:
@@ -380,7 +406,14 @@ class Service(ABC):
         """List the lip sync models."""
         raise self.lacks(Capability.LIP_SYNC)
 
-    def estimate(self, model: str, seconds: float, fps: float) -> Flow[Estimate]:  # noqa: ARG002
+    def estimate(
+        self,
+        model: str,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+        fps: float,  # noqa: ARG002
+        *,
+        reasoning_enabled: bool | None = None,  # noqa: ARG002
+    ) -> Flow[Estimate]:
         """Ask what a lip sync would cost."""
         raise self.lacks(Capability.ESTIMATE)
 

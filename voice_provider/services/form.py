@@ -85,6 +85,12 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "Private hosts that the service may name for files, such as a private endpoint: one a line, a leading dot for "
         "a whole domain. Empty: hosts on the network only.",
     ),
+    "plain_http": {
+        "label": "Plain HTTP",
+        "description": "Allow http:// in the base URL for a host with private addresses only, such as the emulator "
+        "in a network of containers: the API key goes there unencrypted. Default: off.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
     "max_download_mb": {
         "label": "Largest download (MiB)",
         "description": "No result is longer than this, whatever its sender says. Default: 4096.",

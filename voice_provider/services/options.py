@@ -119,6 +119,12 @@ class CloneOptions(Options):
         return {}
 
 
+class TranscriptionOptions(Options):
+    """How a recording is written down; each service adds its own options."""
+
+    segments: bool = Field(default=False, description="also when each part is said, and by whom")
+
+
 class VoiceChanges(Options):
     """What can be changed of a voice afterwards; only what is given is."""
 
@@ -132,7 +138,8 @@ class VoiceChanges(Options):
 class VoiceFilters(Options):
     """Which voices are listed.
 
-    ``own`` leaves out what the service or other people have published, where the service can tell them apart.
+    ``own`` leaves out what the service or other people have published, where the service can tell them apart. What
+    was made before ``since`` may be left out, where that saves requests: it is never used to tell voices apart.
     """
 
     own: bool = True
@@ -143,6 +150,7 @@ class VoiceFilters(Options):
     author: str | None = None
     licensed: bool | None = None
     sort_by: Literal["score", "task_count", "created_at"] | None = None
+    since: float | None = Field(default=None, description="seconds since 1970, by this machine's clock")
     limit: int | None = Field(default=None, ge=1)
 
 
@@ -189,11 +197,17 @@ class Segment(Options):
 
 
 class ActiveSpeaker(BaseModel):
-    """Who speaks, when several faces are in the picture (the wire's ``active_speaker_detection``)."""
+    """Who speaks, when several faces are in the picture (the wire's ``active_speaker_detection``).
+
+    Its fields are those of the service's own client of November 2026; others are passed on as they are.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     auto_detect: bool | None = None
+    use_v2: bool | None = None
+    v3: bool | None = None
+    face_image: str | None = Field(default=None, description="the face that speaks, as the service takes it")
     frame_number: int | None = Field(default=None, ge=0)
     coordinates: tuple[float, float] | None = Field(default=None, description="x and y in pixels")
     bounding_boxes: list[Any] | None = None
@@ -215,8 +229,9 @@ class LipSyncOptions(Options):
     temperature: Unit | None = None
     model_mode: Literal["lips", "face", "head"] | None = None
     prompt: Text | None = None
-    active_speaker: ActiveSpeaker | None = None
+    active_speaker: ActiveSpeaker | bool | None = None
     occlusion_detection: bool | None = None
+    reasoning_enabled: bool | None = None
     output_file_name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,255}$")
     project_id: Text | None = None
 

@@ -115,7 +115,7 @@ class JobTrigger(BaseTrigger):
                         wait = Wait(self.kind, self.job_id, self.poll_interval, until, progress, self._tell)
                         shared.join(wait)
                         try:
-                            job = await wait.end
+                            job = await wait
                         finally:
                             shared.leave(wait)
                     if job is None:
@@ -158,10 +158,10 @@ class JobTrigger(BaseTrigger):
                 lambda hook: hook.service.get_job(self.kind, self.job_id, path=self.path, wait=patience)
             )
 
-    @classmethod
-    def _tell(cls, line: str) -> None:
+    @staticmethod
+    def _tell(line: str) -> None:
         """Log with one logger for all waits: Airflow knows by the context whose line it is."""
-        cls.logger().info("%s", line)
+        JobTrigger.logger().info("%s", line)
 
     async def on_kill(self) -> None:
         """Say that the job goes on: neither service can cancel one, and a cleared task finds it again."""

@@ -122,32 +122,32 @@ class Poller:
         self._rounds[wait.kind].leave(wait)
 
 
-class Wait:
-    """One of many waits for a job, kept small: there may be ten thousand.
+class Wait(asyncio.Future["Job | None"]):
+    """One of many waits for a job, kept small: Python's collector walks through all ten thousand at once.
 
-    ``end`` is the job when it has ended; None when it is to be asked after alone: the answers do not have it, or nobody
-    else waits any more. It raises what the service refuses with, and ``TimeoutError`` when the time is over.
+    Its result is the job when it has ended; None when it is to be asked after alone: the answers do not have it, or
+    nobody else waits any more. It raises what the service refuses with, and ``TimeoutError`` when the time is over.
 
     :param interval: seconds between two questions, as the author wants it
     :param until: monotonic time at which it ends
     :param tell: gets a line whenever there is something new
     """
 
-    __slots__ = ("_context", "_timer", "end", "interval", "job_id", "kind", "progress", "tell")
+    __slots__ = ("_context", "_timer", "interval", "job_id", "kind", "progress", "tell")
 
     def __init__(
         self, kind: JobKind, job_id: str, interval: float, until: float, progress: Progress, tell: Callable[[str], None]
     ) -> None:
         loop = asyncio.get_running_loop()
+        super().__init__(loop=loop)
         self.kind, self.job_id, self.interval = kind, job_id, interval
         self.progress, self.tell = progress, tell
-        self.end: asyncio.Future[Job | None] = loop.create_future()
         self._context = copy_context()  # where Airflow looks whose log a line belongs to
-        self._timer = loop.call_later(until - time.monotonic(), self._time_is_over)
+        self._timer = loop.call_later(until - time.monotonic(), self._time_is_over, context=self._context)
 
     def _time_is_over(self) -> None:
-        if not self.end.done():
-            self.end.set_exception(TimeoutError())
+        if not self.done():
+            self.set_exception(TimeoutError())
 
     def close(self) -> None:
         """Let its timer go."""
@@ -159,8 +159,8 @@ class Wait:
             self._context.run(self.tell, line)
         if job is not None and not job.state.is_final:
             return False
-        if not self.end.done():
-            self.end.set_result(job)
+        if not self.done():
+            self.set_result(job)
         return True
 
 
@@ -204,17 +204,17 @@ class Rounds:
         """Ask after some jobs, and tell who waits for them; return whether there was an answer."""
         ids = list(dict.fromkeys(wait.job_id for wait in waits))
         try:
-            jobs = await self._poller.ask(lambda hook: hook.service.get_jobs(self._kind, ids))
+            read = await self._poller.ask(lambda hook: hook.service.get_jobs(self._kind, ids))
         except PermanentVoiceError as error:
             for wait in waits:
-                if not wait.end.done():
-                    wait.end.set_exception(error)
+                if not wait.done():
+                    wait.set_exception(error)
             return False
         except Exception as error:  # noqa: BLE001  # only its end, or its deadline, ends the wait for a paid job
             log.info("Asking after %d jobs did not succeed; asking again. %s", len(ids), error)
             return False
         for wait in waits:
-            if wait.hear(jobs.get(wait.job_id)):
+            if wait.hear(read(wait.job_id)):
                 self._waits.pop(wait, None)
         return True
 

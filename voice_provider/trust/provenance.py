@@ -8,23 +8,19 @@ record, not a signature: who can change the file can change the record.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
-import tenacity
 from airflow.sdk import get_current_context
 from pydantic import Field, ValidationError
 
 from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
-from voice_provider.files.locations import LASTING, explained, local_path, open_path
-from voice_provider.files.storage import UPLOADS, is_kept
-from voice_provider.files.transfer import create
+from voice_provider.files import beside
+from voice_provider.files.locations import explained, open_path
+from voice_provider.files.storage import is_kept
 from voice_provider.trust.origin import Origin, Part, Speaker
 
 if TYPE_CHECKING:
@@ -89,6 +85,11 @@ class _Consent(Part):
     sha256: str
 
 
+class _Captions(Part):
+    name: str
+    sha256: str
+
+
 class _Generator(Part):
     name: str = GENERATOR
     version: str = __version__
@@ -105,13 +106,15 @@ class Sidecar(Part):
     voice: Speaker | tuple[Speaker, ...] | None = None
     inputs: tuple[dict[str, str], ...] = ()
     consent: _Consent | tuple[_Consent, ...] | None = None
+    captions: _Captions | None = None
     run: Run | None = None
     generator: _Generator = _Generator()
     kept_at: str
 
     def text(self) -> str:
         """Return it as it is written."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True) + "\n"
+        absent = {"captions"} if self.captions is None else None
+        return json.dumps(self.model_dump(mode="json", by_alias=True, exclude=absent), indent=2, sort_keys=True) + "\n"
 
 
 def check_name(location: str) -> None:
@@ -138,19 +141,20 @@ def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
     :raises StorageError: it cannot be written; the result is there all the same
     """
     speakers = origin.speakers or ((Speaker(id=manifest.voice_id),) if manifest.voice_id else ())
-    facts = manifest.model_dump()
+    facts, captions = manifest.model_dump(), manifest.captions
     sidecar = Sidecar(
-        file=_File(**{**facts, "name": manifest.uri.rpartition("/")[2]}),
+        file=_File(**{**facts, "name": _name(manifest.uri)}),
         made=_Making(**facts, settings=origin.settings),
         voice=_one_or_all(speakers),
         inputs=origin.inputs,
         consent=_one_or_all([_Consent(id=one.id, sha256=one.sha256) for one in origin.consents]),
+        captions=_Captions(name=_name(captions.uri), sha256=captions.sha256) if captions else None,
         run=run,
         kept_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     place = manifest.uri + ENDING
     try:
-        _put(place, sidecar.text().encode(), str(run))
+        beside.put(place, sidecar.text().encode(), str(run), result=manifest)
     except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
         raise StorageError(
             f"The record {place} cannot be written: {str(error).rstrip('.') or type(error).__name__}. The result "
@@ -159,37 +163,12 @@ def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
     return carry(manifest, origin)
 
 
+def _name(location: str) -> str:
+    return location.rpartition("/")[2]
+
+
 def _one_or_all(values: Sequence[T]) -> T | tuple[T, ...] | None:
     return tuple(values) if len(values) > 1 else values[0] if values else None
-
-
-@tenacity.retry(
-    stop=tenacity.stop_after_attempt(UPLOADS),
-    wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
-    retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, LASTING)),
-    reraise=True,
-)
-def _put(place: str, data: bytes, writer: str) -> None:
-    """Put a file in its place, whole or not at all.
-
-    :param writer: names the temporary file, so that a try after a kill replaces it, and two tasks do not meet
-    """
-    if urlsplit(place).scheme not in ("", "file"):
-        path = open_path(place)
-        path.fs.pipe_file(path.path, data)
-        return
-    target = local_path(place)
-    part = target.with_name(f".{hashlib.sha256(f'{place}{writer}'.encode()).hexdigest()[:16]}.part")
-    try:
-        with create(part) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            with suppress(OSError):
-                os.fchmod(file.fileno(), 0o640)  # as the result beside it
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def verify(location: str) -> tuple[Sidecar | None, str | None]:
@@ -207,8 +186,8 @@ def verify(location: str) -> tuple[Sidecar | None, str | None]:
         path = open_path(place)
         if not _is_file(path):
             return None, (
-                f"There is no record beside it ({place}). Copy the record along with the file; without one, nothing is "
-                "known of it."
+                f"There is no record beside it ({place}). It was not kept by a task of this package, or the record was "
+                "not copied along with it."
             )
         with path.open("rb") as stream:
             data = stream.read(MAX_RECORD + 1)

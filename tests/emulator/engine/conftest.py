@@ -30,9 +30,14 @@ def local() -> Engine:
 
 @pytest.fixture(scope="session")
 def clips(local: Engine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    from voice_provider.emulator.engine.clips import make_demo_clips
+    from voice_provider.emulator.engine import clips
 
-    folder = made_once(tmp_path_factory, "clips", make_demo_clips)
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as smaller:  # a quarter of the pixels to draw and to encode
+            smaller.setattr(clips, "SIZE", (640, 360))
+            clips.make_demo_clips(folder)
+
+    folder = made_once(tmp_path_factory, "clips", make)
     return folder / "sample.mp4", folder / "target.mp4"
 
 

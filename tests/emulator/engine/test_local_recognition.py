@@ -12,6 +12,7 @@ pytest.importorskip("hibari")
 
 from voice_provider.emulator.engine import Engine, EngineError
 from voice_provider.emulator.engine.media import encode_speech, read_audio
+from voice_provider.emulator.engine.recognition import align
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,3 +70,49 @@ def test_a_wav_file_with_a_placeholder_for_its_size_can_be_read(local: Engine, t
     )
     assert local.probe(path).seconds == pytest.approx(2, abs=0.01)
     assert read_audio(path, 24_000).size == pytest.approx(48_000, abs=100)
+
+
+def test_known_words_are_found_where_they_were_put(local: Engine, monkeypatch):
+    """Words that were spoken one by one, with silence between them, as long as it takes."""
+    pytest.importorskip("pocketsphinx")
+    text, rate, at, parts, placed = "Bicycles, boats and thunder!", 24_000, 0.0, [], []
+    for word, pause in zip(text.split(), (0.3, 0.7, 0.2, 0.5), strict=True):
+        [sound, _] = [piece.audio for piece in local.stream([("base", word)], form="pcm", rate=rate)]
+        samples = np.frombuffer(sound, "<i2").astype(np.float32) / 32_768
+        loud = np.nonzero(np.abs(samples) > 0.02 * np.abs(samples).max())[0]
+        samples = samples[loud[0] : loud[-1]]
+        parts += [np.zeros(int(pause * rate), np.float32), samples]
+        placed.append((at + pause, at + pause + samples.size / rate))
+        at += pause + samples.size / rate
+    whole = np.concatenate([*parts, np.zeros(rate // 2, np.float32)])
+    found = align(text, whole, rate)
+    assert found is not None
+    assert [word.text for word in found] == text.split()
+    for word, (start, end) in zip(found, placed, strict=True):
+        assert word.start == pytest.approx(start, abs=0.08)
+        assert word.end == pytest.approx(end, abs=0.1)  # the last sound of a word dies away
+    for unknown in ("Bicycles Zvyagintsev", "In 2026", "boats " * 400):
+        assert align(unknown, whole, rate) is None
+    monkeypatch.setattr("voice_provider.emulator.engine.recognition.find_spec", lambda name: None)
+    assert align(text, whole, rate) is None
+
+
+def test_after_known_words_unknown_ones_are_recognised_as_before(local: Engine, tmp_path: Path):
+    pytest.importorskip("pocketsphinx")
+    line = tmp_path / "line.mp3"
+    local.speak("Please send the report to the office.", line)
+    before = list(local.transcribe(line))
+    align("thunder", read_audio(line, 16_000), 16_000)
+    assert list(local.transcribe(line)) == before != []
+
+
+def test_timed_speech_says_where_its_words_are(local: Engine):
+    pytest.importorskip("pocketsphinx")
+    text = "Every morning the old ferry carries bicycles across the wide river."
+    for timed in (True, False):
+        pieces = list(local.stream([("base", text)], form="pcm", timed=timed))
+        words = [word for piece in pieces for word in piece.words]
+        assert [word.text for word in words] == text.split()
+        moments = [moment for word in words for moment in (word.start, word.end)]
+        assert moments == sorted(moments)
+        assert 0 <= moments[0] < moments[-1] <= sum(piece.seconds for piece in pieces)

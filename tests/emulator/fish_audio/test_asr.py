@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import math
 import struct
+import uuid
 
 import msgpack
 import pytest
+
+from tests.emulator.fish_audio.customer import FishCustomer
 
 TEXT = "Hello there, friend. How are you today?"
 PRO = {"model": "transcribe-1-pro"}
@@ -58,34 +61,73 @@ def test_a_streamed_wav_file_is_as_long_as_it_is(fish):
     assert fish.post("/v1/asr", files={"audio": wav}).json()["duration"] == pytest.approx(len(TEXT) / 15, abs=0.01)
 
 
-def test_the_pro_engine_says_more(fish, speech):
+def test_the_pro_engine_says_more(fish, speech, voice_emulator):
     heard = fish.post("/v1/asr", headers=PRO, files={"audio": speech}, data={"ignore_timestamps": "no"})
     body = heard.json()
     assert body["request_id"] == heard.headers["x-request-id"]
-    assert [turn["speaker"] for turn in body["speaker_turns"]] == ["speaker:0"] * 2
+    assert str(uuid.UUID(body["request_id"])) == body["request_id"]
+    assert [part["text"] for part in body["segments"]] == TEXT.split()
+    ends = [part["end"] for part in body["segments"]]
+    assert [part["start"] for part in body["segments"]] == [0.0, *ends[:-1]]
+    assert ends[-1] == pytest.approx(body["duration"], abs=0.01)
+    assert body["speaker_turns"] == [{"speaker": "speaker:0", "text": TEXT, "start": 0.0, "end": ends[-1]}]
     assert body["text"] == f"<|speaker:0|>{TEXT}"
-    assert "speaker_turns" not in fish.post("/v1/asr", headers=PRO, files={"audio": speech}).json()
+    plain = fish.post("/v1/asr", headers=PRO, files={"audio": speech}).json()
+    alone = {"ignore_timestamps": "false", "diarize": "false"}
+    alone = fish.post("/v1/asr", headers=PRO, files={"audio": speech}, data=alone).json()
+    assert "speaker_turns" not in plain | alone
+    assert plain["text"] == alone["text"] == TEXT
+    voice_emulator.advance(60 * 86400)  # into the year after: the former engine has ended, without an error
+    after = fish.post("/v1/asr", headers={"model": "transcribe-1"}, files={"audio": speech})
+    assert (after.headers["x-emulator-model"], "request_id" in after.json()) == ("transcribe-1-pro", True)
 
 
-@pytest.mark.parametrize(
-    ("audio", "fields", "code"),
-    [
+AIFF, WMA, AMR = b"FORM\0\0\0\0AIFF", bytes.fromhex("3026b2758e66cf11"), b"#!AMR\n"
+
+
+def test_bad_requests_cost_nothing_and_are_named(fish, sample, voice_emulator):
+    """Of options and formats only the pro engine minds."""
+    cases = [
         (b"noise", {}, "invalid_audio"),
-        (None, {}, "invalid_audio"),
-        (0.5, {}, "audio_too_short"),
-        (3, {"language": "English"}, "invalid_parameter"),
-        (3, {"num_speakers": "two"}, "invalid_parameter"),
-    ],
-)
-def test_bad_requests_cost_nothing(fish, recording, audio, fields, code, voice_emulator):
-    content = recording(audio) if isinstance(audio, int | float) else audio or b""
-    answer = fish.post("/v1/asr", headers=PRO, files={"audio": content}, data=fields)
-    assert (answer.status_code, answer.json()["code"]) == (400, code)
-    assert answer.json()["request_id"] == answer.headers["x-request-id"]
-    plain = fish.post("/v1/asr", files={"audio": content}, data=fields)
-    assert plain.status_code == (200 if code == "invalid_parameter" else 400)
-    assert "code" not in plain.json()
-    assert all(bill["units"] == 3 for bill in voice_emulator.ledger())
+        (b"", {}, "invalid_audio"),
+        *((content, {}, "invalid_audio") for content in (AIFF, WMA, AMR)),
+        (sample, {"language": "English"}, "invalid_parameter"),
+        (sample, {"num_speakers": "two"}, "invalid_parameter"),
+        (sample, {"num_speakers": "0"}, "invalid_parameter"),
+        (sample, {"num_speakers": "2", "diarize": "false"}, "invalid_parameter"),
+        (sample, {"diarize": "perhaps"}, "invalid_parameter"),
+        (sample, {"tag_audio_events": "x"}, "invalid_parameter"),
+    ]
+    for content, fields, code in cases:
+        answer = fish.post("/v1/asr", headers=PRO, files={"audio": content}, data=fields)
+        assert (answer.status_code, answer.json()["code"]) == (400, code), fields
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert voice_emulator.ledger() == []
+    for content, fields, status in ((b"noise", {}, 400), (sample, cases[5][1], 200)):
+        plain = fish.post("/v1/asr", files={"audio": content}, data=fields)
+        assert plain.status_code == status
+        assert "code" not in plain.json()
+        assert plain.headers["x-request-id"]
+
+
+def test_requests_are_named_also_when_they_are_refused_for_the_account(fish, sample, voice_emulator):
+    with FishCustomer(voice_emulator.url, "wrong") as nobody:
+        answers = [nobody.post("/v1/asr", headers=PRO, files={"audio": sample})]
+    voice_emulator.settings(fish_concurrency=0)
+    answers.append(fish.post("/v1/asr", headers=PRO, files={"audio": sample}))
+    voice_emulator.settings(fish_credit_usd=0)
+    answers.append(fish.post("/v1/asr", headers=PRO, files={"audio": sample}))
+    assert [answer.status_code for answer in answers] == [401, 429, 402]
+    assert all(answer.json()["request_id"] == answer.headers["x-request-id"] for answer in answers)
+
+
+def test_a_long_recording_is_too_much_for_the_former_engine(fish, sample, recording, voice_emulator):
+    voice_emulator.settings(fish_long_recording_seconds=3)
+    refused = fish.post("/v1/asr", files={"audio": sample})
+    assert (refused.status_code, refused.json().keys()) == (503, {"status", "message"})
+    assert fish.post("/v1/asr", headers=PRO, files={"audio": sample}).status_code == 200
+    assert fish.post("/v1/asr", files={"audio": recording(0.5)}).status_code == 200  # the least of a second is gone
+    assert [bill["units"] for bill in voice_emulator.ledger("asr")] == [3, 1]
 
 
 def test_there_is_one_audio_in_one_of_two_encodings(fish, sample, voice_emulator):

@@ -176,9 +176,10 @@ def test_timestamps_come_along_and_another_start_may_follow(live):
 def test_a_bad_start_ends_in_an_error(live, fields, message, voice_emulator):
     with live() as socket:
         socket.start(**fields)
-        (finish,) = socket.rest()
-    assert (finish["event"], finish["reason"]) == ("finish", "error")
-    assert message in finish["message"]
+        (error,) = socket.rest()
+    assert error.keys() == {"event", "error"}
+    assert error["event"] == "error"
+    assert message in error["error"]
     assert voice_emulator.ledger() == []
 
 
@@ -186,8 +187,17 @@ def test_a_bad_start_ends_in_an_error(live, fields, message, voice_emulator):
 def test_a_frame_that_makes_no_sense_ends_in_an_error(live, frame):
     with live() as socket:
         socket.connection.send(frame)
+        (error,) = socket.rest()
+    assert error["event"] == "error"
+
+
+def test_a_speech_that_goes_wrong_finishes_in_an_error(live):
+    with live() as socket:
+        socket.start()
+        socket.connection.send(b"\xc1")
         (finish,) = socket.rest()
-    assert finish["reason"] == "error"
+    assert (finish["event"], finish["reason"]) == ("finish", "error")
+    assert "MessagePack" in finish["message"]
 
 
 def refused(opening: Any) -> tuple[int, dict[str, Any], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import msgpack
@@ -10,6 +11,8 @@ import pytest
 
 from tests.emulator.customer import PNG, web
 from tests.emulator.fish_audio.customer import FIELDS, FishCustomer
+from voice_provider.emulator.fish_audio.library import VOICES
+from voice_provider.emulator.fish_audio.state import AGE, USE
 
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 ENTITY = {
@@ -351,3 +354,40 @@ def test_many_at_once_are_all_made(fish, sample, voice_emulator):
     with ThreadPoolExecutor(10) as pool:
         made = list(pool.map(lambda n: fish.model(sample, title=f"voice {n}")["_id"], range(20)))
     assert len(set(made)) == len(voice_emulator.models()) == len(voice_emulator.ledger("clone")) == 20
+
+
+def test_pages_of_any_size_are_the_whole_list_in_order(fish, voice_emulator):
+    """The library's voices are merged into what the database pages through."""
+    for used, name in enumerate(("old", "new")):
+        voice_emulator.seed_models([f"{name} {n}" for n in range(4)], visibility="public", age_seconds=100 * (2 - used))
+    asked = ({}, {"sort_by": "created_at"}, {"title": "E"}, {"title": "w 2"}, {"licensed": True}, {"language": "de"})
+    for query in asked:
+        whole = fish.get("/model", params={"page_size": 100, **query}).json()
+        keys = [model["created_at"] for model in whole["items"]]
+        if query.get("sort_by") != "created_at":
+            keys = [(model["task_count"], key) for model, key in zip(whole["items"], keys, strict=True)]
+        assert keys == sorted(keys, reverse=True)
+        assert whole["total"] == len(whole["items"])
+        assert bool(whole["items"]) == ("language" not in query)
+        for size in (1, 2, 5):
+            paged = []
+            for number in range(1, 100):
+                page = fish.get("/model", params={"page_size": size, "page_number": number, **query}).json()
+                paged += page["items"]
+                if not page["has_more"]:
+                    break
+            assert [model["_id"] for model in paged] == [model["_id"] for model in whole["items"]]
+    assert fish.get("/model", params={"title": "E"}).json()["total"] == len(
+        [title for title in fish.titles(page_size=100) if "e" in title.lower()]
+    )
+    assert fish.get("/model").json()["total"] == 8 + len(VOICES)
+
+
+def test_a_page_is_read_along_an_index(own_emulator):
+    """Of 10,000 voices one page is not more work than of ten."""
+    with sqlite3.connect(own_emulator.data_dir / "state.sqlite") as state:
+        for column in ("org", "visibility"):
+            for order in (AGE, USE):
+                query = f"EXPLAIN QUERY PLAN SELECT * FROM fish_models WHERE {column} = ? ORDER BY {order} LIMIT 1"
+                [step] = [row[-1] for row in state.execute(query, ("main",))]
+                assert re.fullmatch(rf"SEARCH fish_models USING INDEX fish_models_\w+ \({column}=\?\)", step)

@@ -52,6 +52,8 @@ def test_debits_of_the_ledger_show_after_a_while_and_only_ones_own(own_emulator)
 
 def test_the_package_has_no_id(fish):
     package = fish.get("/wallet/self/package").json()
+    assert fish.get(f"/wallet/{package['user_id']}/package").json().keys() == package.keys()
+    assert fish.get("/wallet/somebody/package").status_code == 403
     assert package.keys() >= {"user_id", "type", "total", "balance", "created_at", "updated_at", "finished_at"}
     assert "_id" not in package
 

@@ -29,7 +29,7 @@ def test_a_lip_sync_goes_from_pending_to_a_playable_result(customer, order, voic
     answer = customer.post("/v2/generate", json=order)
     assert answer.status_code == 201
     asked = answer.json()
-    assert (asked["status"], asked["outputUrl"], asked["engine"]) == ("PENDING", None, "tone")
+    assert (asked["status"], asked["outputUrl"], answer.headers["x-emulator-engine"]) == ("PENDING", None, "tone")
     assert (asked["model"], asked["input"], asked["options"]) == ("lipsync-2", order["input"], order["options"])
     done = customer.job(f"/v2/generate/{asked['id']}")
     assert (done["status"], done["outputFileName"], done["errorCode"]) == ("COMPLETED", "greeting.mp4", None)
@@ -67,7 +67,7 @@ def test_text_is_spoken_first_and_the_speech_can_be_had(customer, order, voice_e
     order["input"][1] = text_input(customer.builtin())
     job = customer.job(f"/v2/generate/{customer.post('/v2/generate', json=order).json()['id']}")
     assert job["status"] == "COMPLETED"
-    assert web.get(job["synthesizedAudioUrl"]).content[:4] == b"RIFF"
+    assert web.get(job["synthesizedAudioUrl"]).content[:3] == b"ID3"
     assert len(voice_emulator.ledger()) == 1
 
 
@@ -85,6 +85,9 @@ def test_segments_take_their_audio_by_name(customer, order, sample):
 def test_a_picture_can_speak_with_sync_3_only(customer, order):
     order["input"][0] = {"type": "image", "url": customer.upload(PNG, "face.png", "image/png")}
     assert customer.post("/v2/generate", json=order).status_code == 400
+    for detected in (True, {"auto_detect": True}):  # speaker selection guide: for videos only
+        options = {"active_speaker_detection": detected}
+        assert customer.post("/v2/generate", json=order | {"model": "sync-3", "options": options}).status_code == 400
     job = customer.post("/v2/generate", json=order | {"model": "sync-3"}).json()
     assert customer.job(f"/v2/generate/{job['id']}")["status"] == "COMPLETED"
 
@@ -112,6 +115,85 @@ def test_a_form_may_also_mix_files_and_inputs(customer, order, video, sample):
     form = {"model": "lipsync-2", "input": json.dumps([order["input"][1]])}
     job = customer.post("/v2/generate", data=form, files={"video": ("v.mp4", video, "video/mp4")}).json()
     assert customer.job(f"/v2/generate/{job['id']}")["status"] == "COMPLETED"
+
+
+def test_a_form_is_read_as_the_vendors_own_node_sends_it(customer, video, sample):
+    """Files stand in for items without an address, options stand beside `input`, and what is not known is ignored."""
+    form = {
+        "model": "lipsync-2",
+        "sync_mode": "cut_off",
+        "temperature": "0.3",
+        "active_speaker": "false",
+        "active_speaker_detection": '{"occlusion_detection_enabled": true}',
+        "video_url": "not an address",
+        "input": json.dumps([{"type": "video", "segments_secs": [[0, 1]]}, {"type": "audio", "refId": "a"}]),
+    }
+    files = {"video": ("v.mp4", video, "video/mp4"), "audio": ("a.wav", sample, "audio/wav")}
+    job = customer.post("/v2/generate", data=form, files=files).json()
+    assert job["options"] == {"sync_mode": "cut_off", "temperature": 0.3}
+    seen, heard = job["input"]
+    assert (seen["type"], heard["type"], heard["refId"]) == ("video", "audio", "a")
+    assert customer.job(f"/v2/generate/{job['id']}")["status"] == "COMPLETED"
+    # One that has an address gives way, too.
+    form["input"] = json.dumps(
+        [{"type": "audio", "assetId": UNKNOWN}, {"type": "video", "url": "https://example.org/v"}]
+    )
+    job = customer.post("/v2/generate", data=form, files=files).json()
+    assert [sorted(item) for item in job["input"]] == [["type", "url"]] * 2
+    assert customer.job(f"/v2/generate/{job['id']}")["status"] == "COMPLETED"
+    bad = customer.post("/v2/generate", data=form | {"sync_mode": "sideways"}, files=files)
+    assert (bad.status_code, bad.json()["field"]) == (400, "options.sync_mode")
+
+
+def test_options_of_the_vendors_own_client_are_taken(customer, order):
+    for options in (
+        {"temperature": None, "active_speaker_detection": True, "reasoning_enabled": False},
+        {"active_speaker_detection": {"auto_detect": True, "use_v2": True, "v3": False, "face_image": "https://x/f"}},
+    ):
+        asked = customer.post("/v2/generate", json=order | {"options": options}).json()
+        assert asked["options"] == options
+        assert customer.job(f"/v2/generate/{asked['id']}")["status"] == "COMPLETED"
+    assert customer.post("/v2/generate", json=order | {"options": {"temperature": 1.1}}).status_code == 400
+
+
+def test_reasoning_has_a_price_that_the_estimate_tells(customer, order, voice_emulator):
+    prices = []
+    for reasoning in (False, True):
+        made = customer.post("/v2/generate", json=order | {"options": {"reasoning_enabled": reasoning}}).json()
+        customer.job(f"/v2/generate/{made['id']}")
+        bill = voice_emulator.ledger("lip_sync")[-1]
+        question = {"model": "lipsync-2", "duration": bill["units"], "fps": 1, "reasoningEnabled": reasoning}
+        told = customer.post("/v2/generations/estimate", json=question).json()["estimatedGenerationCost"]
+        assert told == pytest.approx(bill["usd"])
+        prices.append(told)
+    assert prices[1] > prices[0] > 0
+
+
+@pytest.mark.parametrize("path", ["/v2/generate", "/v2/tts/jobs"])
+def test_a_copy_in_progress_is_a_conflict_for_a_while(customer, order, voice_emulator, path):
+    voice_emulator.settings(key_busy_seconds=5)
+    body = order if path == "/v2/generate" else {"voiceId": customer.builtin(), "script": LINE}
+    first, copy = (customer.post(path, json=body, headers={"Idempotency-Key": "k"}) for _ in range(2))
+    assert (copy.status_code, copy.json()["errorCode"]) == (409, "IDEMPOTENCY_REQUEST_IN_PROGRESS")
+    other = customer.post(path, json=body | {"projectId": UNKNOWN}, headers={"Idempotency-Key": "k"})
+    assert (other.status_code, other.json()["errorCode"]) == (409, "IDEMPOTENCY_KEY_REUSED")
+    voice_emulator.advance(6)
+    assert customer.post(path, json=body, headers={"Idempotency-Key": "k"}).json()["id"] == first.json()["id"]
+    assert len(voice_emulator.ledger()) == 1
+
+
+@pytest.mark.parametrize("how", ["302", "307", "200"])
+def test_a_result_can_be_at_the_apis_own_host(customer, order, voice_emulator, how):
+    voice_emulator.settings(result_host=how)
+    job = customer.job(f"/v2/generate/{customer.post('/v2/generate', json=order).json()['id']}")
+    assert job["outputUrl"].startswith(f"{voice_emulator.url}/v2/generations/{job['id']}/result?token=")
+    first = web.get(job["outputUrl"])
+    assert first.status_code == int(how)
+    assert web.get(job["outputUrl"], follow_redirects=True).content[4:8] == b"ftyp"
+    assert web.get(job["outputUrl"][:-1]).status_code == 404
+    assert voice_emulator.state()["key_leaks"] == 0
+    customer.get(job["outputUrl"])
+    assert voice_emulator.state()["key_leaks"] == 1
 
 
 def test_forms_have_limits(customer, video):

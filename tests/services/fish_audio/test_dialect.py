@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -23,7 +26,7 @@ from voice_provider.exceptions import (
 from voice_provider.models import Capability, JobState
 from voice_provider.services.base import Input, Request, Response
 from voice_provider.services.fish_audio.dialect import FishAudio
-from voice_provider.services.fish_audio.options import FishClone, FishSpeech
+from voice_provider.services.fish_audio.options import FishClone, FishSpeech, FishTranscription
 from voice_provider.services.options import VoiceFilters, parse
 
 if TYPE_CHECKING:
@@ -466,6 +469,35 @@ def test_a_limit_counts_voices_and_not_lines(service: FishAudio) -> None:
     assert [voice.id for voice in voices] == ["voice-1", "voice-2"]
 
 
+@pytest.mark.parametrize(
+    ("ahead", "ages", "pages"),
+    [
+        (0, (10, 3000), 1),
+        (0, (10, 1000), 2),  # older than the moment, but not by more than dates may differ
+        (0, (3000, 10), 2),  # not in order
+        (0, (10, None), 2),
+        (7200, (10, 3000), 1),  # a service whose clock is two hours ahead
+        (-7200, (10, 3000), 1),
+        (7200, (10, 1000), 2),
+        (None, (10, 3000), 2),  # a service that does not tell its time
+    ],
+)
+def test_what_is_older_than_was_asked_for_ends_the_listing(
+    ahead: int | None, ages: tuple[int | None, ...], pages: int, service: FishAudio
+) -> None:
+    now = time.time()
+
+    def listed(numbers: list[str], has_more: bool) -> Any:
+        made = [age and datetime.fromtimestamp(now + (ahead or 0) - age, UTC).isoformat() for age in ages]
+        items = [VOICE | {"_id": number, "created_at": at} for number, at in zip(numbers, made, strict=True)]
+        date = {} if ahead is None else {"date": format_datetime(datetime.fromtimestamp(now + ahead, UTC), usegmt=True)}
+        return answer({"total": 4, "items": items, "has_more": has_more}, **date)
+
+    answers = [listed(ids(1, 2), has_more=True), listed(ids(3, 4), has_more=False)][:pages]
+    voices, _ = drive(service.list_voices(VoiceFilters(since=now - 1000)), *answers)
+    assert [voice.id for voice in voices] == ids(1, 2 * pages)
+
+
 def test_a_list_that_never_ends_is_given_up_on(service: FishAudio) -> None:
     flow = service.list_voices(VoiceFilters())
     pages = [page(*ids(number, number), has_more=True) for number in range(1, 1000)]
@@ -643,7 +675,7 @@ def test_every_option_is_sent_under_the_services_name(service: FishAudio) -> Non
         "max_new_tokens": 2048, "condition_on_previous_chunks": False, "early_stop_threshold": 0.9,
         "features": ["quality-guard"],
     }  # fmt: skip
-    dictionary = [{"items": [{"key": "Airflow", "value": "air flow"}]}, {"id": "d", "version": 2}]
+    dictionary = [{"items": [{"key": "Airflow", "value": "air flow"}]}]
     request = spoken(service.speak(speech(**values, pronunciation_dictionary=dictionary), [], Sink()))
     assert request.json == {
         "text": "Hello.",
@@ -653,7 +685,6 @@ def test_every_option_is_sent_under_the_services_name(service: FishAudio) -> Non
         "temperature": 0.5,
         "pronunciation_dictionary": [
             {"items": [{"key": "Airflow", "value": "air flow", "case_sensitive": False}]},
-            {"id": "d", "version": 2},
         ],
     }
 
@@ -861,28 +892,64 @@ HEARD = {
 
 def test_a_recording_is_sent_to_be_written_down_once_with_time_to_answer(service: FishAudio) -> None:
     body = Body()
-    found, [request] = drive(
-        service.transcribe(body, language=None, segments=False, model=None), answer(HEARD | {"segments": []})
-    )
+    found, [request] = drive(service.transcribe(body, FishTranscription()), answer(HEARD | {"segments": []}))
     assert (request.method, request.url, request.json, request.body) == ("POST", "/v1/asr", None, None)
     assert (request.form, request.files) == ([("ignore_timestamps", "true")], [("audio", body)])
-    assert request.headers == {"model": "transcribe-1"}
+    assert request.headers == {"model": "transcribe-1-pro"}
     assert not request.may_repeat
     assert request.timeout is not None
     assert request.timeout >= 600
     assert found.dump() == {
         "service": "fish_audio", "text": "Hello there.", "seconds": 12.34, "language": "en", "segments": [],
+        "words": [], "turns": [], "model": "transcribe-1-pro", "request_id": "r",
     }  # fmt: skip
 
 
 def test_language_model_and_times_are_asked_for(service: FishAudio) -> None:
-    flow = service.transcribe(Body(), language="de", segments=True, model="transcribe-1-pro")
+    flow = service.transcribe(Body(), FishTranscription(language="de", segments=True, model="transcribe-1"))
     found, [request] = drive(flow, answer(HEARD))
     assert request.form == [("ignore_timestamps", "false"), ("language", "de")]
-    assert request.headers == {"model": "transcribe-1-pro"}
+    assert request.headers == {"model": "transcribe-1"}
     assert [(part.text, part.start, part.end) for part in found.segments] == [
         ("Hello", 0.0, 0.42), ("there.", 0.42, 12.0),
     ]  # fmt: skip
+
+
+def test_speakers_and_sounds_are_asked_for(service: FishAudio) -> None:
+    asked = FishTranscription(diarize=True, num_speakers=2, tag_audio_events=False)
+    _, [request] = drive(service.transcribe(Body(), asked), answer(HEARD))
+    assert request.form == [
+        ("ignore_timestamps", "true"), ("diarize", "true"), ("num_speakers", "2"), ("tag_audio_events", "false"),
+    ]  # fmt: skip
+
+
+TWO = {
+    "text": "<|speaker:0|>Is it on? [laughter] <|speaker:1|>Yes.", "duration": 2.5, "language_code": "en",
+    "segments": [
+        {"text": "Is", "start": 0, "end": 0.2}, {"text": "it", "start": 0.2, "end": 0.4},
+        {"text": "on?", "start": 0.4, "end": 0.9}, {"text": "[laughter]", "start": 1, "end": 1.5},
+        {"text": "Yes.", "start": 2, "end": 2.5},
+    ],
+    "speaker_turns": [
+        {"speaker": "speaker:0", "text": "Is it on? [laughter]", "start": 0.0, "end": 1.5},
+        {"speaker": "speaker:1", "text": "Yes.", "start": 2, "end": 2.5}, {"speaker": 7},
+    ],
+}  # fmt: skip
+
+
+def test_the_plain_text_is_without_marks_because_it_is_given_back(service: FishAudio) -> None:
+    """Marks in the transcript of a sample, or in a script, would be taken for directions."""
+    found, _ = drive(service.transcribe(Body(), FishTranscription(segments=True)), answer(TWO, x_request_id="r-9"))
+    assert (found.text, found.marked_text) == ("Is it on? Yes.", TWO["text"])
+    assert [word.text for word in found.words] == ["Is", "it", "on?", "Yes."]
+    assert [(turn.speaker, turn.text) for turn in found.turns] == [("speaker:0", "Is it on?"), ("speaker:1", "Yes.")]
+    assert (found.model, found.request_id) == ("transcribe-1-pro", "r-9")
+
+
+def test_phrases_are_no_words(service: FishAudio) -> None:
+    phrases = {"segments": [{"text": "Hello there.", "start": 0, "end": 1}]}
+    found, _ = drive(service.transcribe(Body(), FishTranscription(segments=True)), answer(HEARD | phrases))
+    assert (len(found.segments), found.words, found.marked_text) == (1, (), None)
 
 
 @pytest.mark.parametrize(
@@ -900,21 +967,21 @@ def test_language_model_and_times_are_asked_for(service: FishAudio) -> None:
 def test_a_transcript_with_missing_or_odd_details_is_still_a_transcript(
     more: dict[str, Any], expected: dict[str, Any], service: FishAudio
 ) -> None:
-    flow = service.transcribe(Body(), language=None, segments=True, model=None)
+    flow = service.transcribe(Body(), FishTranscription(segments=True))
     found, _ = drive(flow, answer(HEARD | more))
     assert {name: getattr(found, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("odd", [{"text": "x", "start": None, "end": 1}, {"text": "x"}, "x", None, {"start": "soon"}])
 def test_one_odd_part_does_not_lose_a_transcript_that_is_paid(odd: Any, service: FishAudio) -> None:
-    flow = service.transcribe(Body(), language=None, segments=True, model=None)
+    flow = service.transcribe(Body(), FishTranscription(segments=True))
     found, _ = drive(flow, answer(HEARD | {"segments": [odd, *HEARD["segments"]]}))  # type: ignore[misc]
     assert found.text == "Hello there."
     assert [part.text for part in found.segments] == ["Hello", "there."]
 
 
 def test_a_length_that_is_no_number_is_unknown(service: FishAudio) -> None:
-    flow = service.transcribe(Body(), language=None, segments=True, model=None)
+    flow = service.transcribe(Body(), FishTranscription(segments=True))
     found, _ = drive(flow, answer('{"text": "x", "duration": NaN}'))
     assert found.seconds is None
 
@@ -922,5 +989,5 @@ def test_a_length_that_is_no_number_is_unknown(service: FishAudio) -> None:
 @pytest.mark.parametrize("body", [PAGE, {}, [], None, {"text": None}, {"text": ["x"]}, "Hello there."])
 def test_something_else_than_a_transcript_is_no_answer(body: Any, service: FishAudio) -> None:
     with pytest.raises(ServiceUnavailableError, match="something else than a transcript") as caught:
-        drive(service.transcribe(Body(), language=None, segments=False, model=None), answer(body))
+        drive(service.transcribe(Body(), FishTranscription()), answer(body))
     assert caught.value.sent

@@ -423,7 +423,25 @@ def test_the_code_and_the_trace_are_kept() -> None:
 
 def test_the_code_of_a_transcription_is_in_its_body() -> None:
     error = read(HEAR, 504, said(504, "Slow", code="upstream_timeout", request_id="r-1"))
-    assert error.error_code == "upstream_timeout"
+    assert (error.error_code, error.request_id) == ("upstream_timeout", "r-1")
+
+
+def test_a_request_that_the_service_has_named_is_named_in_the_message() -> None:
+    """By what its support asks for; the trace is for requests without a name."""
+    in_body = read(HEAR, 400, said(400, "No", request_id="r-1"), x_fish_trace_id="t-1")
+    in_header = read(HEAR, 503, said(503, "Busy"), x_request_id="r-2", x_fish_trace_id="t-2")
+    assert ": No (request r-1). Correct" in str(in_body)
+    assert str(in_header).endswith("503: Busy (request r-2). If it stays so, ask its support.")
+    assert (in_body.request_id, in_header.request_id) == ("r-1", "r-2")
+
+
+def test_a_refused_long_recording_says_which_model_takes_it() -> None:
+    def hear(model: str) -> Request:
+        return Request(method="POST", url="/v1/asr", headers={"model": model})
+
+    assert "use model='transcribe-1-pro'" in str(read(hear("transcribe-1"), 503, said(503, "Busy")))
+    for request, status in ((hear("transcribe-1-pro"), 503), (hear("transcribe-1"), 500), (SPEAK, 503)):
+        assert "transcribe-1-pro" not in str(read(request, status, said(status, "Busy")))
 
 
 @pytest.mark.parametrize("code", [None, "", 7, {"odd": 1}, ["x"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,16 +13,20 @@ from voice_provider.services.fish_audio.dialect import FishAudio
 from voice_provider.services.fish_audio.options import (
     BRACKETS,
     DEFAULT_MODEL,
+    OUTDATED,
     RATES,
     FishClone,
     FishSpeech,
+    FishTranscription,
     check_clone,
     check_speech,
+    check_transcription,
 )
 from voice_provider.services.options import SampleFacts, parse
 from voice_provider.services.texts import spoken_characters
 
 ID, OTHER = "d5d21261512b4852b9ccd709facf93f3", "7ecad23df62a4174acd6a2a6cb5201ee"
+KEPT = {"id": "d-1", "version": "3"}
 SAID = {"audio": "/a.wav", "text": "What is said."}
 
 
@@ -123,7 +128,20 @@ def test_an_option_is_taken_as_the_value_it_means(name: str, value: Any, read: A
         ({"references": [{"audio": "/a.wav"}]}, r"references.*text: Field required"),
         ({"references": [{**SAID, "language": "en"}]}, r"references.*language: Extra inputs"),
         ({"references": [SAID, [SAID]]}, "references"),
-        ({"pronunciation_dictionary": [{}] * 4}, "at most 3"),
+        ({"pronunciation_dictionary": [KEPT] * 4}, "at most 3"),
+        ({"pronunciation_dictionary": [{"items": []}] * 4}, "at most 3"),
+        ({"pronunciation_dictionary": [KEPT, {"items": []}]}, "never mixed"),
+        *(
+            ({"pronunciation_dictionary": [odd]}, "either id and version, both of them, or items")
+            for odd in ({}, {"id": "d"}, {"version": "1"}, {**KEPT, "items": []}, {"id": "d", "items": []})
+        ),
+        *(
+            ({"pronunciation_dictionary": [{**KEPT, name: value}]}, f"{name}: String should match")
+            for name in KEPT
+            for value in ("", "a b", "d" * 129, "d\n")
+        ),
+        ({"pronunciation_dictionary": [{**KEPT, "name": "x"}]}, "name"),
+        ({"pronunciation_dictionary": [{"items": [{"key": "x", "value": ""}]}]}, "at least 1 character"),
         ({"pronunciation_dictionary": [{"items": [{"key": "", "value": "x"}]}]}, "at least 1 character"),
         ({"pronunciation_dictionary": [{"items": [{"key": "x" * 257, "value": "x"}]}]}, "at most 256"),
         ({"pronunciation_dictionary": [{"items": [{"key": "x", "value": "x" * 1025}]}]}, "at most 1024"),
@@ -152,8 +170,9 @@ def test_prosody_may_be_written_as_the_services_documentation_does(prosody: dict
 
 def test_a_dictionary_may_be_kept_or_sent_along() -> None:
     kept, sent = {"id": "d-1", "version": 3}, {"items": [{"key": "Airflow", "value": "ˈɛəfləʊ"}]}
-    [one, two] = speech(pronunciation_dictionary=[kept, sent]).pronunciation_dictionary
-    assert one.model_dump(exclude_none=True) == kept
+    [one] = speech(pronunciation_dictionary=[kept]).pronunciation_dictionary
+    [two] = speech(pronunciation_dictionary=[sent]).pronunciation_dictionary
+    assert one.model_dump(exclude_none=True) == {"id": "d-1", "version": "3"}
     assert two.model_dump(exclude_none=True) == {"items": [{**sent["items"][0], "case_sensitive": False}]}  # type: ignore[dict-item]
 
 
@@ -226,12 +245,46 @@ def test_speakers_and_script_that_do_not_fit_are_refused(values: dict[str, Any],
     ],
 )
 def test_speakers_and_script_that_fit_are_taken(values: dict[str, Any]) -> None:
-    assert check(**values) == []
+    assert check(**values) == ([OUTDATED["s1"]] if values.get("engine") == "s1" else [])
 
 
-@pytest.mark.parametrize("engine", ["s2.1-pro", "s2.1-pro-free", "s2-pro", "s1", "drama-3-preview"])
+@pytest.mark.parametrize("engine", ["s2.1-pro", "s2.1-pro-free", "s2-pro", "drama-3"])
 def test_a_known_model_is_taken_without_a_word(engine: str) -> None:
     assert check(engine=engine) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"), [("s1", "ends on 2026-12-31.* Use s2.1-pro"), ("drama-3-preview", "Use drama-3")]
+)
+def test_a_model_that_ends_is_taken_with_a_warning(engine: str, told: str) -> None:
+    [warning] = check(engine=engine)
+    assert re.search(told, warning)
+
+
+def hearing(**values: Any) -> FishTranscription:
+    return parse(FishTranscription, values, "Fish Audio")
+
+
+def test_the_model_of_a_transcription_that_ends_is_taken_with_a_warning() -> None:
+    assert check_transcription(hearing()) == check_transcription(hearing(model="transcribe-1-pro")) == []
+    assert "ends on 2026-12-31" in check_transcription(hearing(model="transcribe-1"))[0]
+    assert "is not known" in check_transcription(hearing(model="transcribe-2"))[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"language": "en-US"}, "language: String should match"),
+        ({"model": "a\nb"}, "model: String should match"),
+        ({"num_speakers": 0}, "num_speakers: .*greater than or equal to 1"),
+        ({"speakers": 2}, "speakers is no option of Fish Audio; it has segments, language"),
+        ({"num_speakers": 2, "diarize": False}, "diarize is False"),
+        ({"model": "transcribe-1", "diarize": True, "num_speakers": 2}, "has no diarize or num_speakers. Use trans"),
+    ],
+)
+def test_a_wrong_option_of_a_transcription_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        check_transcription(hearing(**values))
 
 
 @pytest.mark.parametrize("engine", ["s3-pro", "speech-1.6", "S2.1-PRO"])

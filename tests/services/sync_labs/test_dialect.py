@@ -527,6 +527,7 @@ def test_every_option_is_sent_in_the_spelling_of_the_service(service: SyncLabs) 
         prompt="happy",
         active_speaker={"auto_detect": False, "frame_number": 3, "coordinates": [10, 20], "v3": True},
         occlusion_detection=True,
+        reasoning_enabled=False,
         output_file_name="spring_campaign",
         project_id="P",
     )
@@ -561,6 +562,7 @@ def test_every_option_is_sent_in_the_spelling_of_the_service(service: SyncLabs) 
                 "v3": True,
             },
             "occlusion_detection_enabled": True,
+            "reasoning_enabled": False,
         },
         "segments": [
             {"startTime": 0.0, "endTime": 1.0, "audioInput": {"refId": "a", "startTime": 2.0, "endTime": 3.0}},
@@ -640,13 +642,12 @@ def test_a_finished_generation_tells_where_its_result_is(service: SyncLabs) -> N
         "synthesizedAudioUrl": "https://results/speech.mp3",
         "model": "lipsync-2",
         "createdAt": "2026-11-21T08:00:00Z",
-        "pageUrl": "https://sync.so/g",
-        "engine": "local",
         "webhookUrl": None,
     }
-    job, _ = drive(service.get_job("lip_sync", "G"), answer(body, retry_after="3"))
+    ours = {"x_emulator_page": "http://127.0.0.1/g", "x_emulator_engine": "local"}  # which the service does not send
+    job, _ = drive(service.get_job("lip_sync", "G"), answer(body, retry_after="3", **ours))
     assert (job.url, job.seconds, job.model) == ("https://results/g.mp4?sig=1", 4.2, "lipsync-2")
-    assert (job.page_url, job.engine, job.retry_after) == ("https://sync.so/g", "local", 3)
+    assert (job.page_url, job.engine, job.retry_after) == ("http://127.0.0.1/g", "local", 3)
     assert "sig=1" not in repr(job)
 
 
@@ -718,6 +719,33 @@ def test_an_estimate_is_read_in_every_form(body: Any, expected: tuple[Any, ...],
     assert request.json == {"model": "lipsync-2", "duration": 10, "fps": 30}
 
 
+@pytest.mark.parametrize("reasoning", [True, False])
+def test_every_priced_option_is_in_the_question_for_the_price(reasoning: bool, service: SyncLabs) -> None:
+    flow = service.estimate("sync-3", 10, 25, reasoning_enabled=reasoning)
+    _, [request] = drive(flow, answer({"estimatedGenerationCost": 1.5}))
+    assert request.json == {"model": "sync-3", "duration": 10, "fps": 25, "reasoningEnabled": reasoning}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (True, True),
+        ("false", False),  # as a template renders it
+        ({"auto_detect": True, "use_v2": True}, {"auto_detect": True, "use_v2": True}),
+        ({"face_image": "https://assets.sync.so/f.png"}, {"face_image": "https://assets.sync.so/f.png"}),
+        ({"of_next_year": 1}, {"of_next_year": 1}),
+    ],
+)
+def test_who_speaks_is_told_in_every_form_that_the_service_takes(given: Any, sent: Any, service: SyncLabs) -> None:
+    _, [request] = drive(service.start_lip_sync(lip_sync(active_speaker=given), [V, A], None), RUNNING)
+    assert request.json["options"] == {"active_speaker_detection": sent}
+
+
+def test_an_unreadable_speaker_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="active_speaker"):
+        lip_sync(active_speaker="the tall one")
+
+
 @pytest.mark.parametrize(
     ("values", "ignored"),
     [
@@ -748,6 +776,11 @@ def test_a_picture_is_for_one_model_and_an_emotion_is_one_of_six(service: SyncLa
     assert service.check_lip_sync(lip_sync(**still, model="sync-3")) == []
     [warning] = service.check_lip_sync(lip_sync(**still, model="a model of next year"))
     assert "not by a model of next year, as far as is known" in warning
+    for detected in (True, {"auto_detect": True}):
+        with pytest.raises(InvalidInputError, match="active_speaker cannot be found out in a picture: give frame_num"):
+            service.check_lip_sync(lip_sync(**still, model="sync-3", active_speaker=detected))
+    pointed = {"frame_number": 0, "coordinates": [3, 4]}
+    assert service.check_lip_sync(lip_sync(**still, model="sync-3", active_speaker=pointed)) == []
     with pytest.raises(InvalidInputError, match="prompt is 'glad'; react-1 takes one of happy, sad, "):
         service.check_lip_sync(lip_sync(model="react-1", prompt="glad"))
 
@@ -784,6 +817,6 @@ def test_a_body_that_is_not_json_is_nothing() -> None:
 
 def test_one_job_that_cannot_be_read_does_not_hide_the_others(service: SyncLabs) -> None:
     body = [{"id": "A", "status": "PROCESSING"}, {"id": "B"}, {"status": "COMPLETED"}, {"id": "C", "status": "FAILED"}]
-    jobs, [request] = drive(service.get_jobs("lip_sync", ["A", "B", "C"]), answer(body))
-    assert {name: job.state for name, job in jobs.items()} == {"A": JobState.RUNNING, "C": JobState.FAILED}
+    read, [request] = drive(service.get_jobs("lip_sync", ["A", "B", "C"]), answer(body))
+    assert {name: job.state for name in "ABCD" if (job := read(name))} == {"A": JobState.RUNNING, "C": JobState.FAILED}
     assert request.params["ids"] == ["A", "B", "C"]

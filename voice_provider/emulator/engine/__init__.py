@@ -85,21 +85,25 @@ class LipSyncResult:
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """A piece of a stream: bytes to send on, the text that it says, and how long that takes."""
-
-    audio: bytes
-    text: str
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Phrase:
     """Words of a recording, and from which second to which they are said."""
 
     text: str
     start: float
     end: float
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A piece of a stream: bytes to send on, the text that it says, and how long that takes.
+
+    :param words: where in it each word is said, from its beginning on
+    """
+
+    audio: bytes
+    text: str
+    seconds: float
+    words: tuple[Phrase, ...] = ()
 
 
 class Engine(Protocol):
@@ -162,6 +166,7 @@ class Engine(Protocol):
         stability: float = 0.5,
         similarity: float = 0.75,
         seed: int = 0,
+        timed: bool = False,
     ) -> Iterator[Spoken]:
         """Speak sentence by sentence; memory does not grow with the text. The bytes of all pieces are the file.
 
@@ -176,6 +181,7 @@ class Engine(Protocol):
         :param stability: as for ``speak``
         :param similarity: as for ``speak``
         :param seed: as for ``speak``
+        :param timed: look where each word is in the sound; else that is estimated
         :raises EngineError: ``bad_input``; ``text_unspeakable``, if there is no word in any part
         """
         ...
@@ -216,6 +222,20 @@ class Engine(Protocol):
         :raises EngineError: ``not_media``, ``no_audio``, ``no_face``, ``bad_segments``, ``bad_input``
         """
         ...
+
+
+def words_in(text: str, seconds: float, weights: Sequence[float] | None = None, start: float = 0.0) -> Iterator[Phrase]:
+    """Share the time of a text among its words.
+
+    :param weights: how much of it each word takes; default: by its letters and the space behind it
+    :param start: second in which the first one begins
+    """
+    words = text.split()
+    shares = weights or [len(word) + 1 for word in words]
+    for word, share in zip(words, shares, strict=True):
+        end = start + seconds * share / sum(shares)
+        yield Phrase(word, start, end)
+        start = end
 
 
 def load(name: Literal["auto", "local", "tone"] = "auto") -> Engine:

@@ -11,6 +11,7 @@ import av
 from voice_provider.emulator.engine import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -43,6 +44,7 @@ class Encoder:
     :param path: the file; without one, ``write`` and ``finish`` return the bytes
     :param bit_rate: bits a second; default: the format's
     :param comment: what the file says about itself, if its format can
+    :param options: of the codec, as FFmpeg names them
     :raises EngineError: ``bad_input``, for a format or rate that does not exist
     """
 
@@ -55,6 +57,7 @@ class Encoder:
         *,
         bit_rate: int | None = None,
         comment: str = "",
+        options: Mapping[str, str] | None = None,
     ) -> None:
         encoding = ENCODINGS.get(form)
         wanted = rate or (encoding.rates[0] if encoding else 0)
@@ -64,11 +67,13 @@ class Encoder:
         self._rate, self._source_format = source
         self._pipe = _Pipe()
         # What the muxer keeps back until its buffer is full would be missing from the piece it belongs to.
-        options = {} if path else {"flush_packets": "1"}
+        flushed = {} if path else {"flush_packets": "1"}
         target: Any = str(path) if path else self._pipe
-        self._container = cast("Any", av.open(target, "w", format=encoding.container, options=options))
+        self._container = cast("Any", av.open(target, "w", format=encoding.container, options=flushed))
         self._container.metadata["comment"] = comment
-        self._stream = self._container.add_stream(encoding.codec, rate=wanted, layout="mono")
+        self._stream = self._container.add_stream(
+            encoding.codec, rate=wanted, layout="mono", options=dict(options or {})
+        )
         self._stream.format = encoding.sample_format
         if bits := bit_rate or encoding.bit_rate:
             self._stream.bit_rate = bits

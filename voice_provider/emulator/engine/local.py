@@ -79,6 +79,7 @@ class LocalEngine:
         stability: float = 0.5,
         similarity: float = 0.75,
         seed: int = 0,
+        timed: bool = False,
     ) -> Iterator[Spoken]:
         """Speak as the encoder's bytes come; what cannot be said in between is left out."""
         profiles: dict[str | Path, VoiceProfile] = {}
@@ -94,12 +95,14 @@ class LocalEngine:
                 before = encoder.written
                 manner = {"stability": stability, "similarity": similarity, "speed": speed, "volume": volume}
                 try:
-                    lines = voice.speak(text, profiles[chosen], seed=seed + number, **manner)
+                    lines = [*voice.speak(text, profiles[chosen], seed=seed + number, **manner)]
                     audio = b"".join([encoder.write(sound.tobytes()) for sound in lines])
                 except EngineError as error:
                     refused = refused or error
                     continue
-                yield Spoken(audio, text, (encoder.written - before) / RATE)
+                sound = np.concatenate(lines)
+                words = (recognition.align(text, sound, RATE) if timed else None) or voice.words_in(text, sound)
+                yield Spoken(audio, text, (encoder.written - before) / RATE, words)
             if refused and not encoder.written:
                 raise refused
             pause = b"" if encoder.written else encoder.write(bytes(4 * round(PAUSE_SECONDS * RATE)))

@@ -24,6 +24,7 @@ from voice_provider.emulator.engine import (
     MediaInfo,
     Phrase,
     Spoken,
+    words_in,
 )
 from voice_provider.emulator.engine.sentences import pieces_of
 from voice_provider.emulator.engine.sniff import image_size, iso_facts, sniff, wav_seconds
@@ -135,9 +136,10 @@ class ToneEngine:
         stability: float = 0.5,
         similarity: float = 0.75,
         seed: int = 0,
+        timed: bool = False,
     ) -> Iterator[Spoken]:
-        """Give each part its voice's tone; the last three arguments change nothing."""
-        del stability, similarity, seed
+        """Give each part its voice's tone; the last four arguments change nothing."""
+        del stability, similarity, seed, timed
         wanted = rate or STREAMED.get(form, (0,))[0]
         if wanted not in STREAMED.get(form, ()):
             raise EngineError("bad_input", f"No speech is written as {form} at {wanted} Hz.")
@@ -154,7 +156,8 @@ class ToneEngine:
             least = 0.0 if seconds else MIN_SPEECH_SECONDS
             sound = _tone(_pitch(voice), max(least, len(text) / CHARACTERS_PER_SECOND / speed), wanted, volume)
             seconds += len(sound) / 2 / wanted
-            yield Spoken(encoder.write(sound), text, len(sound) / 2 / wanted)
+            took = len(sound) / 2 / wanted
+            yield Spoken(encoder.write(sound), text, took, tuple(words_in(text, took)))
         if speechless and not seconds:
             raise EngineError("text_unspeakable", "There is nothing to say in the text. Write at least one word.")
         pause = b"" if seconds else encoder.write(bytes(2 * round(PAUSE_SECONDS * wanted)))
@@ -255,7 +258,10 @@ def _encoder(form: str, rate: int, bit_rate: int | None) -> _Encoder:
     if form == "pcm":
         return _Plain()
     from voice_provider.emulator.engine.encoder import Encoder  # noqa: PLC0415  # loads PyAV
+    from voice_provider.emulator.engine.tone_mp3 import RepeatedTone  # noqa: PLC0415  # the same
 
+    if form == "mp3":
+        return RepeatedTone(rate, bit_rate, COMMENT)
     return Encoder(form, rate, (rate, "s16"), bit_rate=bit_rate, comment=COMMENT)
 
 

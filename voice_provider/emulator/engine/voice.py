@@ -6,16 +6,23 @@ The only module that knows hibari. ``hibari.dsp`` and ``Hibari.sess`` are not de
 
 from __future__ import annotations
 
+import os
 import threading
-import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+# Below hibari is ONNX Runtime, which tells Microsoft of its use and keeps an id in the temporary folder, unless this
+# is set before it is loaded (its Privacy.md, "Disabling Telemetry"). Whoever has set it to something else has decided.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from hibari import Hibari, dsp
 
-from voice_provider.emulator.engine import EngineError
+from voice_provider.emulator.engine import EngineError, Phrase, english
+from voice_provider.emulator.engine import words_in as shared
+from voice_provider.emulator.engine.pitch import RATE
 from voice_provider.emulator.engine.profile import (
     BINS,
     FREQUENCIES,
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]
 LOUDNESS = 0.08  # root mean square of every voice
 PEAK = 0.98
+AUDIBLE = 0.02  # of the loudest sample
 DRIFT = 0.01  # how far, in log pitch, the median of one sentence may be from the median of the voice
 MAX_PHONEMES = 400  # what the model is given at once
 FULL_SIMILARITY = 0.75  # the services' default goes the whole way
@@ -149,27 +157,32 @@ def _sentences(
         yield _synthesize(hibari, phonemes, profile, speed * (1 + unrest * noise.uniform(-0.5, 0.5)), noise)
 
 
+def words_in(text: str, sound: Samples) -> tuple[Phrase, ...]:
+    """Estimate where each word of a text is in what ``speak`` made of it.
+
+    The model keeps how long each sound is to itself. So the time between the first sound and the last is shared among
+    the words by their phonemes, or by their letters where a word has become several, such as a number.
+    """
+    loud = np.nonzero(np.abs(sound) > AUDIBLE * np.abs(sound).max(initial=0))[0]
+    start, end = (loud[0] / RATE, loud[-1] / RATE) if loud.size else (0.0, sound.size / RATE)
+    weights = [len(word) + 1 for word in " ".join(_phonemes(base().hibari, text)).split()]
+    whole = weights if len(weights) == len(text.split()) else None
+    return tuple(shared(text, float(end - start), whole, float(start)))
+
+
 def _noise(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed & 0xFFFFFFFF)
 
 
 def _phonemes(hibari: Any, text: str = REFERENCE_TEXT) -> list[str]:
     """Return the text in the model's alphabet, in parts that it takes at once."""
-    words = [word for word in text.split(" ") if not any(_is_foreign(letter) for letter in word)]
-    if not any(letter.isalnum() for word in words for letter in word):
-        foreign = any(letter.isalpha() for letter in text)
-        reason = "The local engine speaks English only" if foreign else "There is nothing to say in the text"
-        raise EngineError("text_unspeakable", f"{reason}. Write at least one English word or number.")
+    words = english.words(text)
     with _lock:
         sentences = hibari.phonemize(" ".join(words))
     parts = [part for sentence in sentences for part in _split(sentence) if any(letter.isalpha() for letter in part)]
     if not parts:
         raise EngineError("text_unspeakable", "There is nothing in the text that can be said. Write it in words.")
     return parts
-
-
-def _is_foreign(letter: str) -> bool:
-    return letter.isalpha() and ord(letter) > 0x24F and not unicodedata.name(letter, "").startswith("LATIN")
 
 
 def _split(phonemes: str) -> Iterator[str]:

@@ -18,6 +18,13 @@ def _summary(emulator: Emulator) -> dict[str, Any]:
     return {"models": emulator.state.tally(FishModel.TABLE, "org")}
 
 
+def _voices(emulator: Emulator) -> list[tuple[str, str]]:
+    return [
+        (str(model.data["title"]), model.id)
+        for model in emulator.state.find(FishModel, "builtin IS NULL ORDER BY created_at DESC")
+    ]
+
+
 FISH_AUDIO = Half(
     service=SERVICE,
     paths=errors.PATHS,
@@ -29,4 +36,5 @@ FISH_AUDIO = Half(
     mark=Marked,
     control=control.router,
     summary=_summary,
+    voices=_voices,
 )

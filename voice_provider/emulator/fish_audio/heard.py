@@ -1,73 +1,20 @@
-"""Words and their places in time: those of speech that is being made, and those of recordings that are known here.
-
-What this emulator spoke, or was given with a transcript, is recognised by its bytes; of a WAV file, by its samples,
-because the header that comes with a stream is often put right later.
-"""
+"""Words and their places in time: those of speech that is being made, and of recordings that came with a transcript."""
 
 import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from voice_provider.emulator.engine import Phrase, Spoken
+from voice_provider.emulator.engine import Spoken, words_in
 from voice_provider.emulator.world.emulator import Emulator
-
-READ_SIZE = 1 << 20
-DATA_START = 44  # of the samples in a plain WAV file
-
-
-@dataclass
-class Transcript:
-    """What a recording says."""
-
-    text: str = ""
-    seconds: float = 0.0
-    segments: list[Phrase] = field(default_factory=list)
-
-    def add(self, text: str, seconds: float) -> None:
-        if said := text.strip():
-            self.text = f"{self.text} {said}".lstrip()
-            self.segments.append(Phrase(said, round(self.seconds, 3), round(self.seconds + seconds, 3)))
-        self.seconds += seconds
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        raw = json.loads(path.read_text())
-        return cls(raw["text"], raw["seconds"], [Phrase(**segment) for segment in raw["segments"]])
-
-
-def remember(emulator: Emulator, sha256: str, transcript: Transcript) -> None:
-    _place(emulator, sha256).write_text(json.dumps(asdict(transcript)))
+from voice_provider.emulator.world.heard import Transcript, fingerprint, placed, remember
 
 
 def remember_file(emulator: Emulator, path: Path, text: str) -> None:
     """Keep what a recording says, as its owner wrote it down (in a worker thread)."""
     transcript = Transcript()
-    transcript.add(text, emulator.engine.probe(path).seconds or 0.0)
-    remember(emulator, fingerprint(path), transcript)
-
-
-def recall(emulator: Emulator, path: Path) -> Transcript | None:
-    known = _place(emulator, fingerprint(path))
-    return Transcript.read(known) if known.exists() else None
-
-
-def _place(emulator: Emulator, sha256: str) -> Path:
-    return emulator.files.path("speech", f"{sha256}.heard")
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a recording, without the header of a WAV file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        head = file.read(DATA_START)
-        if not (head[:4] == b"RIFF" and head[36:40] == b"data"):
-            digest.update(head)
-        while piece := file.read(READ_SIZE):
-            digest.update(piece)
-    return digest.hexdigest()
+    seconds = emulator.engine.probe(path).seconds or 0.0
+    transcript.add(text, seconds, words_in(text, seconds))
+    remember(emulator.files, fingerprint(path), transcript)
 
 
 class Listener:
@@ -80,10 +27,10 @@ class Listener:
 
     def hear(self, piece: Spoken) -> None:
         self._digest.update(piece.audio)
-        self._transcript.add(piece.text, piece.seconds)
+        self._transcript.add(piece.text, piece.seconds, piece.words)
 
     def end(self) -> None:
-        remember(self._emulator, self._digest.hexdigest(), self._transcript)
+        remember(self._emulator.files, self._digest.hexdigest(), self._transcript)
 
 
 class Alignment:
@@ -103,7 +50,7 @@ class Alignment:
             self._seq, self._offset, self._content = self._seq + 1, self._offset + self._seconds, ""
             self._seconds, self._segments = 0.0, []
         self._content += piece.text
-        self._segments += _words(piece, self._seconds)
+        self._segments += [vars(word) for word in placed(piece.words, self._seconds)]
         self._seconds += piece.seconds
         snapshot = {"audio_duration": round(self._seconds, 3), "segments": list(self._segments)}
         return {
@@ -112,13 +59,3 @@ class Alignment:
             "chunk_audio_offset_sec": round(self._offset, 3),
             "alignment": snapshot if piece.text else None,
         }
-
-
-def _words(piece: Spoken, start: float) -> Iterator[dict[str, Any]]:
-    """Share the time of a piece among its words by their letters."""
-    words = piece.text.split()
-    letters = sum(len(word) + 1 for word in words)
-    for word in words:
-        end = start + piece.seconds * (len(word) + 1) / letters
-        yield {"text": word, "start": round(start, 3), "end": round(end, 3)}
-        start = end

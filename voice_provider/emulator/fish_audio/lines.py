@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,10 +22,16 @@ from voice_provider.emulator.world.state import Charge
 log = logging.getLogger(__name__)
 
 DEFAULT_ENGINE = "s2.1-pro"  # also for engines that are not known (section 4)
-ENGINES = (DEFAULT_ENGINE, "s2.1-pro-free", "s2-pro", "s1", "drama-3-preview")
 FREE_ENGINE = "s2.1-pro-free"
+USD_PER_BYTE = {  # of drama-3: what two resellers say
+    DEFAULT_ENGINE: 15e-6,
+    FREE_ENGINE: 0.0,
+    "s2-pro": 15e-6,
+    "s1": 15e-6,
+    "drama-3": 10e-6,
+    "drama-3-preview": 10e-6,
+}
 S1_ENDS = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
-USD_PER_BYTE = 15e-6
 
 MEDIA_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/pcm", "opus": "audio/opus"}
 PLAIN_RATES = (8_000, 16_000, 24_000, 32_000, 44_100)
@@ -34,6 +40,7 @@ MP3_KBPS = (64, 128, 192)
 OPUS_AUTO, OPUS_BPS = -1000, (24_000, 32_000, 48_000, 64_000)
 
 VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+DICTIONARY_ID = r"^[A-Za-z0-9_-]{1,128}$"
 SPEAKER = re.compile(r"<\|speaker:(\d{1,9})\|>")
 DIRECTION = re.compile(r"\[[^\[\]]*\]")  # [laugh], [whispering softly]
 S1_DIRECTION = re.compile(
@@ -53,6 +60,31 @@ class Prosody(BaseModel):
     speed: float | None = None
     volume: float | None = None
     normalize_loudness: bool | None = None
+
+
+class KeptDictionary(BaseModel):
+    """One that the service keeps; one that is not there is dropped without a word."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    id: str = Field(pattern=DICTIONARY_ID)
+    version: str = Field(pattern=DICTIONARY_ID)
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(strict=True)
+    key: str = Field(min_length=1, max_length=256)
+    value: str = Field(min_length=1, max_length=1024)
+    case_sensitive: bool = False
+
+
+class SentDictionary(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    items: list[Entry] = Field(max_length=5000)
+
+
+Dictionaries = (
+    Annotated[list[KeptDictionary], Field(max_length=3)] | Annotated[list[SentDictionary], Field(max_length=3)]
+)
 
 
 class SpeechBody(BaseModel):
@@ -78,7 +110,7 @@ class SpeechBody(BaseModel):
     early_stop_threshold: float | None = None
     prosody: Prosody | None = None
     features: list[str] | None = None
-    pronunciation_dictionary: list[Any] | None = Field(default=None, max_length=3)
+    pronunciation_dictionary: Dictionaries | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +137,7 @@ def engine_of(emulator: Emulator, wanted: str | None) -> str:
     """The engine that really speaks: others than these are taken for the default without a word."""
     if wanted == "s1" and emulator.clock.now() >= S1_ENDS:
         return DEFAULT_ENGINE
-    return wanted if wanted in ENGINES else DEFAULT_ENGINE
+    return wanted if wanted in USD_PER_BYTE else DEFAULT_ENGINE
 
 
 def check_paid(caller: FishCaller, engine: str) -> None:
@@ -270,7 +302,12 @@ def lines(text: str, engine: str, voices: tuple[str | Path, ...]) -> list[tuple[
 
 
 def start(
-    emulator: Emulator, order: SpeechOrder, parts: Iterable[tuple[str | Path, str] | None], seed: str
+    emulator: Emulator,
+    order: SpeechOrder,
+    parts: Iterable[tuple[str | Path, str] | None],
+    seed: str,
+    *,
+    timed: bool = False,
 ) -> Iterator[Spoken]:
     """Let the engine speak; WAV is its plain samples, the header is ours."""
     body, prosody = order.body, order.body.prosody
@@ -284,13 +321,15 @@ def start(
         volume=0.0 if prosody is None or prosody.volume is None else min(20.0, max(-20.0, prosody.volume)),
         stability=min(1.0, max(0.0, 1 - temperature / 1.4)),  # the default is the middle of both scales
         seed=zlib.crc32(seed.encode()),
+        timed=timed,
     )
 
 
 def bill(caller: FishCaller, order: SpeechOrder, text: str, ref: str) -> Charge:
     """A line for the bill: UTF-8 bytes of the text, as they were sent (section 10)."""
     sent = text.encode()
-    free = order.engine == FREE_ENGINE and not caller.settings.fish_free_engine_charged
+    charged = caller.settings.fish_free_engine_charged and order.engine == FREE_ENGINE
+    price = USD_PER_BYTE[DEFAULT_ENGINE if charged else order.engine]
     sha256 = hashlib.sha256(sent).hexdigest()
     log.info("Speech of %d bytes with %s, text %s", len(sent), order.engine, sha256[:12])
-    return caller.charge("speech", ref, len(sent), "bytes", 0.0 if free else len(sent) * USD_PER_BYTE, sha256)
+    return caller.charge("speech", ref, len(sent), "bytes", len(sent) * price, sha256)

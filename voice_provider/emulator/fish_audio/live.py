@@ -85,7 +85,13 @@ async def _converse(socket: WebSocket, caller: FishCaller, engine: str, *, times
         await speech.converse()
     except (FishError, EngineError, BadEventError) as error:
         message = error.body["message"] if isinstance(error, FishError) else str(error)
-        await _send(socket, event="finish", reason="error", message=message)
+        # The specification of October has `error`, that of August `finish`: of the newer one is what does not begin.
+        end = (
+            {"event": "finish", "reason": "error", "message": message}
+            if speech
+            else {"event": "error", "error": message}
+        )
+        await _send(socket, **end)
         return False
     finally:
         if speech is not None:
@@ -195,7 +201,8 @@ class _Speech:
             self._speaker = (SPEAKER.findall(text) or [self._speaker])[-1]
         if self._waiting:
             if self._stream is None:
-                self._stream = start(self._emulator, self._order, self._parts(), self._said)
+                timed = self._alignment is not None
+                self._stream = start(self._emulator, self._order, self._parts(), self._said, timed=timed)
                 await self._reach("fish_tts_first_byte_seconds")
             await self._send_pieces(self._stream)
 

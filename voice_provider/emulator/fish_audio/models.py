@@ -17,7 +17,7 @@ from voice_provider.emulator.fish_audio.heard import remember_file
 from voice_provider.emulator.fish_audio.library import entity_data, library, person_id, stamp, training
 from voice_provider.emulator.fish_audio.requests import FishCaller, PlatformCaller, identify, signature, unauthorized
 from voice_provider.emulator.fish_audio.settings import settings_of
-from voice_provider.emulator.fish_audio.state import FishModel
+from voice_provider.emulator.fish_audio.state import AGE, USE, FishModel
 from voice_provider.emulator.world.emulator import Emulator
 
 log = logging.getLogger(__name__)
@@ -131,19 +131,26 @@ async def list_models(request: Request) -> JSONResponse:
     caller = identify(request)
     if caller is None and (query.own or "authorization" in request.headers):
         raise unauthorized(request)
-    found = [model for model in _listed(emulator, caller, query) if _matches(model, query)]
-    found.sort(key=lambda model: (model.created_at, model.id), reverse=True)
-    if query.sort_by != "created_at":  # the score is not told; here it is how often a voice was used
-        found.sort(key=lambda model: model.data["task_count"], reverse=True)
-    limited = not query.own and len(found) > WINDOW
-    found = found[:WINDOW] if limited else found
+    where, values = _filter(emulator, caller if query.own else None, query)
+    own = query.own and caller is not None
+    shelf = [] if own else sorted((model for model in library(emulator).values() if _matches(model, query)), key=_rank)
+    total = emulator.state.count(FishModel, where, *values) + len(shelf)
+    limited = not own and total > WINDOW
+    total = min(total, WINDOW) if limited else total
     start = (query.page_number - 1) * query.page_size
-    page = found[start : start + query.page_size]
+    size = max(0, min(query.page_size, total - start))
+    by_age = query.sort_by == "created_at"
+    # The shelf is merged into the rows: as many of them could stand before the page.
+    skipped = max(0, start - len(shelf))
+    rows = emulator.state.find(
+        FishModel, f"{where} ORDER BY {AGE if by_age else USE} LIMIT ? OFFSET ?", *values, size + len(shelf), skipped
+    )
+    page = sorted([*rows, *shelf], key=_age if by_age else _rank)[start - skipped :][:size]
     return JSONResponse(
         {
-            "total": len(found),
+            "total": total,
             "items": [entity(emulator, model) for model in page],
-            "has_more": start + query.page_size < len(found),
+            "has_more": start + query.page_size < total,
             "max_offset": WINDOW if limited else MAX_OFFSET,
             "accessible_upper_bound": WINDOW if limited else 0,
             "window_limited": limited,
@@ -152,23 +159,45 @@ async def list_models(request: Request) -> JSONResponse:
     )
 
 
-def _listed(emulator: Emulator, caller: FishCaller | None, query: Listing) -> list[FishModel]:
-    if query.own and caller:
-        return emulator.state.find(FishModel, "org = ?", caller.org)
-    return emulator.state.find(FishModel, "visibility = 'public'") + list(library(emulator).values())
+def _age(model: FishModel) -> tuple[float, ...]:
+    return -model.created_at, *(-ord(sign) for sign in model.id)
+
+
+def _rank(model: FishModel) -> tuple[float, ...]:
+    """The score is not told; here it is how often a voice was used."""
+    return -model.data["task_count"], *_age(model)
+
+
+def _filter(emulator: Emulator, owner: FishCaller | None, query: Listing) -> tuple[str, list[Any]]:
+    """The condition of the rows that are asked for, and its values."""
+    parts: list[tuple[str, Any]] = [("org = ?", owner.org) if owner else ("visibility = ?", "public")]
+    if query.title is not None:
+        parts.append(("instr(lower(json_extract(data, '$.title')), lower(?))", query.title))
+    parts += [("EXISTS (SELECT 1 FROM json_each(data, '$.tags') WHERE value = ?)", tag) for tag in query.tag]
+    if owner is None and query.author_id is not None:
+        names = (name for name in emulator.state.tally(FishModel.TABLE, "owner") if person_id(name) == query.author_id)
+        parts.append(("owner = ?", next(names, None)))
+    if owner is None and query.licensed:
+        parts.append(("json_extract(data, '$.licensed') = ?", True))
+    if not _is_spoken(query):
+        parts.append(("?", False))
+    return " AND ".join(part for part, _ in parts), [value for _, value in parts]
+
+
+def _is_spoken(query: Listing) -> bool:
+    return all(not asked or set(asked) & set(LANGUAGES) for asked in (query.language, query.title_language))
 
 
 def _matches(model: FishModel, query: Listing) -> bool:
+    """Whether a voice of the library is asked for."""
     data = model.data
-    wanted = [
+    wanted = (
         query.title is None or query.title.lower() in data["title"].lower(),
         all(tag in data["tags"] for tag in query.tag),
-        not query.language or bool(set(query.language) & set(LANGUAGES)),
-        not query.title_language or bool(set(query.title_language) & set(LANGUAGES)),
-    ]
-    if not query.own:
-        wanted.append(query.author_id in (None, person_id(model.owner)))
-        wanted.append(data["licensed"] or not query.licensed)
+        query.author_id in (None, person_id(model.owner)),
+        data["licensed"] or not query.licensed,
+        _is_spoken(query),
+    )
     return all(wanted)
 
 

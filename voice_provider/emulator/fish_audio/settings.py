@@ -34,6 +34,9 @@ class FishSettings(Section):
     fish_speech_seconds: float = Field(default=0.0, ge=0)
     fish_free_engine_charged: bool = False
 
+    # Transcription: from so many seconds on, `transcribe-1` answers 503
+    fish_long_recording_seconds: float = Field(default=95.0, gt=0)
+
     # The account (sections 9, 10); a debit shows in the wallet after `debit_seconds`
     fish_concurrency: int | None = Field(default=5, ge=0)
     fish_retry_after: int | None = Field(default=None, ge=0)

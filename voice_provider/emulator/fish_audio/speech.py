@@ -96,7 +96,7 @@ async def following(emulator: Emulator, stream: Iterator[Spoken]) -> Spoken | No
     return await emulator.jobs.in_thread(lambda: next(stream, None))
 
 
-async def accept(request: Request, caller: FishCaller) -> Accepted:
+async def accept(request: Request, caller: FishCaller, *, timed: bool = False) -> Accepted:
     """Everything before the first byte: checks, a slot, the voices, the first sentence, the bill."""
     emulator = caller.emulator
     engine = engine_of(emulator, request.headers.get("model"))
@@ -106,7 +106,7 @@ async def accept(request: Request, caller: FishCaller) -> Accepted:
     with ExitStack() as holding:
         holding.enter_context(slot(caller))
         started, text = emulator.clock.now(), order.body.text
-        stream = start(emulator, order, lines(text, engine, await voices_of(caller, order)), text)
+        stream = start(emulator, order, lines(text, engine, await voices_of(caller, order)), text, timed=timed)
         try:
             first = await following(emulator, stream)
         except EngineError as error:
@@ -157,7 +157,7 @@ async def _audio(accepted: Accepted) -> AsyncIterator[bytes]:
 
 @router.post("/v1/tts/stream/with-timestamp")
 async def speak_with_timestamps(request: Request, caller: InferenceCaller) -> Response:
-    accepted = await accept(request, caller)
+    accepted = await accept(request, caller, timed=True)
     return SpeechResponse(accepted, _events(accepted), "text/event-stream")
 
 

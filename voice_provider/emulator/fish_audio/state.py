@@ -7,6 +7,10 @@ from typing import Any
 
 from voice_provider.emulator.world.state import Row
 
+# The orders of lists, and of the indexes over them: a page then costs what the page costs.
+AGE = "created_at DESC, id DESC"
+USE = f"json_extract(data, '$.task_count') DESC, {AGE}"
+
 
 @dataclass
 class FishModel(Row):
@@ -16,12 +20,14 @@ class FishModel(Row):
     """
 
     TABLE = "fish_models"
-    SCHEMA = """
+    SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS fish_models (
         id TEXT PRIMARY KEY, org TEXT NOT NULL, owner TEXT NOT NULL, visibility TEXT NOT NULL, data TEXT NOT NULL,
         profile TEXT, builtin TEXT, training TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL);
-    CREATE INDEX IF NOT EXISTS fish_models_of ON fish_models (org);
-    CREATE INDEX IF NOT EXISTS fish_models_seen ON fish_models (visibility);
+    CREATE INDEX IF NOT EXISTS fish_models_own_age ON fish_models (org, {AGE});
+    CREATE INDEX IF NOT EXISTS fish_models_own_use ON fish_models (org, {USE});
+    CREATE INDEX IF NOT EXISTS fish_models_seen_age ON fish_models (visibility, {AGE});
+    CREATE INDEX IF NOT EXISTS fish_models_seen_use ON fish_models (visibility, {USE});
     """
     JSON = frozenset({"data", "training"})
     id: str

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from voice_provider.emulator.fish_audio.bodies import check
 from voice_provider.emulator.fish_audio.errors import FishError
 from voice_provider.emulator.fish_audio.library import PUBLISHED_AT, person_id, stamp
-from voice_provider.emulator.fish_audio.requests import InferenceCaller
+from voice_provider.emulator.fish_audio.requests import FishCaller, InferenceCaller
 
 router = APIRouter()
 
@@ -22,13 +22,18 @@ class CreditQuery(BaseModel):
     team_id: str | None = None
 
 
+def check_own(user_id: str, caller: FishCaller) -> None:
+    """Refuse a look into somebody else's wallet; what the service answers then is not known."""
+    if user_id not in ("self", person_id(caller.owner)):
+        raise FishError(403, "You may look into your own wallet only.")
+
+
 @router.get("/wallet/{user_id}/api-credit")
 async def api_credit(user_id: str, request: Request, caller: InferenceCaller) -> JSONResponse:
     """Decimal strings; a debit shows a while after the work (section 9)."""
     emulator = caller.emulator
     query = check(CreditQuery, dict(request.query_params), "query")
-    if user_id not in ("self", person_id(caller.owner)):
-        raise FishError(403, "You may look into your own wallet only.")
+    check_own(user_id, caller)
     now = emulator.clock.now()
     body: dict[str, Any] = {
         "_id": person_id(f"wallet of {caller.org}"),
@@ -43,9 +48,10 @@ async def api_credit(user_id: str, request: Request, caller: InferenceCaller) ->
     return JSONResponse(body)
 
 
-@router.get("/wallet/self/package")
-async def package(caller: InferenceCaller) -> JSONResponse:
+@router.get("/wallet/{user_id}/package")
+async def package(user_id: str, caller: InferenceCaller) -> JSONResponse:
     """Without `_id`, which the official SDK misses (section 11)."""
+    check_own(user_id, caller)
     body = {
         "user_id": person_id(caller.owner),
         "type": "free",

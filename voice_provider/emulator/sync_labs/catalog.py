@@ -111,6 +111,10 @@ ERRORS: dict[str, CatalogError] = {
             "This Idempotency-Key belongs to a request with another body.",
             "Use a new key for a new request.",
         ),
+        "IDEMPOTENCY_REQUEST_IN_PROGRESS": (
+            "The first request with this Idempotency-Key is still being taken on.",
+            "Ask again with the same key in a moment.",
+        ),
         "IDEMPOTENCY_OUTCOME_UNKNOWN": (
             "It is not known whether the first request with this key was carried out.",
             "Ask again with the same key; do not use a new one.",
@@ -144,14 +148,22 @@ MODELS: dict[str, Model] = {
 # Not published per character and per clone: illustrative figures of the emulator.
 USD_PER_CHARACTER = 0.0002
 USD_PER_CLONE = 0.0
+REASONING = 1.5  # times the price of a frame: it is known to be priced, and not how
 
 
 def price(job: Job, units: float) -> float:
     """What a finished job costs: speech by the character, lip sync by the frame and by what was spoken for it."""
+    if job.kind == "transcription":
+        return 0.0
     if job.kind == "speech":
         return units * USD_PER_CHARACTER
     characters = sum(len(driver.get("text", "")) for driver in job.work["drivers"])
-    return units * MODELS[job.work["model"]].usd_per_frame + characters * USD_PER_CHARACTER
+    reasoning = job.work.get("reasoning", False)
+    return units * usd_per_frame(job.work["model"], reasoning=reasoning) + characters * USD_PER_CHARACTER
+
+
+def usd_per_frame(model: str, *, reasoning: bool) -> float:
+    return MODELS[model].usd_per_frame * (REASONING if reasoning else 1)
 
 
 DEFAULT_FPS = 25.0

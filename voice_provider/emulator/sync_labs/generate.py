@@ -23,6 +23,7 @@ from voice_provider.emulator.sync_labs.requests import (
     check,
     fingerprint,
     generate_key,
+    named_page,
     outcome,
     read,
 )
@@ -37,8 +38,11 @@ SEGMENTS_INVALID = "generation_input_segments_invalid"
 FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 BUSY_SECONDS = 5
 MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 3, 32, 1024 * 1024
+DEFAULT_TEMPERATURE = 0.5
 FORM_FILES = ("video", "image", "audio")
-FORM_TEXT = ("model", "webhookUrl", "outputFileName", "projectId")
+FORM_TEXT = ("model", "webhookUrl", "outputFileName", "projectId", "sync_mode")
+FORM_JSON = ("input", "options", "segments", "dubParams", "temperature")
+FORM_OPTIONS = ("sync_mode", "temperature")  # as the vendor's own ComfyUI node sends them, beside all others
 
 
 class TextProvider(BaseModel):
@@ -62,14 +66,18 @@ class Speaker(BaseModel):
     frame_number: int | None = Field(default=None, ge=0)
     coordinates: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     bounding_boxes: list[Any] | None = None
+    use_v2: bool | None = None
+    v3: bool | None = None
+    face_image: str | None = None
 
 
 class Options(BaseModel):
-    """The options that the engine can follow; any other is accepted and ignored (section 6.1)."""
+    """The options that the engine can follow or that have a price; any other is accepted and ignored (section 6.1)."""
 
     sync_mode: Literal["bounce", "loop", "cut_off", "silence", "remap"] = "bounce"
-    temperature: float = Field(default=0.5, ge=0, le=1)
-    active_speaker_detection: Speaker | None = None
+    temperature: float | None = Field(default=None, ge=0, le=1)
+    active_speaker_detection: Speaker | bool | None = None
+    reasoning_enabled: bool = False
 
 
 class AudioCut(BaseModel):
@@ -118,7 +126,7 @@ async def generate(request: Request, caller: Authenticated) -> JSONResponse:
     if replayed:
         _drop(caller, files)
     headers = {"Idempotency-Replayed": "true"} if replayed else {}
-    return JSONResponse(generation_json(caller.emulator, job), 201, headers)
+    return JSONResponse(generation_json(caller.emulator, job), 201, headers | named_page(caller.emulator, job))
 
 
 def _order(
@@ -189,15 +197,16 @@ async def _read_form(request: Request, caller: Caller) -> tuple[dict[str, Any], 
     except HTTPException as error:
         raise ApiError(413, INVALID, str(error.detail)) from error
     sha256 = fingerprint([raw, hashes])
-    raw["input"] = raw.get("input", []) + [
-        {"type": kind, "url": caller.emulator.storage.asset_url(upload)} for kind, upload in files.items()
-    ]
+    if isinstance(items := raw.get("input", []), list):
+        urls_of = {kind: caller.emulator.storage.asset_url(upload) for kind, upload in files.items()}
+        raw["input"] = _with_files(items, urls_of)
     return raw, sha256, files
 
 
 def _form_body(form: FormData) -> dict[str, Any]:
+    """What the fields of a form mean; those that are not known are ignored, as the service does (section 6.2)."""
     raw: dict[str, Any] = {}
-    for name in dict.fromkeys(form):
+    for name in (*FORM_TEXT, *FORM_JSON):
         values = [value for value in form.getlist(name) if isinstance(value, str)]
         if not values:
             continue
@@ -211,7 +220,20 @@ def _form_body(form: FormData) -> dict[str, Any]:
         raw[name] = parsed[0] if len(parsed) == 1 else parsed
     if isinstance(raw.get("input"), dict):
         raw["input"] = [raw["input"]]
+    beside = {name: raw.pop(name) for name in FORM_OPTIONS if name in raw}
+    if beside and isinstance(options := raw.get("options", {}), dict):
+        raw["options"] = beside | options
     return raw
+
+
+def _with_files(items: list[Any], files: dict[str, str]) -> list[Any]:
+    """A file stands in for the first input item of its kind, and keeps its name."""
+    left, placed = dict(files), []
+    for item in items:
+        url = left.pop(str(item.get("type")), None) if isinstance(item, dict) else None
+        rest = item if url is None else {name: value for name, value in item.items() if name != "assetId"}
+        placed.append(rest if url is None else rest | {"url": url})
+    return placed + [{"type": kind, "url": url} for kind, url in left.items()]
 
 
 async def _keep(caller: Caller, part: UploadFile) -> tuple[Upload, str]:
@@ -264,7 +286,10 @@ def _work_order(caller: Caller, body: GenerateBody, files: dict[str, Upload]) ->
     spoken = [item for item in body.input if item.type in ("audio", "text")]
     _check_drivers(body, spoken)
     options = body.options or Options()
-    speaker = options.active_speaker_detection or Speaker()
+    told = options.active_speaker_detection
+    speaker = told if isinstance(told, Speaker) else Speaker()
+    if visual.type == "image" and (told is True or speaker.auto_detect):
+        raise invalid("the speaker of an image cannot be detected", field="options", code=INVALID)
     return {
         "model": body.model,
         "visual": _source(caller, visual),
@@ -281,7 +306,8 @@ def _work_order(caller: Caller, body: GenerateBody, files: dict[str, Upload]) ->
             for segment in body.segments or []
         ],
         "sync_mode": options.sync_mode,
-        "temperature": options.temperature,
+        "temperature": DEFAULT_TEMPERATURE if options.temperature is None else options.temperature,
+        "reasoning": options.reasoning_enabled,
         "speaker": speaker.coordinates or _middle(speaker.bounding_boxes),
         "speaker_frame": speaker.frame_number,
         "files": [upload.id for upload in files.values()],

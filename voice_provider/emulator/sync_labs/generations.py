@@ -1,11 +1,12 @@
 """Generations after they were ordered, and what they would cost (contract sections 6.3 to 6.6)."""
 
 import asyncio
+import hmac
 import math
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
 
 from voice_provider.emulator.engine import EngineError, MediaInfo
@@ -17,7 +18,7 @@ from voice_provider.emulator.sync_labs.requests import (
     Authenticated,
     Caller,
     is_uuid,
-    page_url,
+    named_page,
     query_limit,
     query_values,
     read,
@@ -25,6 +26,7 @@ from voice_provider.emulator.sync_labs.requests import (
 from voice_provider.emulator.sync_labs.settings import settings_of
 from voice_provider.emulator.world.clock import iso
 from voice_provider.emulator.world.emulator import Emulator
+from voice_provider.emulator.world.half import Parts
 from voice_provider.emulator.world.state import Job
 
 router = APIRouter()
@@ -59,13 +61,11 @@ def generation_json(emulator: Emulator, job: Job, *, progress: bool = False) -> 
         "createdAt": iso(job.created_at),
         "model": request.get("model"),
         "input": request.get("input", []),
-        "outputUrl": emulator.storage.result_url(job, request.get("outputFileName")) if done else None,
+        "outputUrl": _output_url(emulator, job) if done else None,
         "outputDuration": job.result.get("output_seconds"),
         "error": job.error,
         # The SDKs of 2026 read `error_code`, the documentation writes `errorCode` (section 6).
         settings_of(emulator).error_code_field: error_code(job),
-        "engine": emulator.engine.name,
-        **page_url(emulator, job.id),
     }
     for name in ("options", "segments", "webhookUrl", "projectId"):
         if request.get(name) is not None:
@@ -77,6 +77,12 @@ def generation_json(emulator: Emulator, job: Job, *, progress: bool = False) -> 
     if progress:
         body["progress_percent"] = emulator.jobs.percent(job)
     return body
+
+
+def _output_url(emulator: Emulator, job: Job) -> str:
+    if settings_of(emulator).result_host == "storage":
+        return emulator.storage.result_url(job, job.request.get("outputFileName"))
+    return f"{emulator.api_url}/v2/generations/{job.id}/result?token={emulator.storage.token(job.id)}"
 
 
 def error_code(job: Job) -> str | None:
@@ -135,11 +141,15 @@ async def get_generation(job_id: str, request: Request, caller: Authenticated) -
     query = request.query_params
     progress = "progress" in query_values(request, "include")
     if query.get("wait", "").lower() not in ("true", "1"):
-        return JSONResponse(generation_json(caller.emulator, job, progress=progress))
+        body = generation_json(caller.emulator, job, progress=progress)
+        return JSONResponse(body, headers=named_page(caller.emulator, job))
     if progress:
         raise invalid("include=progress cannot be used with wait", field="include")
     seconds = _wait_seconds(query.get("timeout"))
-    headers = {"X-Sync-Wait-Mode": "long_poll", "X-Sync-Wait-Timeout-Seconds": f"{seconds:g}"}
+    headers = named_page(caller.emulator, job) | {
+        "X-Sync-Wait-Mode": "long_poll",
+        "X-Sync-Wait-Timeout-Seconds": f"{seconds:g}",
+    }
     if job.active:
         await caller.emulator.jobs.wait(job.id, seconds)
         job = _find(caller, job_id)
@@ -156,6 +166,26 @@ def _wait_seconds(given: str | None) -> float:
     if not 1 <= seconds <= MAX_WAIT:
         raise invalid("timeout must be a number of seconds from 1 to 10", field="timeout")
     return seconds
+
+
+@router.get("/v2/generations/{job_id}/result")
+async def get_result(job_id: str, request: Request, emulator: Parts) -> Response:
+    """The result at the API's own host, by a token and without a key; one that comes along is a leak."""
+    for header in ("x-api-key", "authorization"):
+        if header in request.headers:
+            emulator.state.record_leak(emulator.clock.now(), request.method, request.url.path, header)
+    job = emulator.state.first(Job, "id = ? AND service = ? AND kind = 'lip_sync'", job_id, SERVICE)
+    known = job is not None and hmac.compare_digest(
+        request.query_params.get("token", ""), emulator.storage.token(job.id)
+    )
+    if job is None or not known or job.status != "COMPLETED":
+        raise ApiError(404, "generation_not_found")
+    how = settings_of(emulator).result_host
+    path = emulator.jobs.file(job, "results")
+    if how == "200" and path:
+        return FileResponse(path, media_type="video/mp4")
+    status = int(how) if how.isdigit() else 302
+    return RedirectResponse(emulator.storage.result_url(job, job.request.get("outputFileName")), status)
 
 
 @router.delete("/v2/generations/{job_id}")
@@ -190,10 +220,10 @@ class AnalyzeBody(BaseModel):
     options: dict[str, Any] | None = None
 
 
-def _estimate(model: str, frames: int) -> dict[str, Any]:
+def _estimate(model: str, frames: int, *, reasoning: bool) -> dict[str, Any]:
     if model not in catalog.MODELS:
         raise ApiError(422, "cost_estimate_unavailable", field="model")
-    usd = round(frames * catalog.MODELS[model].usd_per_frame, 6)
+    usd = round(frames * catalog.usd_per_frame(model, reasoning=reasoning), 6)
     return {"estimatedFrameCount": frames, "estimatedGenerationCost": usd}
 
 
@@ -201,7 +231,8 @@ def _estimate(model: str, frames: int) -> dict[str, Any]:
 @router.post("/v2/generate/estimate-cost")
 async def estimate(request: Request, caller: Authenticated) -> JSONResponse:  # noqa: ARG001 - the key is required
     body, _ = await read(request, EstimateBody)
-    return JSONResponse(_estimate(body.model, round(body.duration * body.fps)) | {"estimatedCredits": None})
+    costs = _estimate(body.model, round(body.duration * body.fps), reasoning=body.reasoningEnabled)
+    return JSONResponse(costs | {"estimatedCredits": None})
 
 
 @router.post("/v2/analyze/cost")
@@ -219,9 +250,10 @@ async def analyze_cost(request: Request, caller: Authenticated) -> JSONResponse:
             driver += seconds
         else:
             visual, fps = seconds, (media and media.fps) or fps
-    mode = (body.options or {}).get("sync_mode", "bounce")
+    options = body.options or {}
+    mode = options.get("sync_mode", "bounce")
     seconds = min(visual, driver) if mode == "cut_off" and visual else driver or visual
-    return JSONResponse([_estimate(body.model, round(seconds * fps))])
+    return JSONResponse([_estimate(body.model, round(seconds * fps), reasoning=bool(options.get("reasoning_enabled")))])
 
 
 async def _look(caller: Caller, item: AnalyzeInput) -> MediaInfo | None:

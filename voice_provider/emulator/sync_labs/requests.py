@@ -117,7 +117,10 @@ class Caller:
             return None
         if found[0] != sha256:
             raise conflict
-        return self.emulator.state.first(Job, "id = ?", found[1])
+        job = self.emulator.state.first(Job, "id = ?", found[1])
+        if job and self.emulator.clock.now() < job.created_at + self.settings.key_busy_seconds:
+            raise ApiError(409, "IDEMPOTENCY_REQUEST_IN_PROGRESS")
+        return job
 
 
 async def authenticate(request: Request) -> Caller:
@@ -212,9 +215,9 @@ def is_uuid(text: str) -> bool:
         return False
 
 
-def page_url(emulator: Emulator, job_id: str) -> dict[str, str]:
-    """Where a person can watch this job; our own addition, which real clients ignore."""
-    return {"pageUrl": f"{emulator.api_url}/_emulator/jobs/{job_id}"} if emulator.house.pages else {}
+def named_page(emulator: Emulator, job: Job) -> dict[str, str]:
+    """The header that says where a person can watch this job: in a body the service has nothing like it."""
+    return {"x-emulator-page": f"{emulator.api_url}/_emulator/jobs/{job.id}"} if emulator.house.pages else {}
 
 
 def outcome(request: Request) -> dict[str, Any]:

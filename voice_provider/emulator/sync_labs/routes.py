@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from voice_provider.emulator.sync_labs import assets, catalog, generate, generations, speech, voices
+from voice_provider.emulator.sync_labs import assets, catalog, generate, generations, speech, transcriptions, voices
 from voice_provider.emulator.sync_labs.errors import ApiError
 from voice_provider.emulator.sync_labs.requests import Authenticated
 from voice_provider.emulator.sync_labs.webhooks import secret_of
@@ -16,6 +16,7 @@ router.include_router(speech.router)
 router.include_router(assets.router)
 router.include_router(generate.router)
 router.include_router(generations.router)
+router.include_router(transcriptions.router)
 
 
 @router.get("/v2/errors")

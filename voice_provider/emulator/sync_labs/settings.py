@@ -21,6 +21,11 @@ class SyncLabsSettings(Section):
     upload_returns_asset_id: bool = False
     require_provider: bool = False
     error_code_field: Literal["errorCode", "error_code"] = "errorCode"
+    # Where a result is: at the storage host, or at the API's own with a token, which leads there by this status (200:
+    # sends the file itself)
+    result_host: Literal["storage", "302", "307", "200"] = "storage"
+    # For so long a copy under the same Idempotency-Key is answered 409 (section 9); 0 is never
+    key_busy_seconds: float = Field(default=0.0, ge=0)
 
     # The plan (section 11; no clone slots are published, these are ours)
     clone_slots: int | None = Field(default=10, ge=0)

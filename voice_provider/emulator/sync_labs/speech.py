@@ -14,8 +14,8 @@ from voice_provider.emulator.sync_labs.requests import (
     Authenticated,
     Caller,
     fingerprint,
+    named_page,
     outcome,
-    page_url,
     read,
     require_provider,
     speech_price,
@@ -66,7 +66,7 @@ async def speak(request: Request, caller: Authenticated) -> JSONResponse:
     if mode == "seed-async":
         job.work |= outcome(request)
         emulator.jobs.order(job, _speech_charge(caller, job, body.script, raw), scope="tts")
-        return JSONResponse(_seed_json(emulator, job), 201)
+        return JSONResponse(_seed_json(emulator, job), 201, named_page(emulator, job))
     try:
         made = await emulator.jobs.in_thread(lambda: work.speak(emulator.engine, emulator.files, driver, job.id))
     except EngineError as error:
@@ -79,7 +79,7 @@ async def speak(request: Request, caller: Authenticated) -> JSONResponse:
     charge.settled = 1
     emulator.state.accept(job, charge, scope="tts")
     answer = {"id": job.id, "url": emulator.storage.speech_url(job), "duration": job.result["seconds"]}
-    return JSONResponse(answer | _engine(job))
+    return JSONResponse(answer)
 
 
 def _pay_speech(caller: Caller, script: str) -> None:
@@ -89,10 +89,6 @@ def _pay_speech(caller: Caller, script: str) -> None:
         monthly=caller.settings.free_tts,
         exhausted="elevenlabs_quota_exceeded",
     )
-
-
-def _engine(job: Job) -> dict[str, Any]:
-    return {"engine": job.result["engine"]} if "engine" in job.result else {}
 
 
 def _error(job: Job) -> dict[str, Any] | None:
@@ -112,8 +108,6 @@ def _seed_json(emulator: Emulator, job: Job) -> dict[str, Any]:
         "duration": job.result.get("seconds"),
         "error": _error(job),
         "createdAt": iso(job.created_at),
-        "engine": emulator.engine.name,
-        **page_url(emulator, job.id),
     }
 
 
@@ -132,11 +126,12 @@ async def order_speech(request: Request, caller: Authenticated) -> JSONResponse:
         _pay_speech(caller, body.script)
         job = caller.job("speech", raw, {"driver": driver, "mode": "jobs"} | outcome(request))
         emulator.jobs.order(job, _speech_charge(caller, job, body.script, raw, key), scope="tts_jobs")
-    return JSONResponse(_job_json(emulator, job), 202, {"Location": f"/v2/tts/jobs/{job.id}"} | _wait(job))
+    where = {"Location": f"/v2/tts/jobs/{job.id}"}
+    return JSONResponse(_job_json(emulator, job), 202, where | _headers(emulator, job))
 
 
-def _wait(job: Job) -> dict[str, str]:
-    return {"Retry-After": RUNNING_RETRY_AFTER} if job.active else {}
+def _headers(emulator: Emulator, job: Job) -> dict[str, str]:
+    return ({"Retry-After": RUNNING_RETRY_AFTER} if job.active else {}) | named_page(emulator, job)
 
 
 def _job_json(emulator: Emulator, job: Job) -> dict[str, Any]:
@@ -150,8 +145,6 @@ def _job_json(emulator: Emulator, job: Job) -> dict[str, Any]:
         "createdAt": iso(job.created_at),
         "startedAt": iso(job.started_at) if job.started_at else None,
         "finishedAt": iso(job.finished_at) if job.finished_at else None,
-        "engine": emulator.engine.name,
-        **page_url(emulator, job.id),
     }
 
 
@@ -166,9 +159,10 @@ def _find(caller: Caller, job_id: str, *, in_jobs: bool) -> Job:
 @router.get("/v2/tts/jobs/{job_id}")
 async def get_speech_job(job_id: str, caller: Authenticated) -> JSONResponse:
     job = _find(caller, job_id, in_jobs=True)
-    return JSONResponse(_job_json(caller.emulator, job), headers=_wait(job))
+    return JSONResponse(_job_json(caller.emulator, job), headers=_headers(caller.emulator, job))
 
 
 @router.get("/v2/tts/{job_id}")
 async def get_speech(job_id: str, caller: Authenticated) -> JSONResponse:
-    return JSONResponse(_seed_json(caller.emulator, _find(caller, job_id, in_jobs=False)))
+    job = _find(caller, job_id, in_jobs=False)
+    return JSONResponse(_seed_json(caller.emulator, job), headers=named_page(caller.emulator, job))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from voice_provider.emulator.world.state import Job, Row
 
 REQUESTS_KEPT = 5000
+STATE, FILES = "state.sqlite", "files"  # in the data folder
 
 
 class Emulator:
@@ -41,13 +42,13 @@ class Emulator:
     ) -> None:
         self.data_dir = data_dir
         self.engine = engine
-        self.state = State(data_dir / "state.sqlite", rows)
+        self.state = State(data_dir / STATE, rows)
         if self.state.meta("signing_key") is None:
             self.state.set_meta("signing_key", secrets.token_hex(32))
         self.start_settings = start_settings
         self.settings = self._restored(start_settings)
         self.clock = Clock(self.state.meta("clock_offset", 0.0))
-        self.files = Files(data_dir / "files")
+        self.files = Files(data_dir / FILES)
         self.storage = Storage(self.state, self.files, self.clock, lambda: self.house)
         self.faults = Faults(self.state)
         self.rates = RateBuckets(self.clock)

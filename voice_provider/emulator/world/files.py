@@ -130,6 +130,10 @@ class Storage:
     def result_url(self, job: Job, name: str | None = None) -> str:
         return self._signed("GET", f"/results/{job.id}/{quote(name or job.id)}.mp4", self._house().result_url_seconds)
 
+    def token(self, job_id: str) -> str:
+        """What opens a job's result at another host than this one."""
+        return str(uuid.UUID(self._signature("TOKEN", job_id)[:32]))
+
     def _signed(self, method: str, path: str, seconds: int, *, content_type: str = "") -> str:
         date = datetime.fromtimestamp(self._clock.now(), UTC).strftime(DATE_FORM)
         query = {

@@ -35,6 +35,7 @@ class Half:
     :param mark: a `send` that puts on every answer what all of them carry
     :param control: its own operations of the control plane
     :param summary: its part of what the control plane says of the state
+    :param voices: the voices it keeps apart from the world's own, each with name and id
     :param join: called once, before the first request, for instance to hear of jobs that end
     """
 
@@ -49,6 +50,7 @@ class Half:
     mark: Callable[[Send, Emulator, Scope], Send] | None = None
     control: APIRouter | None = None
     summary: Callable[[Emulator], dict[str, Any]] | None = None
+    voices: Callable[[Emulator], list[tuple[str, str]]] | None = None
     join: Callable[[Emulator], None] | None = None
 
     def owns(self, path: str) -> bool:

@@ -66,8 +66,8 @@ class Jobs:
         """Let as many jobs as there are workers run at one time from now on; those that run already are not counted."""
         self._free = asyncio.Semaphore(self._house().workers)
 
-    def order(self, job: Job, charge: Charge, *, scope: str) -> None:
-        """Accept paid work and begin it."""
+    def order(self, job: Job, charge: Charge | None, *, scope: str) -> None:
+        """Accept work and begin it."""
         self._state.accept(job, charge, scope=scope)
         self.start(job)
 

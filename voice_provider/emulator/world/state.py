@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     error_code TEXT, error TEXT, source TEXT, project_id TEXT, created_at REAL NOT NULL, started_at REAL,
     finished_at REAL);
 CREATE INDEX IF NOT EXISTS jobs_of ON jobs (service, kind, org, status);
+CREATE INDEX IF NOT EXISTS jobs_by_age ON jobs (service, kind, org, seq);
 CREATE TABLE IF NOT EXISTS keys (
     org TEXT NOT NULL, scope TEXT NOT NULL, key TEXT NOT NULL, sha256 TEXT NOT NULL, job_id TEXT NOT NULL,
     PRIMARY KEY (org, scope, key));
@@ -86,7 +87,10 @@ class Row:
 
     @classmethod
     def read(cls, row: sqlite3.Row) -> Self:
-        return cls(**{key: json.loads(row[key]) if key in cls.JSON else row[key] for key in row.keys()})  # noqa: SIM118
+        values = dict(row)
+        for key in cls.JSON:
+            values[key] = json.loads(values[key])
+        return cls(**values)
 
     def values(self) -> dict[str, Any]:
         columns = {column.name: getattr(self, column.name) for column in fields(self)}  # type: ignore[arg-type]
@@ -305,10 +309,12 @@ class State:
         ).fetchone()
         return (row["sha256"], row["job_id"]) if row else None
 
-    def accept(self, job: Job, charge: Charge, *, scope: str) -> None:
-        """Take work on: the job, its line on the bill and its key, all or nothing."""
+    def accept(self, job: Job, charge: Charge | None, *, scope: str) -> None:
+        """Take work on: the job, its line on the bill (unless it costs nothing) and its key, all or nothing."""
         with self.transaction():
             self.insert(job)
+            if charge is None:
+                return
             self.insert(charge)
             if charge.idempotency_key is not None:
                 self._db.execute(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from voice_provider.emulator.engine import EngineError, Segment
+from voice_provider.emulator.world.heard import Transcript, fingerprint, hear, recall, remember
 from voice_provider.emulator.world.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from voice_provider.emulator.world.state import Job
 
 FETCH_SECONDS = 60.0
+SPEECH_FORMAT = "mp3"
 
 
 class WorkError(Exception):
@@ -49,31 +51,57 @@ def make(engine: Engine, files: Files, job: Job, progress: Callable[[float], Non
     try:
         if job.kind == "speech":
             return _speech(engine, files, job)
+        if job.kind == "transcription":
+            return _transcription(engine, files, job)
         return _lip_sync(engine, files, job, progress)
     except EngineError as error:
         raise WorkError(error.code, error.message) from error
 
 
 def speak(engine: Engine, files: Files, driver: dict[str, Any], job_id: str) -> Made:
-    """Say a driver's text; raises `EngineError`."""
+    """Say a driver's text, and remember where its words are; raises `EngineError`."""
     profile = files.path("voices", driver["profile"]) if driver.get("profile") else None
-    output = files.temporary(f".{engine.speech_format}")
-    seconds = engine.speak(
-        driver["text"],
-        output,
-        voice=profile or driver["builtin"],
+    output = files.temporary(f".{SPEECH_FORMAT}")
+    said = Transcript()
+    pieces = engine.stream(
+        [(profile or driver["builtin"], driver["text"])],
+        form=SPEECH_FORMAT,
         stability=driver["stability"],
         similarity=driver["similarity"],
         seed=zlib.crc32(driver["text"].encode()),
     )
-    facts = {"seconds": round(seconds, 3), "format": engine.speech_format, "engine": engine.name}
-    return Made(facts, {"speech": (output, f"{job_id}.{engine.speech_format}")})
+    try:
+        with output.open("wb") as file:
+            for piece in pieces:
+                file.write(piece.audio)
+                said.add(piece.text, piece.seconds, piece.words)
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
+    remember(files, fingerprint(output), said)
+    facts = {"seconds": round(said.seconds, 3), "format": SPEECH_FORMAT, "engine": engine.name}
+    return Made(facts, {"speech": (output, f"{job_id}.{SPEECH_FORMAT}")})
 
 
 def _speech(engine: Engine, files: Files, job: Job) -> Made:
     made = speak(engine, files, job.work["driver"], job.id)
     made.units = len(job.work["driver"]["text"])
     return made
+
+
+def _transcription(engine: Engine, files: Files, job: Job) -> Made:
+    """Write down what a stored recording says: by heart, what is known here; by ear, what the engine understands."""
+    path = files.root / job.work["source"]["file"]
+    if not path.exists():
+        raise WorkError("source_inaccessible", "The recording is not in storage any more.")
+    media = engine.probe(path)
+    if not media.has_audio:
+        raise WorkError("no_audio", "The recording has no sound.")
+    heard = hear(engine, files, path)
+    said = [
+        [vars(word) for word in heard.words if phrase.start <= word.start < phrase.end] for phrase in heard.segments
+    ]
+    return Made({"said": said, "one_speaker": recall(files, path) is not None}, units=heard.seconds)
 
 
 def _lip_sync(engine: Engine, files: Files, job: Job, progress: Callable[[float], None]) -> Made:
@@ -96,6 +124,8 @@ def _lip_sync(engine: Engine, files: Files, job: Job, progress: Callable[[float]
             speaker_frame=order["speaker_frame"],
             progress=progress,
         )
+        if not segments and (said := recall(files, next(iter(audio.values())))):
+            remember(files, fingerprint(output), said)  # the video says the same
         made = _kept_line(files, lines)
     made.files["results"] = (output, f"{job.id}.mp4")
     made.result |= {

@@ -7,7 +7,10 @@ fetch it again. A voice's id is what the service calls ``reference_id``.
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+import time
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
@@ -19,23 +22,40 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
     VoiceNotReadyError,
 )
-from voice_provider.models import Capability, Job, JobState, Room, Segment, Transcript, Voice, Wallet
+from voice_provider.models import Capability, Job, JobState, Room, Transcript, Voice, Wallet
 from voice_provider.services.base import Body, Flow, Input, Request, Response, Service, Sink, path_segment, present
 from voice_provider.services.fish_audio import options as of_fish_audio
 from voice_provider.services.fish_audio.errors import read_error, speaks
+from voice_provider.services.fish_audio.events import Events
 from voice_provider.services.fish_audio.form import FORM
-from voice_provider.services.fish_audio.options import DEFAULT_MODEL, ENGINE, FREE_MODELS, FishClone, FishSpeech
+from voice_provider.services.fish_audio.options import (
+    DEFAULT_MODEL,
+    FREE_MODELS,
+    HEARS,
+    USD_PER_MILLION_BYTES,
+    FishClone,
+    FishSpeech,
+    FishTranscription,
+)
 from voice_provider.services.fish_audio.packed import PackedBody
+from voice_provider.services.fish_audio.transcripts import read_transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import JobKind
-    from voice_provider.services.options import CloneOptions, SampleFacts, SpeechOptions, VoiceFilters
+    from voice_provider.services.options import (
+        CloneOptions,
+        SampleFacts,
+        SpeechOptions,
+        TranscriptionOptions,
+        VoiceFilters,
+    )
     from voice_provider.services.texts import Markup
 
 PAGE = 100  # voices; the largest page that is answered
+CLOCKS = 300.0  # seconds by which what the service dates may be older than it was
 MAX_TITLE = 100  # characters; the service names no limit, this is what the managed name fits into
 SPEECH_TIMEOUT = 240.0  # seconds of silence; what the service's own clients use
 CLONE_TIMEOUT = 240.0
@@ -69,15 +89,18 @@ class FishAudio(Service):
         Capability.LIP_SYNC: "Use a sync_labs connection for the lip sync; speech made at Fish Audio can drive it "
         "(LipSyncOperator(audio=speak.output, voice_conn_id=...)).",
         Capability.ASYNC_SPEECH: "Its speech is the answer itself and is kept by TTSOperator: nothing is asked after.",
-        Capability.ESTIMATE: "Speech costs $15 for a million UTF-8 bytes of text.",
+        Capability.ESTIMATE: f"Speech costs ${USD_PER_MILLION_BYTES[DEFAULT_MODEL]:g} for a million UTF-8 bytes of "
+        f"text; with drama-3, as far as is known, ${USD_PER_MILLION_BYTES['drama-3']:g}.",
         Capability.ASKS_FOR_MANY: "Each voice in training is asked after on its own.",
         Capability.CANCEL: "Speech that was begun is billed.",
     }
     makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {"speech": tuple(of_fish_audio.RATES)}
     speech_options: ClassVar[type[SpeechOptions]] = FishSpeech
     clone_options: ClassVar[type[CloneOptions]] = FishClone
+    transcription_options: ClassVar[type[TranscriptionOptions]] = FishTranscription
     free_clones: ClassVar[bool] = True
     takes_sound_only: ClassVar[bool] = True
+    times_speech: ClassVar[bool] = True
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         super().__init__(extra)
@@ -147,16 +170,20 @@ class FishAudio(Service):
         found: dict[str, Voice] = {}  # by id: a voice that is made meanwhile moves others to the next page
         for number in range(1, 1_000):
             asked = {**params, "page_number": str(number)}
-            page = (yield Request(method="GET", url="/model", params=asked, expects=_has_items)).object()
+            answer = yield Request(method="GET", url="/model", params=asked, expects=_has_items)
+            page = answer.object()
             if not isinstance(items := page.get("items"), list):
                 raise ServiceUnavailableError(
                     f"{self.label} answered with something else than a list of voices. Check the connection's base URL."
                 )
-            found |= {voice.id: voice for voice in map(self._voice, items)}
+            voices = [self._voice(item) for item in items]
+            found |= {voice.id: voice for voice in voices}
             seen_all = number * PAGE >= (_whole_number(page.get("total")) or 0)
             if not items or page.get("has_more") is False or (page.get("has_more") is None and seen_all):
                 break
             if filters.limit and len(found) >= filters.limit:
+                break
+            if filters.since is not None and _ends_before(filters.since, voices, answer):
                 break
         return list(found.values())[: filters.limit]
 
@@ -234,20 +261,26 @@ class FishAudio(Service):
         """Whether the model costs nothing."""
         return self._engine(_speech(options)) in FREE_MODELS
 
-    def speak(self, options: SpeechOptions, references: Sequence[Body], sink: Sink) -> Flow[Job]:
-        """Speak into a sink; MessagePack where recordings go along, because JSON cannot hold them."""
+    def speak(
+        self, options: SpeechOptions, references: Sequence[Body], sink: Sink, *, timed: bool = False
+    ) -> Flow[Job]:
+        """Speak into a sink; MessagePack where recordings go along, because JSON cannot hold them.
+
+        :param timed: as events that also say where the words are; it costs the same
+        """
         chosen = _speech(options)
         engine = self._engine(chosen)
         body = self._speech_body(chosen, references)
+        events = Events(sink) if timed else None
         request = Request(
             method="POST",
-            url="/v1/tts",
+            url="/v1/tts/stream/with-timestamp" if events else "/v1/tts",
             json=None if references else body,
             body=PackedBody(body) if references else None,
             headers={"model": engine, **({"content-type": PackedBody.media_type} if references else {})},
-            sink=sink,
+            sink=events or sink,
             repeatable=engine in FREE_MODELS,
-            expects=_is_sound,
+            expects=_is_events if events else _is_sound,
             timeout=SPEECH_TIMEOUT,
         )
         try:
@@ -266,6 +299,7 @@ class FishAudio(Service):
             state=JobState.SUCCEEDED,
             engine=response.headers.get("x-emulator-engine"),
             model=engine,
+            said=events.end(self.name, self.markup(chosen)) if events else None,
         )
 
     def _check_ready(self, voice_id: str) -> Flow[None]:
@@ -297,32 +331,26 @@ class FishAudio(Service):
             body |= {"reference_id": [f"speaker-{n}" for n in range(len(spoken))]} if len(spoken) > 1 else {}
         return body
 
-    def transcribe(self, body: Body, *, language: str | None, segments: bool, model: str | None) -> Flow[Transcript]:
+    def check_transcription(self, options: TranscriptionOptions) -> list[str]:
+        """Model and options against each other."""
+        return of_fish_audio.check_transcription(_transcription(options))
+
+    def transcribe(self, body: Body, options: TranscriptionOptions) -> Flow[Transcript]:
         """Write down what is said; billed by the second, so a lost answer is not asked for again."""
-        if model is not None and not ENGINE.fullmatch(model):
-            raise InvalidInputError(f"'{model[:60]}' is no model; use transcribe-1 or transcribe-1-pro.")
-        form = [("ignore_timestamps", "false" if segments else "true")]
-        form += [("language", language)] if language else []
+        asked = _transcription(options)
+        model = asked.model or HEARS
         response = yield Request(
             method="POST",
             url="/v1/asr",
-            form=form,
+            form=asked.fields,
             files=[("audio", body)],
-            headers={"model": model or "transcribe-1"},
+            headers={"model": model},
             expects=_is_transcript,
             timeout=TRANSCRIPTION_TIMEOUT,
         )
-        answer = response.object()
-        if not isinstance(answer.get("text"), str):
+        if not isinstance(response.object().get("text"), str):
             raise ServiceUnavailableError(f"{self.label} answered with something else than a transcript.")
-        heard = answer.get("segments")
-        return Transcript(
-            service=self.name,
-            text=answer["text"],
-            seconds=_number(answer.get("duration")),
-            language=_text(answer.get("language_code")),
-            segments=tuple(_segments(heard)) if isinstance(heard, list) else (),
-        )
+        return read_transcript(self.name, model, response)
 
     def room(self) -> Flow[Room]:
         """Read the headers that every answer carries: requests in flight of the account, and its limit."""
@@ -366,6 +394,21 @@ class FishAudio(Service):
         )
 
 
+def _ends_before(since: float, voices: Sequence[Voice], answer: Response) -> bool:
+    """Whether a page is in order, youngest first, and its last voice was made before a moment: no later page is needed.
+
+    The moment is on our clock and the voices' dates are on the service's; the answer's own date tells them apart. Where
+    anything cannot be read, the listing goes on: a request more costs less than a voice that is not found.
+    """
+    try:
+        ahead = parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()
+        made = [datetime.fromisoformat(voice.created_at or "") for voice in voices]
+        in_order = all(younger >= older for younger, older in pairwise(made))
+        return in_order and made[-1].timestamp() < since + ahead - CLOCKS
+    except (KeyError, ValueError, TypeError, OverflowError):  # TypeError: some name a time zone, and others do not
+        return False
+
+
 def _speech(options: SpeechOptions) -> FishSpeech:
     assert isinstance(options, FishSpeech)  # noqa: S101  # made with this service's speech_options
     return options
@@ -373,6 +416,11 @@ def _speech(options: SpeechOptions) -> FishSpeech:
 
 def _clone(options: CloneOptions) -> FishClone:
     assert isinstance(options, FishClone)  # noqa: S101  # made with this service's clone_options
+    return options
+
+
+def _transcription(options: TranscriptionOptions) -> FishTranscription:
+    assert isinstance(options, FishTranscription)  # noqa: S101  # made with this service's transcription_options
     return options
 
 
@@ -404,15 +452,12 @@ def _is_sound(response: Response) -> bool:
     return not kind or kind.startswith("audio/") or kind in _SOUND_TOO
 
 
+def _is_events(response: Response) -> bool:
+    return response.media_type == "text/event-stream"
+
+
 def _is_transcript(response: Response) -> bool:
     return not response.is_page and isinstance(response.object().get("text"), str)
-
-
-def _segments(heard: list[Any]) -> Iterator[Segment]:
-    """Read what can be read: the transcript is paid, and one odd part does not make the rest worthless."""
-    for item in heard:
-        with suppress(ValidationError):
-            yield Segment.model_validate(item)
 
 
 def _text(value: Any) -> str | None:

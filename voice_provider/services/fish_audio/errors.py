@@ -21,6 +21,7 @@ from voice_provider.exceptions import (
     SlotLimitError,
     VoiceError,
 )
+from voice_provider.services.fish_audio.options import HEARD_BEFORE, HEARS
 
 if TYPE_CHECKING:
     from voice_provider.services.base import Request, Response
@@ -38,7 +39,7 @@ _BY_STATUS: dict[int, type[VoiceError]] = {
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
     QuotaError: "Add API credit at https://fish.audio/app/developers (the credits of a plan do not pay for the API), "
-    "or speak with model s2.1-pro-free; then clear the task.",
+    "or speak with model s2.1-pro-free; then try again.",
     NotFoundError: "Check the voice_id: the voice may have been deleted, or be private to another account.",
     InvalidInputError: "Correct the input; the same request would be refused again.",
     SlotLimitError: "Delete a voice that is no longer needed (DeleteVoiceOperator).",
@@ -48,6 +49,8 @@ _SLOTS = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = (500, 503)  # in its own words: the work was not begun; after 502 and 504 it may have been, and be billed
+# 95 s of sound were answered so by one model, and taken by the other
+_LONG = f"Model {HEARD_BEFORE} answers so to long recordings: use model='{HEARS}', which is the default. "
 _WRONG_KEY = "No permission -- see authorization schemes"
 _UNREADABLE = "Failed to "  # parse the request body as ...
 # A 404 that names no thing is a router's: no such route here, or not yet on the instance that was asked.
@@ -81,13 +84,15 @@ def read_error(request: Request, response: Response) -> VoiceError:
     status = response.status
     what = f"{request.method} {request.url.partition('?')[0]}"
     message = _message(response)
+    # Transcription names its requests; all other answers have a trace only.
+    asked = str(response.object().get("request_id") or response.headers.get("x-request-id") or "")
     details: dict[str, Any] = {
         "error_code": response.headers.get("x-fish-error-code") or str(response.object().get("code") or "") or None,
         "status": status,
-        "request_id": response.headers.get("x-fish-trace-id"),
+        "request_id": asked or response.headers.get("x-fish-trace-id"),
     }
     said = f"{what}: Fish Audio answered {status}" + (f": {message}" if message else " without an explanation")
-    said = said.rstrip(".") + "."
+    said = said.rstrip(".") + (f" (request {_line(asked, 64)})." if asked else ".")
     if (request.method, request.url) == ("POST", "/model") and status in (402, 403, 429) and _SLOTS.search(message):
         return SlotLimitError(f"{said} {_NEXT[SlotLimitError]}", **details)  # no status is documented for it
     if status == 429:
@@ -112,9 +117,10 @@ def read_error(request: Request, response: Response) -> VoiceError:
             **details,
         )
     if kind is None:
-        trace = f", and quote trace id {details['request_id']}" if details["request_id"] else ""
+        trace = f", and quote trace id {details['request_id']}" if details["request_id"] and not asked else ""
+        hint = _LONG if status == 503 and request.headers.get("model") == HEARD_BEFORE else ""
         return ServiceUnavailableError(
-            f"{said} If it stays so, ask its support{trace}.",
+            f"{said} {hint}If it stays so, ask its support{trace}.",
             sent=status not in _REFUSED,
             retry_after=response.retry_after,
             **details,

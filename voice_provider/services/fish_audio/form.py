@@ -14,7 +14,8 @@ FORM = Form(
         "speech_model": text(
             "Speech model",
             "What speaks where a task names no model: s2.1-pro (paid), s2.1-pro-free (free, fair use), "
-            "s2-pro, drama-3-preview. Default: s2.1-pro.",
+            "or another one of the service. Default: s2.1-pro.",
+            examples=["s2.1-pro", "s2.1-pro-free", "s2-pro", "drama-3"],
         )
     },
 )

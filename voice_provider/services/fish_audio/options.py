@@ -7,17 +7,44 @@ all values outside them, but bills what it makes of them.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voice_provider.exceptions import InvalidInputError
-from voice_provider.services.options import CloneOptions, Media, Reference, SampleFacts, SpeechOptions, Unit
+from voice_provider.services.options import (
+    CloneOptions,
+    Media,
+    Reference,
+    SampleFacts,
+    SpeechOptions,
+    TranscriptionOptions,
+    Unit,
+)
 from voice_provider.services.texts import SSML, Markup, Script, Text
 
 DEFAULT_MODEL = "s2.1-pro"
 FREE_MODELS = ("s2.1-pro-free",)
-MODELS = (DEFAULT_MODEL, *FREE_MODELS, "s2-pro", "s1", "drama-3-preview")
+USD_PER_MILLION_BYTES = {  # of UTF-8 text: docs.fish.audio, pricing; of drama-3, what two resellers say
+    DEFAULT_MODEL: 15.0,
+    FREE_MODELS[0]: 0.0,
+    "s2-pro": 15.0,
+    "s1": 15.0,
+    "drama-3": 10.0,
+    "drama-3-preview": 10.0,
+}
+MODELS = tuple(USD_PER_MILLION_BYTES)
+HEARS = "transcribe-1-pro"
+HEARD_BEFORE = "transcribe-1"
+# What is told of a model that is known and is not to be chosen any more (docs.fish.audio, models and pricing)
+OUTDATED = {
+    "s1": f"Model s1 ends on 2026-12-31: {DEFAULT_MODEL} then answers in its place, and takes marks in [square "
+    f"brackets] only. Use {DEFAULT_MODEL}.",
+    "drama-3-preview": "Model drama-3-preview is an earlier name of drama-3, which may not be answered any more. Use "
+    "drama-3.",
+    HEARD_BEFORE: f"Model {HEARD_BEFORE} ends on 2026-12-31: {HEARS} then answers in its place, without saying so. "
+    f"Use {HEARS}, which is the default.",
+}
 RATES: dict[str, tuple[int, ...]] = {
     "wav": (8000, 16000, 24000, 32000, 44100),
     "pcm": (8000, 16000, 24000, 32000, 44100),
@@ -31,7 +58,7 @@ MAX_REFERENCE_SECONDS = 270.0
 GOOD_SECONDS = 10.0  # "aim for at least 10 seconds per clip"
 CLONE_FORMATS = ("audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg")
 ENGINE = re.compile(r"[A-Za-z0-9._-]{1,100}")  # goes into a header
-_VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_VOICE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # of dictionaries, too
 _SPEAKER = re.compile(r"<\|speaker:(\d+)\|>")
 _TAGS = "The script has tags such as {tag}: the service documents no SSML, and may read them out. Write marks in "
 # docs.fish.audio, emotion control: s1 takes its marks in round brackets, all later models take any words in square ones
@@ -66,16 +93,30 @@ class Pronunciation(BaseModel):
     """How a word is spoken."""
 
     key: Text = Field(min_length=1, max_length=256)
-    value: Text = Field(max_length=1024)
+    value: Text = Field(min_length=1, max_length=1024)
     case_sensitive: bool = False
 
 
 class PronunciationDictionary(BaseModel):
     """A dictionary that the service keeps (``id``, ``version``), or one that is sent along (``items``)."""
 
-    id: str | None = None
-    version: str | int | None = None
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    id: str | None = Field(default=None, pattern=rf"^{_VOICE_ID.pattern}$")
+    version: str | None = Field(default=None, pattern=rf"^{_VOICE_ID.pattern}$")
     items: list[Pronunciation] | None = Field(default=None, max_length=5000)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the service keeps it; else it is sent along."""
+        return self.items is None
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        named = (self.id is not None, self.version is not None)
+        if named not in ((True, True), (False, False)) or named[0] == (self.items is not None):
+            raise ValueError("a dictionary is either id and version, both of them, or items")
+        return self
 
 
 class FishSpeech(SpeechOptions):
@@ -124,6 +165,13 @@ class FishSpeech(SpeechOptions):
                 raise ValueError(f"'{voice_id[:60]}' is no id of a Fish Audio voice; pass what the service returned")
         return value
 
+    @field_validator("pronunciation_dictionary")
+    @classmethod
+    def _check_dictionaries(cls, value: tuple[PronunciationDictionary, ...]) -> tuple[PronunciationDictionary, ...]:
+        if len({dictionary.is_kept for dictionary in value}) > 1:
+            raise ValueError("kept dictionaries (id, version) and ones that are sent along (items) are never mixed")
+        return value
+
     @property
     def pcm_rate(self) -> int | None:
         """Hz, where raw samples are asked for."""
@@ -162,6 +210,7 @@ def check_speech(options: FishSpeech, references: list[SampleFacts], engine: str
     if engine == "s1" and speakers > 1:
         raise refuse(f"Model s1 has one speaker in a call, not {speakers}. Use {DEFAULT_MODEL}.")
     _check_sound(options)
+    warnings += [OUTDATED[engine]] if engine in OUTDATED else []
     if engine not in MODELS:
         warnings.append(f"Model '{engine}' is not known; the service may bill its default instead.")
     if engine == "s1" and options.normalize_loudness is not None:
@@ -210,6 +259,44 @@ def _check_recordings(files: list[SampleFacts], what: str) -> list[str]:
                 "likeness, and one or two minutes the best."
             )
     return warnings
+
+
+class FishTranscription(TranscriptionOptions):
+    """How Fish Audio listens; the last three are options of ``transcribe-1-pro``."""
+
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2}$")
+    model: str | None = Field(default=None, pattern=rf"^{ENGINE.pattern}$")
+    diarize: bool | None = None
+    num_speakers: int | None = Field(default=None, ge=1)
+    tag_audio_events: bool | None = None
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """The fields of the form that is sent, besides the recording."""
+        asked = {"ignore_timestamps": not self.segments, **self.model_dump(exclude_none=True)}
+        return [(name, _in_form(value)) for name, value in asked.items() if name not in ("segments", "model")]
+
+
+def check_transcription(options: FishTranscription) -> list[str]:
+    """Check what spans several options; return warnings.
+
+    :raises InvalidInputError: naming the rule that is broken
+    """
+    model = options.model or HEARS
+    if options.diarize is False and options.num_speakers is not None:
+        raise InvalidInputError(
+            "num_speakers is for speakers that are told apart, and diarize is False. Leave one out."
+        )
+    asked = options.model_dump(exclude_none=True, include={"diarize", "num_speakers", "tag_audio_events"})
+    if model == HEARD_BEFORE and asked:
+        raise InvalidInputError(f"Model {model} has no {' or '.join(asked)}. Use {HEARS}, or leave it out.")
+    if model in OUTDATED:
+        return [OUTDATED[model]]
+    return [] if model == HEARS else [f"Model '{model}' is not known; the service may use and bill another instead."]
+
+
+def _in_form(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class FishClone(CloneOptions):

@@ -60,13 +60,14 @@ _ARGUMENTS = {  # this provider's word for a field of the service
     "similarityBoost": "similarity_boost",
     "active_speaker_detection": "active_speaker",
     "occlusion_detection_enabled": "occlusion_detection",
+    "reasoning_enabled": "reasoning_enabled",
     "dubParams": "dub_language",
     "outputFileName": "output_file_name",
     "projectId": "project_id",
 }
 _NEXT: dict[type[VoiceError], str] = {
     AuthError: "Check the API key and the base URL of the connection.",
-    QuotaError: "Add credit or change the plan at sync. labs, then clear the task.",
+    QuotaError: "Add credit or change the plan at sync. labs, then try again.",
     SlotLimitError: "The clone limit of the plan is reached. Delete a voice that is no longer needed "
     "(DeleteVoiceOperator): its slot is free at once.",
     NameTakenError: "Choose another name, or delete the voice that has it.",

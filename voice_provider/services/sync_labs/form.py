@@ -16,7 +16,9 @@ FORM = Form(
             "direct: POST /v2/tts, open to every account. jobs: POST /v2/tts/jobs with an idempotency "
             "key, so that a lost reply is never paid twice; sync. labs must have enabled it for the "
             "account. Default: direct.",
-            enum=["direct", "jobs", None],
+            # Not an enum: a field that may be empty would need "null" among what people choose from.
+            examples=["direct", "jobs"],
+            pattern="^(direct|jobs)?$",
         )
     },
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.services.base import Input, present
+from voice_provider.services.options import ActiveSpeaker
 from voice_provider.services.texts import SSML, Markup
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from voice_provider.services.options import LipSyncOptions
 
 PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
+TRANSCRIPTIONS = "/v2/transcriptions"
 MAX_SCRIPT = 5000  # characters
+MAX_LISTED = 100  # generations in one answer
+AT_WORK: dict[str, str | list[str]] = {"status": ["PENDING", "PROCESSING"], "limit": str(MAX_LISTED)}
 # The service documents no marks; it hands the script on to its voice provider, whose help pages say what that does.
 MARKUP = Markup(
     marks=re.compile(r"<\|[^|>]*\|>|\[[^\[\]]*\]"),
@@ -63,8 +67,11 @@ def generation(options: LipSyncOptions, inputs: Sequence[Input]) -> dict[str, An
         model_mode=options.model_mode,
         prompt=options.prompt,
         temperature=options.temperature,
-        active_speaker_detection=speaker.model_dump(mode="json", exclude_none=True) if speaker else None,
+        active_speaker_detection=speaker
+        if isinstance(speaker, bool) or speaker is None
+        else speaker.model_dump(mode="json", exclude_none=True),
         occlusion_detection_enabled=options.occlusion_detection,
+        reasoning_enabled=options.reasoning_enabled,
     )
     dub = options.dub_language
     return {
@@ -98,6 +105,12 @@ def check_model(options: LipSyncOptions) -> list[str]:
         if model in MODELS:
             raise InvalidInputError(f"{problem}. Set model='{PICTURES}', or give video. Nothing was uploaded or paid.")
         warnings.append(f"{problem}, as far as is known.")
+    speaker = options.active_speaker
+    if options.image is not None and (speaker is True or (isinstance(speaker, ActiveSpeaker) and speaker.auto_detect)):
+        raise InvalidInputError(
+            "active_speaker cannot be found out in a picture: give frame_number=0 and coordinates of the face, or "
+            "leave it out. Nothing was uploaded or paid."
+        )
     if options.prompt is not None and model.startswith(_ONLY_FOR["prompt"]) and options.prompt not in EMOTIONS:
         raise InvalidInputError(
             f"prompt is '{options.prompt[:60]}'; {model} takes one of {', '.join(EMOTIONS)}. Nothing was uploaded or "
