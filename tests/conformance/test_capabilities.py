@@ -17,6 +17,7 @@ from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.operators.tracks import FitLinesOperator, JoinLinesOperator
 from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
 from voice_provider.sensors.job import JobSensor, LipSyncCompleteSensor, TTSCompleteSensor, VoiceTrainedSensor
 
@@ -59,6 +60,16 @@ def out(world: World) -> str:
 def kept(world: World) -> Manifest:
     told = world.hook.look_at(str(world.sample)) | {"service": world.service, "kind": "speech", "format": "wav"}
     return Manifest.model_validate(told)
+
+
+def track(world: World) -> str:
+    return f"{world.folder}/track.wav"
+
+
+def subtitles(world: World) -> str:
+    place = world.sample.with_name("lines.srt")
+    place.write_text("1\n00:00:00,000 --> 00:00:01,000\nA line.\n")
+    return str(place)
 
 
 def reference(world: World) -> dict[str, str]:
@@ -115,6 +126,16 @@ USES = [
     Use("estimate", Capability.ESTIMATE, lambda w: w.hook.estimate("lipsync-2", 3)),
     Use("get_job", None, lambda w: w.hook.get_job("clone", clone(w).id)),
     Use("test_connection", None, lambda w: w.hook.test_connection()),
+    Use(
+        JoinLinesOperator,
+        None,
+        lambda w: w.run(JoinLinesOperator(task_id="t", lines=[kept(w).dump()], output=track(w))),
+    ),
+    Use(
+        FitLinesOperator,
+        None,
+        lambda w: w.run(FitLinesOperator(task_id="t", lines=[kept(w).dump()], subtitles=subtitles(w), output=track(w))),
+    ),
     Use(UploadAssetOperator, None, lambda w: w.run(UploadAssetOperator(task_id="t", file=str(w.sample)))),
     Use(
         DeleteAssetOperator,
@@ -213,7 +234,7 @@ def test_the_suite_uses_everything_there_is() -> None:
                     if inspect.isclass(item)
                     and issubclass(item, VoiceOperator | JobSensor)
                     and item.__module__ == name
-                    and item.__name__ not in ("JobSensor", "CompletionSensor")
+                    and item.__name__ not in ("JobSensor", "CompletionSensor", "TrackOperator")
                 }
     used = {use.of for use in USES}
     assert methods - internal <= used
@@ -235,6 +256,8 @@ def test_what_tasks_return_has_the_same_names_everywhere(world: World, use: Use)
         CloneVoiceOperator: {"service", "voice_id", "name", "label", "ephemeral", "state"},
         VoiceTrainedSensor: {"service", "voice_id", "state"},
         DeleteVoiceOperator: {"deleted"},
+        JoinLinesOperator: {"service", "kind", "uri", "sha256", "seconds", "lines", "loudness", "cues"},
+        FitLinesOperator: {"service", "kind", "uri", "sha256", "seconds", "lines", "loudness", "subtitles", "late"},
         CleanupVoicesOperator: {"deleted", "would_delete", "failed", "kept", "others", "slots_in_use", "dry_run"},
     }.get(
         use.of, {"service", "kind", "uri", "sha256", "bytes", "format", "media_type", "seconds", "job_id", "voice_id"}

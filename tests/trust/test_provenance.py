@@ -540,6 +540,6 @@ def test_a_record_goes_where_its_result_is_although_the_folder_was_swapped(
 
     monkeypatch.setattr(beside, "opened", swapped)
     with pytest.raises(StorageError, match=r"record .* cannot be written"):
-        task.run(speak(output=f"{out}/line.wav"))
+        task.run(speak(output=f"{out}/line.mp3"))
     assert list(victim.iterdir()) == []
-    assert [path.name for path in aside.iterdir()] == ["line.wav"]
+    assert [path.name for path in aside.iterdir()] == ["line.mp3"]

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     except VoiceError as error:
         sidecar, problem = None, str(error)
     if options.json:
-        found = sidecar.model_dump(mode="json", by_alias=True) if sidecar is not None else None
+        found = sidecar.dump() if sidecar is not None else None
         answer = {"file": location, "matches": problem is None, "problem": problem, "provenance": found}
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     else:

@@ -111,10 +111,13 @@ class Sidecar(Part):
     generator: _Generator = _Generator()
     kept_at: str
 
+    def dump(self) -> dict[str, Any]:
+        """Return it as plain values; captions only where there are some."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"captions"} if self.captions is None else None)
+
     def text(self) -> str:
         """Return it as it is written."""
-        absent = {"captions"} if self.captions is None else None
-        return json.dumps(self.model_dump(mode="json", by_alias=True, exclude=absent), indent=2, sort_keys=True) + "\n"
+        return json.dumps(self.dump(), indent=2, sort_keys=True) + "\n"
 
 
 def check_name(location: str) -> None:

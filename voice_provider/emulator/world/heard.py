@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from threading import get_ident
 from typing import TYPE_CHECKING, Self
 
 from voice_provider.emulator.engine import Phrase, words_in
@@ -43,7 +44,7 @@ class Transcript:
     @classmethod
     def read(cls, path: Path) -> Self:
         raw = json.loads(path.read_text())
-        segments, words = ([Phrase(**part) for part in raw[name]] for name in ("segments", "words"))
+        segments, words = ([Phrase(**part) for part in raw.get(name, ())] for name in ("segments", "words"))
         return cls(raw["text"], raw["seconds"], segments, words)
 
 
@@ -53,7 +54,10 @@ def placed(words: Iterable[Phrase], start: float) -> list[Phrase]:
 
 
 def remember(files: Files, sha256: str, transcript: Transcript) -> None:
-    _place(files, sha256).write_text(json.dumps(asdict(transcript)))
+    place = _place(files, sha256)
+    part = place.with_name(f"{place.name}.{get_ident()}")  # jobs that speak the same line meet here
+    part.write_text(json.dumps(asdict(transcript)))
+    part.replace(place)
 
 
 def recall(files: Files, path: Path) -> Transcript | None:
