@@ -28,7 +28,9 @@ def get_provider_info() -> dict[str, Any]:
             }
             for form in FORMS
         ],
-        "operators": _modules("operators", "asset", "cleanup", "clone", "lip_sync", "speech", "tracks", "voice"),
+        "operators": _modules(
+            "operators", "asset", "cleanup", "clone", "lines", "lip_sync", "speech", "tracks", "voice"
+        ),
         "sensors": _modules("sensors", "job", "slot"),
         "triggers": _modules("triggers", "job", "turn"),
         "connection-types": [form.connection_form() for form in FORMS],

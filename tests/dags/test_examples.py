@@ -88,6 +88,27 @@ def test_one_voice_speaks_many_languages_night_after_night(
     assert left(emulator) == (1, 0, 0)
 
 
+def test_only_lines_that_changed_are_spoken_night_after_night(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    script = tmp_path / "inbox" / "script.csv"
+    bills = []
+    nights: list[tuple[str, list[str]]] = [
+        ("1,Good night.\n2,Sleep well.\n", []),
+        ("2,Sleep well.\n1,Good morning.\n", []),
+        ("2,Sleep well.\n1,Good morning.\n", ["2"]),
+    ]
+    for text, redo in nights:
+        script.write_text(f"id,text\n{text}")
+        dag_run = run("nightly_lines", voice_id=voice["id"], redo=redo)
+        assert states(dag_run) == {"speak: success": 1}
+        bills.append(len(emulator.ledger("speech")))
+    assert bills == [2, 3, 4]
+    rows = [json.loads(row) for row in (tmp_path / "results/nightly_lines/manifest.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["outcome"]) for row in rows] == [("2", "spoken"), ("1", "reused")]
+
+
 def test_two_services_make_one_video(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:
     dag_run = run("cross_service_lip_sync")
     assert set(states(dag_run)) == {

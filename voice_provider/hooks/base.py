@@ -28,7 +28,7 @@ from voice_provider.files.sound import SoundOf
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.inputs import check_kind
 from voice_provider.hooks.settings import Settings, read_settings
-from voice_provider.hooks.transport import Transport
+from voice_provider.hooks.transport import ATTEMPTS, Transport
 from voice_provider.models import Capability, Job, JobState, Manifest
 from voice_provider.services.base import Input, download
 from voice_provider.services.form import COMMON_FIELDS
@@ -361,16 +361,24 @@ class ServiceHook(BaseHook):
             self.log.warning("%s", warning)
 
     def speak(
-        self, order: SpeechOptions, references: Sequence[StoredFile], sink: Download, *, timed: bool = False
+        self,
+        order: SpeechOptions,
+        references: Sequence[StoredFile],
+        sink: Download,
+        *,
+        timed: bool = False,
+        attempts: int = ATTEMPTS,
     ) -> tuple[Job, Kept]:
         """Speak into a download and check what came, where speech is the answer itself.
 
         :param timed: also say where the words are (``Job.said``), where the service can
+        :param attempts: how often a request is sent at most, where it may be repeated
         :raises ResultError: cut short, empty or no audio
         :raises UnusableSpeechError: far too short for its text, or no speech; it is put aside
         """
         timed = timed and self.service.times_speech
-        job = self.run(self.service.speak(order, [self.as_sent(file) for file in references], sink, timed=timed))
+        flow = self.service.speak(order, [self.as_sent(file) for file in references], sink, timed=timed)
+        job = self.transport.run(flow, attempts)
         least = order.least_seconds(self.service.markup(order))
         return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=least)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
     from voice_provider.operators.cleanup import CleanupVoicesOperator
     from voice_provider.operators.clone import CloneVoiceOperator
+    from voice_provider.operators.lines import SpeakLinesOperator
     from voice_provider.operators.lip_sync import LipSyncOperator
     from voice_provider.operators.speech import TTSOperator
     from voice_provider.operators.tracks import FitLinesOperator, JoinLinesOperator
@@ -23,6 +24,7 @@ __all__ = [
     "FitLinesOperator",
     "JoinLinesOperator",
     "LipSyncOperator",
+    "SpeakLinesOperator",
     "TTSOperator",
     "UpdateVoiceOperator",
     "UploadAssetOperator",
@@ -38,6 +40,7 @@ __getattr__ = front_door(
         "FitLinesOperator": "tracks",
         "JoinLinesOperator": "tracks",
         "LipSyncOperator": "lip_sync",
+        "SpeakLinesOperator": "lines",
         "TTSOperator": "speech",
         "UpdateVoiceOperator": "voice",
         "UploadAssetOperator": "asset",

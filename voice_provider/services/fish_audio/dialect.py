@@ -104,7 +104,7 @@ class FishAudio(Service):
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         super().__init__(extra)
-        self.speech_model = str(extra.get("speech_model") or DEFAULT_MODEL)
+        self.speech_model: str = str(extra.get("speech_model") or DEFAULT_MODEL)
 
     def key_headers(self, key: str) -> dict[str, str]:
         """Return the header that carries the key."""

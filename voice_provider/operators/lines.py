@@ -1,0 +1,239 @@
+"""Speech of many lines: a whole script in one task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+from voice_provider.exceptions import CapabilityError, InvalidInputError, VoiceError
+from voice_provider.files.locations import bare, check_allowed, is_location, open_path, output_of, reading
+from voice_provider.files.storage import Output
+from voice_provider.jobs.orders import SpeechOrder
+from voice_provider.jobs.store import attempt_of
+from voice_provider.lines.journal import Journal, task_of
+from voice_provider.lines.pace import Pace
+from voice_provider.lines.problems import Problems
+from voice_provider.lines.run import ScriptRun
+from voice_provider.lines.script import MAX_BYTES, read_lines
+from voice_provider.lines.takes import FOLDER
+from voice_provider.models import Capability
+from voice_provider.operators.asset import ids_of
+from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
+from voice_provider.operators.speech import made_from
+from voice_provider.services.options import is_path, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from airflow.sdk import Context, XComArg
+
+    from voice_provider.jobs.record import OnUnknownOutcome
+    from voice_provider.lines.script import Line
+    from voice_provider.services.options import PathObject
+
+_OPTIONS = ("model", "format", "sample_rate", "speed", "volume")
+USUAL = 5  # lines at a time, where neither the author nor the service says how many
+MOST = 64  # threads of one task
+
+
+class SpeakLinesOperator(VoiceOperator):
+    """Speak a script of many lines in one task, and pay for each once: what was spoken before is used again.
+
+    A take is kept as ``<output>/takes/<hash>.<ext>``, by all that is heard: text, voice (a clone by what it was made
+    from), model, format and every other option of its sound. So lines that move cost nothing, a changed word costs one
+    line, and equal lines share a take unless their column ``take`` differs; also across runs that share an ``output``.
+    Lines are written down, a window at a time, before they are sent. After a kill only those of the open window are in
+    doubt that have no take, at most five times ``concurrency``: see ``on_unknown_outcome``. One run at a time speaks
+    into a folder; another one fails, says who does, and goes on when it is retried. To share an account among tasks
+    use an Airflow pool.
+
+    For services whose answer is the speech itself.
+
+    Returns ``manifest`` (location of ``<output>/manifest.jsonl``: a JSON object a line, see
+    ``voice_provider.lines.manifest.Row``; written whatever the end), ``counts`` (lines by outcome), ``seconds`` (of
+    all takes that were found) and ``cost`` (None: not known).
+
+    :param lines: location of a CSV, JSONL, SRT or VTT file in UTF-8, or a list of dicts. Known columns are ``id``,
+        ``text``, ``voice``, ``language``, ``start``, ``end``, ``file``, ``take`` and the service's speech options; all
+        others are carried into the manifest (templated)
+    :param voices: which voice each name in the script stands for: an id, or what ``CloneVoiceOperator`` returned;
+        default: the script has ids (templated)
+    :param voice_id: of lines that name no voice; an id, or what ``CloneVoiceOperator`` returned (templated)
+    :param output: folder, ending in ``/``: a path or URI whose storage creates objects exclusively (local, S3, GCS,
+        Azure); the rendered field is called ``output_location`` (templated)
+    :param concurrency: lines at a time; default: as many as the account may, else 5 (templated)
+    :param on_line_error: ``finish`` (default) the others, or ``stop`` sending
+    :param max_failed: lines without a take with which the task still succeeds; default: 0 (templated)
+    :param redo: ids whose takes are deleted and bought again, once in the life of the task instance, and once more
+        after a clear (templated)
+    :param on_unknown_outcome: what to do with lines that may be paid, and of which nothing came: ``fail`` (default)
+        names them; ``resubmit`` buys them once more
+    :param timeout: seconds without an accepted line after which the task gives up; default: 600
+    :param model: what speaks; default: the connection's ``speech_model`` (templated)
+    :param format: ``mp3`` (default), ``wav``, ``pcm`` or ``opus`` (templated)
+    :param sample_rate: Hz; default: the service's (templated)
+    :param speed: 0.5 to 2; default: 1 (templated)
+    :param volume: dB, -20 to 20; default: 0 (templated)
+    :param options: the service's other options, see ``TTSOperator`` (templated)
+    :raises InvalidInputError: names each line and column that is wrong; nothing was paid
+    :raises CapabilityError: speech is a job at this service
+    :raises OutcomeUnknownError: names the lines that may be paid and have no take
+    :raises PermanentVoiceError: more than ``max_failed`` lines failed, and would again
+    :raises TransientVoiceError: some may succeed when they are tried again, or another run speaks into the folder
+    """
+
+    template_fields: Sequence[str] = (
+        *VoiceOperator.template_fields,
+        "lines",
+        "voices",
+        "voice_id",
+        "output_location",
+        "concurrency",
+        "max_failed",
+        "redo",
+        *_OPTIONS,
+        "options",
+    )
+
+    def __init__(
+        self,
+        *,
+        lines: str | PathObject | list[dict[str, Any]] | XComArg,
+        output: str | PathObject | XComArg,
+        voices: dict[str, Any] | XComArg | None = None,
+        voice_id: str | dict[str, Any] | XComArg | None = None,
+        concurrency: int | str | None = None,
+        on_line_error: Literal["finish", "stop"] = "finish",
+        max_failed: int | str = 0,
+        redo: Sequence[str] | XComArg = (),
+        on_unknown_outcome: OnUnknownOutcome = "fail",
+        timeout: float | timedelta = 600,
+        model: str | None = None,
+        format: str | None = None,  # noqa: A002  # the field's word for it
+        sample_rate: int | str | None = None,
+        speed: float | str | None = None,
+        volume: float | str | None = None,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if on_line_error not in ("finish", "stop"):
+            raise ValueError(f"on_line_error is '{on_line_error}'; use 'finish' or 'stop'.")
+        if on_unknown_outcome not in ("fail", "resubmit"):
+            raise ValueError(f"on_unknown_outcome is '{on_unknown_outcome}'; use 'fail' or 'resubmit'.")
+        self.lines: Any = lines
+        self.voices: Any = voices
+        self.voice_id: Any = voice_id
+        self.output_location: Any = output_of(output) if is_path(output) else output
+        self.concurrency = concurrency
+        self.on_line_error = on_line_error
+        self.max_failed = max_failed
+        self.redo: Any = redo
+        self.on_unknown_outcome = on_unknown_outcome
+        self.timeout = seconds_of(timeout, "timeout")
+        self.model = model
+        self.format = format
+        self.sample_rate = sample_rate
+        self.speed = speed
+        self.volume = volume
+        self.options = options
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Speak what has no take yet."""
+        service = self.hook.service
+        if Capability.ASYNC_SPEECH in service.capabilities:
+            raise CapabilityError(
+                f"{service.label} answers an order of speech with a job, and SpeakLinesOperator takes answers that are "
+                "the speech itself. Use a connection of a service that answers so, or TTSOperator with expand()."
+            )
+        folder = self._folder()
+        max_failed = number_of(self.max_failed, "max_failed") or 0
+        lines = self._read()
+        orders = self._orders(lines)
+        redo = self._ids_to_redo(lines)
+        Output(f"{folder}{FOLDER}", "take", self.hook.settings.allowed_outputs).check_writable()
+        scope = scope_of(context)
+        task = (scope.dag_id, scope.run_id, scope.task_id, scope.map_index)
+        journal = Journal(folder, task_of(*task), attempt_of(context["ti"]))
+        script = ScriptRun(self.hook, folder, journal, lines, orders, panel(context), self.log)
+        try:
+            owner = task_of(*task, scope.max_tries, scope.clears)
+            script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit")
+            script.speak(self._pace, patience=self.timeout, stop_on_error=self.on_line_error == "stop")
+        except BaseException:
+            with suppress(VoiceError):  # the first error is the one to tell
+                script.end()
+            raise
+        result = script.end()
+        script.judge(max_failed)
+        return result
+
+    def _folder(self) -> str:
+        folder = output_of(self.output_location)
+        if not is_location(folder):
+            raise InvalidInputError(
+                f"output is '{bare(folder)}': give a folder, such as /data/news/ or s3://bucket/a/."
+            )
+        return folder if folder.endswith("/") else f"{folder}/"
+
+    def _pace(self) -> Pace:
+        most = number_of(self.concurrency, "concurrency") or self.hook.room().limit or USUAL
+        return Pace(min(max(most, 1), MOST))
+
+    def _read(self) -> list[Line]:
+        given = plain(self.lines)
+        names = set(self._voices()) or None
+        known = self.hook.service.speech_options.model_fields.keys() - {"voice_id", "references", "text"}
+        if isinstance(given, list | tuple):
+            return read_lines(given, "lines", options=known, voices=names)
+        location = as_text(given) or ""
+        if not isinstance(given, str) or not is_location(location):
+            raise InvalidInputError(
+                f"lines is '{bare(location)[:60]}': give the location of a script, or a list of dicts with 'text'."
+            )
+        check_allowed(location, self.hook.settings.allowed_inputs, "input")
+        with reading(location), open_path(location).open("rb") as file:
+            script = bytes(file.read(MAX_BYTES + 1))
+        return read_lines(script, location.rpartition("/")[2], options=known, voices=names)
+
+    def _voices(self) -> dict[str, Any]:
+        if self.voices is None or isinstance(self.voices, dict):
+            return self.voices or {}
+        raise InvalidInputError("voices is no dict: give {'Ann': 'id of a voice', ...}, or what CloneVoice returned.")
+
+    def _orders(self, lines: Sequence[Line]) -> list[SpeechOrder]:
+        """Check every line as the service would, and say all that is wrong with them at once."""
+        service, voices = self.hook.service, self._voices()
+        common: dict[str, Any] = {"model": service.speech_model}
+        common |= {name: value for name in _OPTIONS if (value := as_text(getattr(self, name))) is not None}
+        common |= self.options or {}
+        problems, orders, doubts = Problems("lines"), [], Counter[str]()
+        for line in lines:
+            voice = self.voice_id if line.voice is None else voices.get(line.voice, line.voice)
+            ids = ids_of(voice, "voice_id")
+            if len(ids) != 1:
+                problems.add(line.where, f"it has {len(ids) or 'no'} voices: give one in the script, or voice_id=")
+                continue
+            values = {**common, **line.options, "text": line.text, "voice_id": ids[0]}
+            if line.language and "language" in service.speech_options.model_fields:
+                values["language"] = line.language
+            try:
+                options = self.hook.speech_order(values, "")
+                doubts.update(service.check_speech(options, []))
+            except InvalidInputError as error:
+                problems.add(line.where, str(error).rstrip("."))
+            else:
+                orders.append(SpeechOrder(options, made_from=made_from(voice)))
+        problems.check()
+        for doubt, count in doubts.items():
+            self.log.warning("%s (%d of %d lines)", doubt, count, len(lines))
+        return orders
+
+    def _ids_to_redo(self, lines: Sequence[Line]) -> set[str]:
+        given = [self.redo] if isinstance(self.redo, str) else self.redo or ()
+        wanted = {str(item) for item in given} - {"", "None"}
+        if strange := sorted(wanted - {line.id for line in lines}):
+            raise InvalidInputError(f"redo names lines that the script does not have: {', '.join(strange[:10])}.")
+        return wanted
