@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from voice_provider.exceptions import CapabilityError
 from voice_provider.get_provider_info import get_provider_info
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import Capability, Manifest, Voice
@@ -15,6 +16,7 @@ from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOpera
 from voice_provider.operators.base import VoiceOperator
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.operators.lines import SpeakLinesOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.operators.tracks import FitLinesOperator, JoinLinesOperator
@@ -238,9 +240,20 @@ def test_the_suite_uses_everything_there_is() -> None:
                 }
     used = {use.of for use in USES}
     assert methods - internal <= used
-    assert tasks <= used
+    assert tasks <= used | {SpeakLinesOperator}  # below: what it needs is that speech is no job
     every = {use.needs for use in USES} - {None}
     assert every == set(Capability) - {Capability.CANCEL}  # which no service has
+
+
+def test_a_script_is_spoken_where_speech_is_the_answer(world: World) -> None:
+    world.folder.mkdir()
+    script = SpeakLinesOperator(task_id="t", lines=[{"text": LINE}], voice_id=world.voice_id(), output=out(world))
+    if Capability.ASYNC_SPEECH in world.hook.service.capabilities:
+        with pytest.raises(CapabilityError, match=r"Use a connection of a service that answers so, or TTSOperator"):
+            world.run(script)
+        assert list(world.folder.iterdir()) == []
+    else:
+        assert world.run(script)["counts"]["spoken"] == 1
 
 
 EVERYWHERE = [use for use in USES if not isinstance(use.of, str) and use.needs is None]

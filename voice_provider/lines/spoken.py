@@ -12,7 +12,7 @@ from voice_provider.lines.problems import Problems
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FAILED = ("failed", "unknown")  # outcomes of lines that have no sound
+FAILED = ("failed", "unknown", "missing")  # outcomes of lines that have no sound
 
 
 class SpokenLine(BaseModel):
