@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
+from uuid import uuid4
 
 # Airflow reads its configuration when it is first imported, so its home has to be there before.
 _HOME = tempfile.TemporaryDirectory(prefix="voice-tests-")
@@ -123,6 +124,7 @@ class Task:
         self.clears = self.others_cleared = 0
         self.run_after: datetime | None = None
         self.ti = SimpleNamespace(
+            id=str(uuid4()),
             dag_id="dag",
             task_id="task",
             run_id="run",
