@@ -67,7 +67,7 @@ def test_each_of_many_hears_of_its_own_job(emulator: EmulatorHandle, order: Call
     async def run() -> list[dict[str, Any]]:
         waits = [asyncio.create_task(event(waiting(job, poll_interval=0.2))) for job in jobs]
         await asyncio.sleep(0.5)
-        await asyncio.to_thread(emulator.advance, 3601)
+        await asyncio.to_thread(emulator.settings, job_seconds=0)
         return list(await asyncio.gather(*waits))
 
     assert {(found["status"], found["state"]) for found in asyncio.run(run())} == {("ended", "succeeded")}
@@ -93,7 +93,7 @@ def test_an_outage_of_the_answer_for_many_ends_no_wait(
     async def run() -> list[dict[str, Any]]:
         waits = [asyncio.create_task(event(waiting(job, poll_interval=0.2))) for job in jobs]
         await asyncio.sleep(0.3)
-        await asyncio.to_thread(emulator.advance, 3601)
+        await asyncio.to_thread(emulator.settings, job_seconds=0)
         return list(await asyncio.gather(*waits))
 
     assert {found["status"] for found in asyncio.run(run())} == {"ended"}

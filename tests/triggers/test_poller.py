@@ -54,7 +54,7 @@ def test_the_connection_is_read_once_for_all(
     order: Callable[[int], list[str]],
 ) -> None:
     jobs = order(20)
-    emulator.advance(3601)
+    emulator.settings(job_seconds=0)  # also for those that have not begun
     emulator.wait_idle()
     waits = [waiting(kind="lip_sync", job_id=job) for job in jobs]
     assert {found["status"] for found in together(*waits)} == {"ended"}
