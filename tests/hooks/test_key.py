@@ -15,7 +15,7 @@ from airflow.sdk import Connection
 
 from tests.hooks.test_transport import LINE, Memory, ask, to
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError, VoiceError
-from voice_provider.hooks import transport
+from voice_provider.hooks import targets
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.services.base import Request, download
@@ -96,7 +96,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(host)
         return [ip_address(PUBLIC)]
 
-    monkeypatch.setattr(transport, "look_up", look_up)
+    monkeypatch.setattr(targets, "look_up", look_up)
     return names
 
 
@@ -294,7 +294,7 @@ def test_plain_http_goes_to_the_private_address_that_was_looked_up(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     found = [ip_address(address)]
-    monkeypatch.setattr(transport, "look_up", lambda *_: found)
+    monkeypatch.setattr(targets, "look_up", lambda *_: found)
     with respx.mock:
         calls = respx.route(host=address, port=8080).respond(json=[])
         plain(VOICES).run(ask())
@@ -308,7 +308,7 @@ def test_plain_http_goes_to_the_private_address_that_was_looked_up(
 def test_plain_http_goes_nowhere_where_one_address_is_not_private(
     monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(transport, "look_up", lambda *_: [ip_address(one) for one in others])
+    monkeypatch.setattr(targets, "look_up", lambda *_: [ip_address(one) for one in others])
     with respx.mock(assert_all_called=False) as wire:
         with pytest.raises(InvalidInputError, match=r"no private address .* and is not asked over http://"):
             plain(VOICES).run(ask())
@@ -322,7 +322,7 @@ def test_plain_http_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_file_over_plain_http_is_fetched_from_the_services_own_host_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "look_up", lambda *_: [ip_address("10.0.0.7")])
+    monkeypatch.setattr(targets, "look_up", lambda *_: [ip_address("10.0.0.7")])
     with respx.mock as wire:
         files = wire.route(host="10.0.0.7", port=8081).respond(content=b"x")
         plain(VOICES).run(download("http://voices:8081/x", Memory()))

@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.hooks.test_transport import Memory, ask, to
 from voice_provider.exceptions import InvalidInputError, NotFoundError, ServiceUnavailableError, VoiceError
-from voice_provider.hooks import heads, reading, transport
+from voice_provider.hooks import heads, reading, targets, transport
 from voice_provider.hooks.addresses import is_allowed, is_internal
 from voice_provider.hooks.reading import Pace
 from voice_provider.models import Job, JobState
@@ -369,7 +369,7 @@ def test_an_address_leads_where_it_was_judged_to_lead(monkeypatch: pytest.Monkey
 
     new = httpx.Client
     monkeypatch.setattr(transport.Transport, "_new_client", lambda _: new(transport=httpx.MockTransport(answer)))
-    monkeypatch.setattr(transport, "has_proxy", lambda *_: True)  # which looks hosts up itself
+    monkeypatch.setattr(targets, "has_proxy", lambda *_: True)  # which looks hosts up itself
     service = to("https://api.sync.so")
     for address, host in ADDRESSES:
         asked.clear()
@@ -387,7 +387,7 @@ def test_a_host_that_the_connection_names_is_fetched_from() -> None:
 @pytest.mark.parametrize("inside", ["10.1.2.3", "169.254.169.254", "127.0.0.1", "fd00::1", "64:ff9b::a00:1"])
 def test_a_name_that_leads_inside_is_not_fetched(inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [ip_address("93.184.215.14"), ip_address(inside)]
-    monkeypatch.setattr(transport, "look_up", lambda *_: found)
+    monkeypatch.setattr(targets, "look_up", lambda *_: found)
     service = to("https://api.sync.so")
     with pytest.raises(InvalidInputError, match=r"is the private address .* allowed_hosts of connection 'voice'"):
         service.run(download("https://files.example/x", Memory()))

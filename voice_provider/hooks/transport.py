@@ -32,23 +32,14 @@ import tenacity
 from voice_provider import __version__
 from voice_provider.exceptions import (
     ConcurrencyLimitError,
-    InvalidInputError,
     RateLimitedError,
     ServiceUnavailableError,
     VoiceError,
 )
-from voice_provider.hooks.addresses import (
-    has_proxy,
-    is_allowed,
-    is_internal,
-    is_loopback,
-    is_private,
-    is_public,
-    look_up,
-    origin,
-)
+from voice_provider.hooks.addresses import origin
 from voice_provider.hooks.heads import bounded, head_within
 from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole
+from voice_provider.hooks.targets import Targets
 from voice_provider.services.base import Flow, Request, Response, Service
 
 if TYPE_CHECKING:
@@ -110,6 +101,7 @@ class Transport:
 
     def __init__(self, settings: Settings, service: Service, log: Logger) -> None:
         self.settings = settings
+        self._targets = Targets(settings)
         self._service = service
         self._log = log
         self._client: httpx.Client | None = None
@@ -316,13 +308,13 @@ class Transport:
         headers: dict[str, str] | None = None,
     ) -> httpx.Request:
         try:
-            target = self._target(request, url or request.url)
+            target = self._targets.of(request, url or request.url)
             if request.params:  # as httpx writes them, in half of the time: a hundred ids are a long question
                 target += f"?{urlencode(request.params, doseq=True)}"
         except ValueError:
             raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
         at_home = not request.public and origin(target) == origin(self.settings.base_url)
-        target, named, extensions = self._pinned(target, public=request.public)
+        target, named, extensions = self._targets.pinned(target, public=request.public)
         agent = f"airflow-provider-voice/{__version__}"
         sent = {"user-agent": agent, "accept-encoding": ACCEPTED, **named, **request.headers, **(headers or {})}
         if request.body is not None:
@@ -349,79 +341,6 @@ class Transport:
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"The service gave an address that cannot be used: {error}.") from None
-
-    def _target(self, request: Request, url: str) -> str:
-        if not request.public:
-            if not url.startswith("/"):  # appended to the host, it would name another one
-                raise ServiceUnavailableError("The service gave an address that cannot be used: it is no path.")
-            return self.settings.base_url + url
-        scheme, host, _ = origin(url)
-        home = origin(self.settings.base_url)[1]
-        if scheme == "https" and host and not self._is_forbidden(host):
-            return url
-        if scheme == "http" and ((is_loopback(host) and is_loopback(home)) or self._is_plain(scheme, host)):
-            return url
-        raise InvalidInputError(
-            f"The service named a file at {scheme or 'no scheme'}://{host or 'no host'}, which is not fetched: "
-            "only https addresses on the network are. Report it to the service; a private address that is meant has "
-            f"to be in allowed_hosts of connection '{self.settings.conn_id}'."
-        )
-
-    def _is_forbidden(self, host: str) -> bool:
-        """Whether a host is behind our own walls, and neither the base URL's nor one that the connection names."""
-        home = origin(self.settings.base_url)[1]
-        at_home = host == home or (is_loopback(home) and is_loopback(host))
-        return is_internal(host) and not at_home and not is_allowed(host, self.settings.allowed_hosts)
-
-    def _is_plain(self, scheme: str, host: str) -> bool:
-        """Whether it goes unencrypted to the base URL's host, which the connection allows in a private network."""
-        return not is_loopback(host) and (scheme, host) == origin(self.settings.base_url)[:2] and scheme == "http"
-
-    def _pinned(self, url: str, *, public: bool) -> tuple[str, dict[str, str], dict[str, Any]]:
-        """Look a host up where its addresses matter, and hold on to what was found, so that it is what was judged.
-
-        :param public: a file's host; else the base URL's
-        :return: the URL with an address for its host, and the header and the extension that name the host
-        """
-        scheme, host, port = origin(url)
-        if self._is_plain(scheme, host):
-            return self._pinned_inside(url)
-        known = is_allowed(host, self.settings.allowed_hosts) or host == origin(self.settings.base_url)[1]
-        if not public or known or is_loopback(host) or has_proxy(scheme, host):
-            return url, {}, {}
-        try:
-            found = look_up(host, port)
-        except OSError as error:
-            raise httpx.ConnectError(str(error)) from None
-        inside = next((address for address in found if not is_public(address)), None)
-        if inside is not None:
-            raise InvalidInputError(
-                f"The service named a file at {host}, which is the private address {inside} here, and is not fetched. "
-                f"If it is meant, put it into allowed_hosts of connection '{self.settings.conn_id}'."
-            )
-        where = httpx.URL(url)
-        return str(where.copy_with(host=str(found[0]))), {"host": where.netloc.decode()}, {"sni_hostname": host}
-
-    def _pinned_inside(self, url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
-        """Do so where nothing is encrypted: all the addresses have to be of a network of one's own."""
-        scheme, host, port = origin(url)
-        if has_proxy(scheme, host):
-            raise InvalidInputError(
-                f"{host} would be asked over http:// through a proxy of the environment, which sees the API key. "
-                f"Put {host} into NO_PROXY, or use https:// in connection '{self.settings.conn_id}'."
-            )
-        try:
-            found = look_up(host, port)
-        except OSError as error:
-            raise httpx.ConnectError(str(error)) from None
-        outside = next((address for address in found if not is_private(address)), None)
-        if outside is not None or not found:
-            raise InvalidInputError(
-                f"{host} is {outside} here, which is no private address (10/8, 172.16/12, 192.168/16, 100.64/10, "
-                f"fc00::/7), and is not asked over http://. Use https:// in connection '{self.settings.conn_id}'."
-            )
-        where = httpx.URL(url)
-        return str(where.copy_with(host=str(found[0]))), {"host": where.netloc.decode()}, {}
 
     def _read(self, request: Request, answer: httpx.Response, content: bytes) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=content)
