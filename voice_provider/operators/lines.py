@@ -11,12 +11,6 @@ from voice_provider.files.locations import bare, check_allowed, is_location, ope
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.store import attempt_of
-from voice_provider.lines.journal import Journal, task_of
-from voice_provider.lines.pace import Pace
-from voice_provider.lines.problems import Problems
-from voice_provider.lines.run import ScriptRun
-from voice_provider.lines.script import MAX_BYTES, read_lines
-from voice_provider.lines.takes import FOLDER
 from voice_provider.models import Capability
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
@@ -30,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from voice_provider.jobs.record import OnUnknownOutcome
+    from voice_provider.lines.pace import Pace
     from voice_provider.lines.script import Line
     from voice_provider.services.options import PathObject
 
@@ -142,6 +137,11 @@ class SpeakLinesOperator(VoiceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Speak what has no take yet."""
+        # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
+        from voice_provider.lines.journal import Journal, task_of  # noqa: PLC0415
+        from voice_provider.lines.run import ScriptRun  # noqa: PLC0415
+        from voice_provider.lines.takes import FOLDER  # noqa: PLC0415
+
         service = self.hook.service
         if Capability.ASYNC_SPEECH in service.capabilities:
             raise CapabilityError(
@@ -179,10 +179,14 @@ class SpeakLinesOperator(VoiceOperator):
         return folder if folder.endswith("/") else f"{folder}/"
 
     def _pace(self) -> Pace:
+        from voice_provider.lines.pace import Pace  # noqa: PLC0415  # as in execute
+
         most = number_of(self.concurrency, "concurrency") or self.hook.room().limit or USUAL
         return Pace(min(max(most, 1), MOST))
 
     def _read(self) -> list[Line]:
+        from voice_provider.lines.script import MAX_BYTES, read_lines  # noqa: PLC0415  # as in execute
+
         given = plain(self.lines)
         names = set(self._voices()) or None
         known = self.hook.service.speech_options.model_fields.keys() - {"voice_id", "references", "text"}
@@ -205,6 +209,8 @@ class SpeakLinesOperator(VoiceOperator):
 
     def _orders(self, lines: Sequence[Line]) -> list[SpeechOrder]:
         """Check every line as the service would, and say all that is wrong with them at once."""
+        from voice_provider.lines.problems import Problems  # noqa: PLC0415  # as in execute
+
         service, voices = self.hook.service, self._voices()
         common: dict[str, Any] = {"model": service.speech_model}
         common |= {name: value for name in _OPTIONS if (value := as_text(getattr(self, name))) is not None}
