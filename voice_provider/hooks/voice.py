@@ -22,20 +22,12 @@ from voice_provider.exceptions import (
     NotFoundError,
     PermanentVoiceError,
     StorageError,
-    VoiceError,
 )
-from voice_provider.files.captions import (
-    CAPTION_FORMATS,
-    describe_captions,
-    keep_captions,
-    place_of,
-    plan,
-    read_captions,
-    render,
-)
+from voice_provider.files.captions import CAPTION_FORMATS
 from voice_provider.files.locations import output_of, read_text
-from voice_provider.files.storage import Output, StoredFile, is_kept
+from voice_provider.files.storage import Output, StoredFile
 from voice_provider.hooks.base import ServiceHook
+from voice_provider.hooks.hearing import TRANSCRIPTION_TIMEOUT, captioned, discard, transcript_of
 from voice_provider.hooks.inputs import COVERS
 from voice_provider.models import (
     Asset,
@@ -66,7 +58,6 @@ if TYPE_CHECKING:
     from voice_provider.services.options import CloneOptions, Media, PathObject
     from voice_provider.trust.origin import Origin
 
-TRANSCRIPTION_TIMEOUT = 600.0  # seconds
 _OPENNESS = {"private": 0, "unlist": 1, "public": 2}
 
 
@@ -144,7 +135,7 @@ class VoiceHook(ServiceHook):
                     inputs.append(self.as_sent(source) if isinstance(source, StoredFile) else source)
             voice = self.run(self.service.clone_voice(name, inputs, wanted, cover))
         finally:
-            self._discard(uploads)
+            discard(self, uploads)
         return self.settle_visibility(voice, getattr(wanted, "visibility", None))
 
     def check_clone(self, options: CloneOptions, sources: Sequence[Input | StoredFile]) -> None:
@@ -291,7 +282,8 @@ class VoiceHook(ServiceHook):
         :raises JobTimeoutError: the job still runs
         """
         self.service.require(Capability.TRANSCRIPTION)
-        return self._transcribe(
+        return transcript_of(
+            self,
             self.resolve(recording, "recording"),
             timeout,
             language=language,
@@ -301,34 +293,6 @@ class VoiceHook(ServiceHook):
             num_speakers=num_speakers,
             tag_audio_events=tag_audio_events,
         )
-
-    def _transcribe(
-        self, source: Input | StoredFile, timeout: float = TRANSCRIPTION_TIMEOUT, **asked: Any
-    ) -> Transcript:
-        options = parse(self.service.transcription_options, present(**asked), self.service.label)
-        for warning in self.service.check_transcription(options):
-            self.log.warning("%s", warning)
-        if Capability.HOSTS_ASSETS in self.service.capabilities:
-            return self._transcribe_hosted(source, timeout)
-        if not isinstance(source, StoredFile):
-            raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
-        return self.run(self.service.transcribe(self.as_sent(source), options))
-
-    def _transcribe_hosted(self, source: Input | StoredFile, timeout: float) -> Transcript:
-        """Upload the recording unless the service has it, wait for its transcript, and take the upload back."""
-        if not isinstance(source, StoredFile) and not source.asset_id:
-            raise InvalidInputError("The recording is an address: give a storage location or the id of an asset.")
-        uploads: list[str] = []
-        try:
-            if isinstance(source, StoredFile):
-                asset = self.upload_file(source)
-                uploads.append(asset.id)
-            else:
-                asset = self.get_asset(source.asset_id or "")
-            job = self.wait_for(self.run(self.service.start_transcription(asset)), timeout)
-            return self.run(self.service.get_transcript(job.id))
-        finally:
-            self._discard(uploads)
 
     def check_captions(self, form: Any) -> CaptionFormat | None:
         """Check, before anything is paid, that speech can have captions.
@@ -355,31 +319,7 @@ class VoiceHook(ServiceHook):
         :return: the manifest, with ``captions``; without, where nothing was understood in the speech
         :raises StorageError: they cannot be written
         """
-        place, known = place_of(manifest.uri, form), manifest.captions
-        if known is not None and known.uri.endswith(f".{form}") and is_kept(known.uri, known.sha256, known.bytes):
-            if known.uri == place:
-                return manifest
-            data = read_captions(known)
-        else:
-            self.service.require(Capability.TRANSCRIPTION)
-            self.log.info("%s is transcribed for its captions, which the service may bill by the second.", manifest.uri)
-            cues = plan(self._transcribe(StoredFile(manifest.uri), segments=True))
-            if not cues:
-                self.log.warning("Nothing was understood in %s: it has no captions.", manifest.uri)
-                return manifest.model_copy(update={"captions": None})
-            data = render(cues, form)
-        captions = describe_captions(data, place)
-        try:
-            keep_captions(data, captions, self.settings.allowed_outputs)
-        except Exception as error:
-            if isinstance(error, VoiceError):
-                raise
-            raise StorageError(
-                f"The captions {place} cannot be written: {error}. The speech itself is kept, and a retry of an "
-                "operator does not pay it again."
-            ) from None
-        self.log.info("Kept the captions %s.", place)
-        return manifest.model_copy(update={"captions": captions})
+        return captioned(self, manifest, form)
 
     def delete_voice(self, voice_id: str) -> None:
         """Delete a clone; its slot is free at once.
@@ -571,7 +511,7 @@ class VoiceHook(ServiceHook):
             uploads = []
             raise
         finally:
-            self._discard(uploads)
+            discard(self, uploads)
 
     def _recorded(self, manifest: Manifest, origin: Origin) -> Manifest:
         """Write the record beside a result; called again, this hook would pay again, so it is no reason to fail."""
@@ -580,11 +520,3 @@ class VoiceHook(ServiceHook):
         except StorageError as error:
             self.log.warning("%s", error)
             return carry(manifest, origin)
-
-    def _discard(self, assets: list[str]) -> None:
-        """Delete what was uploaded on the way; a file left behind is no reason to lose what was paid."""
-        for asset_id in assets:
-            try:
-                self.delete_asset(asset_id)
-            except VoiceError as error:
-                self.log.warning("Asset %s, uploaded on the way, could not be deleted: %s", asset_id, error)
