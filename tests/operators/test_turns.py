@@ -192,6 +192,24 @@ def test_progress_is_shown_in_the_state_panel(
     assert "COMPLETED" in task.store.get("voice_progress")
 
 
+@pytest.mark.parametrize("how", ["from the triggerer", "in another try"])
+def test_the_state_panel_ends_with_the_job_wherever_it_was_waited_for(
+    emulator: EmulatorHandle, task: Task, lip_sync: Callable[..., LipSyncOperator], how: str
+) -> None:
+    emulator.settings(job_seconds=3600)
+    with pytest.raises(TaskDeferred):
+        task.run(lip_sync(deferrable=True))
+    assert "COMPLETED" not in task.store.get("voice_progress")
+    emulator.settings(job_seconds=0)
+    emulator.wait_idle()
+    if how == "in another try":
+        task.ti.try_number += 1
+        task.run(lip_sync())
+    else:
+        lip_sync(deferrable=True).resume_execution("execute_complete", {"event": {"status": "ended"}}, task.context)
+    assert task.store.get("voice_progress").endswith(": COMPLETED.")
+
+
 def test_progress_that_cannot_be_shown_fails_nothing(
     emulator: EmulatorHandle,
     task: Task,

@@ -257,6 +257,7 @@ class JobOperator(VoiceOperator):
         self.result_location: str | None = None  # for the links
         self.job_page: str | None = None
         self._job: Job | None = None
+        self._came_back = False
         self._state: ObjectStore | None = None
 
     # what a leaf says
@@ -366,6 +367,7 @@ class JobOperator(VoiceOperator):
 
         Where it waited for its turn to order, or may not collect what is not asked for now, they are once more.
         """
+        self._came_back = True
         lifecycle = self._lifecycle(context)
         record = lifecycle.load()
         if record is None or not record.deadline:
@@ -384,6 +386,8 @@ class JobOperator(VoiceOperator):
             return self._finished(context, lifecycle, self._return_kept(record.manifest, lifecycle))
         job = self._job = lifecycle.refresh(record)
         self.job_page = job.page_url
+        if job.state.is_final and (self._came_back or context["ti"].try_number > 1):
+            lifecycle.tell(f"{describe(job)}: {job.status or job.state.value}.")  # else it shows what was told before
         if not self.wait_for_completion and not job.state.is_final:
             ticket = self.ticket(record, job)
             tell_result(self, context, ticket)
