@@ -231,7 +231,7 @@ def test_sixty_runs_share_three_slots_and_one_sweep_of_each_namespace_leaves_not
     voices = RUNS - len(interference.marked)  # three of them never spoke
     assert Counter(row["kind"] for row in emulator.ledger()) == {"clone": voices, "speech": voices - 3}
     kept = [path.name for path in studio.results.rglob("*") if path.is_file()]
-    assert sum(name.endswith(".wav") for name in kept) == voices - 3
+    assert sum(name.endswith(".mp3") for name in kept) == voices - 3
     assert not [name for name in kept if name.endswith(".part")]
     tries = sum(ti["try_number"] for dag in CROWD.values() for ti in tasks(studio, f"task_id={CLONE}", dag))
     faults = Counter(request["fault"] for request in emulator.call("GET", "requests?limit=5000"))
