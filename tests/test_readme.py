@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from airflow.sdk import DAG, Connection
+from airflow.sdk import DAG, BaseHook, Connection
 
 from tests.conftest import ROOT
 from voice_provider.cli import parser
@@ -45,7 +45,7 @@ def test_python_runs_inside_a_dag() -> None:
         assert namespace.keys() - {"__builtins__"}, block
 
 
-def test_bash_is_bash_and_its_connections_can_be_used() -> None:
+def test_bash_is_bash_and_its_connections_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     known = set()
     for block in blocks("bash"):
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
@@ -54,11 +54,8 @@ def test_bash_is_bash_and_its_connections_can_be_used() -> None:
             value = subprocess.run(
                 ["bash", "-c", show, sys.executable], capture_output=True, text=True, check=True
             ).stdout.strip()
-            given = (
-                Connection.from_json(value, "voice_default")
-                if value[0] == "{"
-                else Connection(conn_id="voice_default", uri=value)
-            )
+            monkeypatch.setenv("AIRFLOW_CONN_VOICE_DEFAULT", value)
+            given = BaseHook.get_connection("voice_default")
             settings = read_settings(given, given.extra_dejson, "https://service.example")
             assert settings.key in ("YOUR-KEY", API_KEY), line
             known.add(given.conn_type)
