@@ -68,6 +68,12 @@ class Kept:
     bytes: int
     info: MediaInfo
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of the file itself."""
+        known = {"uri": self.uri, "sha256": self.sha256, "bytes": self.bytes, "seconds": self.info.seconds}
+        return {**known, "format": self.info.format.extension, "media_type": self.info.format.media_type}
+
 
 @dataclass(frozen=True, slots=True)
 class Held:

@@ -321,12 +321,7 @@ class ServiceHook(BaseHook):
         return Manifest(
             service=job.service,
             kind=job.kind,
-            uri=kept.uri,
-            sha256=kept.sha256,
-            bytes=kept.bytes,
-            format=kept.info.format.extension,
-            media_type=kept.info.format.media_type,
-            seconds=kept.info.seconds or job.seconds,
+            **{**kept.facts, "seconds": kept.info.seconds or job.seconds},
             job_id=job.id,
             model=job.model,
             engine=job.engine,

@@ -397,16 +397,7 @@ class VoiceHook(ServiceHook):
         with place.receive() as sink:
             self.run(self.service.download_asset(asset_id, sink))
             kept = sink.keep()
-        return Manifest(
-            service=self.service.name,
-            kind="file",
-            uri=kept.uri,
-            sha256=kept.sha256,
-            bytes=kept.bytes,
-            format=kept.info.format.extension,
-            media_type=kept.info.format.media_type,
-            seconds=kept.info.seconds,
-        )
+        return Manifest(service=self.service.name, kind="file", **kept.facts)
 
     # jobs
 

@@ -93,16 +93,7 @@ class Laying(ABC):
                     sink.write(piece)
                 kept = sink.keep(track.seconds, kind="audio")
         manifest = keep(
-            Manifest(
-                service=self.asked.hook.service.name,
-                kind="speech",
-                uri=kept.uri,
-                sha256=kept.sha256,
-                bytes=kept.bytes,
-                format=kept.info.format.extension,
-                media_type=kept.info.format.media_type,
-                seconds=kept.info.seconds,
-            ),
+            Manifest(service=self.asked.hook.service.name, kind="speech", **kept.facts),
             self._origin(spoken),
             Run.of(self.context["ti"]),
         )

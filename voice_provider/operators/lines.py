@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from voice_provider.exceptions import CapabilityError, InvalidInputError, VoiceError
-from voice_provider.files.locations import bare, check_allowed, is_location, open_path, output_of, reading
+from voice_provider.files.locations import bare, is_location, output_of, read_bytes
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.store import attempt_of
@@ -197,9 +197,7 @@ class SpeakLinesOperator(VoiceOperator):
             raise InvalidInputError(
                 f"lines is '{bare(location)[:60]}': give the location of a script, or a list of dicts with 'text'."
             )
-        check_allowed(location, self.hook.settings.allowed_inputs, "input")
-        with reading(location), open_path(location).open("rb") as file:
-            script = bytes(file.read(MAX_BYTES + 1))
+        script = read_bytes(location, self.hook.settings.allowed_inputs, MAX_BYTES)
         return read_lines(script, location.rpartition("/")[2], options=known, voices=names)
 
     def _voices(self) -> dict[str, Any]:
