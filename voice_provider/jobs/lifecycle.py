@@ -97,7 +97,7 @@ class Lifecycle:
     _accepted: Job | None = field(default=None, init=False)
     _ordered_again: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
-    deadline: float = field(default=0, init=False)  # until when it is tried to put a result in its place
+    deadline: float = field(default=0, init=False)  # of this attempt's wait, seconds since 1970; see ``ends_at``
 
     def __post_init__(self) -> None:
         self._notes = Notes(self.store, self.log)
@@ -107,6 +107,14 @@ class Lifecycle:
     def load(self) -> Record | None:
         """Read what is remembered."""
         return self._notes.load()
+
+    def ends_at(self, deadline: float) -> None:
+        """Let this attempt end at a time: nothing is asked, looked for or put in its place much longer.
+
+        :param deadline: seconds since 1970
+        """
+        self.deadline = deadline
+        self.hook.ask_until(deadline)
 
     def wait_until(self, record: Record, deadline: float, redefers: int = 0) -> Record:
         """Remember how long this attempt waits, so that a wait that fails on the triggerer does not begin anew."""
@@ -346,7 +354,7 @@ class Lifecycle:
         :param seconds: how long it is looked for again, where it may still be in the making
         :param others: what is found can only be another task's, because no answer to this one was lost
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + min(seconds, max(0.0, self.deadline - time.time()))
         while (found := self.hook.run(order.find(self.hook.service, record))) is None:
             if time.monotonic() + LOOK_EVERY > until:
                 return None
@@ -429,7 +437,7 @@ class Lifecycle:
         try:
             with suppress(NotFoundError):
                 return self.hook.get_job(job.kind, job.id, path=job.path)
-            time.sleep(CONFIRM_AFTER)
+            time.sleep(CONFIRM_AFTER if time.time() < self.deadline else 0)
             return self.hook.get_job(job.kind, job.id, path=job.path)
         except NotFoundError as error:
             if job.kind == "clone":  # by a person or a sweep; another under its name can be no second one

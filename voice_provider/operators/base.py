@@ -298,6 +298,7 @@ class JobOperator(VoiceOperator):
         return self._order_and_follow(context, lifecycle, deadline)
 
     def _order_and_follow(self, context: Context, lifecycle: Lifecycle, deadline: float) -> dict[str, Any]:
+        lifecycle.ends_at(deadline)
         try:
             order = self.order(context)
         except InvalidInputError as error:
@@ -306,7 +307,6 @@ class JobOperator(VoiceOperator):
                 raise
             self.log.warning("%s What was ordered before is collected all the same.", error)
         else:
-            lifecycle.deadline = deadline
             record = self._begin(lifecycle, order, deadline)
         if record.manifest is None:
             record = lifecycle.wait_until(record, deadline, record.redefers)
@@ -379,10 +379,11 @@ class JobOperator(VoiceOperator):
             if record.job is None and record.redefers > MAX_REDEFERS:
                 raise JobTimeoutError("Waiting on the triggerer failed again and again; nothing was ordered or paid.")
             return self._order_and_follow(context, lifecycle, record.deadline)
+        lifecycle.ends_at(record.deadline)
         return self._follow(context, lifecycle, record)
 
     def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
-        deadline = lifecycle.deadline = record.deadline
+        deadline = lifecycle.deadline
         if record.manifest is not None:
             return self._finished(context, lifecycle, self._return_kept(record.manifest, lifecycle))
         job = self._job = lifecycle.refresh(record)
