@@ -62,7 +62,8 @@ MAX_REDIRECTS = 3  # of a file behind a public URL
 _NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
 # Many waits share few connections: each request costs about a millisecond of the triggerer's one thread.
 CONNECTIONS = 8
-_LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120)
+# Seconds: httpcore looks at every idle connection twice a request, so those that a rush has left behind are let go.
+_LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=15)
 
 
 # A proxy of the environment is not asked for this machine: it could not reach it, and it would see the key.
@@ -309,8 +310,6 @@ class Transport:
     ) -> httpx.Request:
         try:
             target = self._targets.of(request, url or request.url)
-            if request.params:  # as httpx writes them, in half of the time: a hundred ids are a long question
-                target += f"?{urlencode(request.params, doseq=True)}"
         except ValueError:
             raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
         at_home = not request.public and origin(target) == origin(self.settings.base_url)
@@ -328,7 +327,7 @@ class Transport:
             form.setdefault(name, []).append(value)
         files = [(name, (body.name, cast("IO[bytes]", _Reader(body)), body.media_type)) for name, body in request.files]
         try:
-            return client.build_request(
+            message = client.build_request(
                 request.method,
                 target,
                 json=request.json,
@@ -341,6 +340,10 @@ class Transport:
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"The service gave an address that cannot be used: {error}.") from None
+        if request.params:  # past httpx, which looks at each letter of an address: a hundred ids are a long question
+            query = urlencode(request.params, doseq=True).encode()
+            message.extensions["target"] = message.url.raw_path + b"?" + query
+        return message
 
     def _read(self, request: Request, answer: httpx.Response, content: bytes) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=content)
