@@ -818,7 +818,10 @@ def test_a_body_that_is_not_json_is_nothing() -> None:
 def test_one_job_that_cannot_be_read_does_not_hide_the_others(service: SyncLabs) -> None:
     body = [{"id": "A", "status": "PROCESSING"}, {"id": "B"}, {"status": "COMPLETED"}, {"id": "C", "status": "FAILED"}]
     jobs, [request] = drive(service.get_jobs("lip_sync", ["A", "B", "C"]), answer(body))
-    assert {name: job.state for name in "ABCD" if (job := jobs.read(name))} == {"A": JobState.RUNNING, "C": JobState.FAILED}
+    assert {name: job.state for name in "ABCD" if (job := jobs.read(name))} == {
+        "A": JobState.RUNNING,
+        "C": JobState.FAILED,
+    }
     assert request.params["ids"] == ["A", "B", "C"]
 
 
