@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import Task
+from tests.conftest import Task, without_records
 from voice_provider.exceptions import (
     CapabilityError,
     InvalidInputError,
@@ -31,6 +31,7 @@ from voice_provider.lines.manifest import Row, read_manifest
 from voice_provider.lines.run import ScriptRun
 from voice_provider.lines.speaking import Speaking
 from voice_provider.operators import SpeakLinesOperator
+from voice_provider.trust.provenance import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,13 +72,15 @@ class Lines:
         return new
 
     def rows(self) -> dict[str, Row]:
-        """Read the manifest, and check that each take it names is whole and the one it says."""
+        """Read the manifest, and check that each take it names is whole and the one it says; so says its record."""
         rows = {row.id: row for row in read_manifest(f"{self.folder}/manifest.jsonl")}
         for row in rows.values():
             if row.uri is not None:
                 with Path(row.uri).open("rb") as file:
                     info = probe(file, Path(row.uri).stat().st_size)
                 assert row.seconds == pytest.approx(info.seconds)
+                record, problem = verify(row.uri)
+                assert (problem, record and record.file.sha256) == (None, row.sha256)
         return rows
 
     def outcomes(self) -> dict[str, str]:
@@ -151,7 +154,8 @@ def test_a_script_is_spoken_once_and_what_changes_costs_what_it_changes(lines: L
     left = sorted(path.name for path in lines.folder.iterdir())
     assert left == ["journal", "manifest.jsonl", "takes"]
     assert len(list((lines.folder / "journal").iterdir())) == 1
-    assert not [path for path in (lines.folder / "takes").iterdir() if path.suffix != ".wav"]
+    takes = without_records(path.name for path in (lines.folder / "takes").iterdir())
+    assert not [name for name in takes if not name.endswith(".wav")]
     assert "Line" not in "".join(path.read_text() for path in (lines.folder / "journal").iterdir())
 
 
@@ -363,7 +367,8 @@ def test_an_object_store_serves_as_well(lines: Lines, s3: Any, monkeypatch: pyte
     assert lines.paid() == 3
     rows = read_manifest("s3://studio/night/manifest.jsonl")
     s3.invalidate_cache()
-    takes = sorted(f"s3://{name}" for name in s3.ls("studio/night/takes"))
+    takes = [f"s3://{name}" for name in without_records(s3.ls("studio/night/takes"))]
+    assert [verify(take)[1] for take in takes] == [None] * 3
     assert sorted(str(row.uri) for row in rows) == takes
     assert [row.seconds is not None and row.seconds > 0 for row in rows] == [True] * 3
     assert len(s3.ls("studio/night/journal")) == 1

@@ -34,6 +34,9 @@ class Row:
     :param cost: what it cost; None: not known
     :param error: why there is no take
     :param voice: as the script names it
+    :param voice_id: at the service
+    :param samples: sha256 of what the voice was made of, if known
+    :param consent: those of the person whose voice it is, as ``models.ConsentRef`` has them
     :param start: seconds, where the script has times
     :param end: seconds
     :param file: as the script names it
@@ -50,6 +53,9 @@ class Row:
     cost: dict[str, Any] | None = None
     error: str | None = None
     voice: str | None = None
+    voice_id: str | None = None
+    samples: list[str] | None = None
+    consent: list[dict[str, Any]] | None = None
     start: float | None = None
     end: float | None = None
     file: str | None = None

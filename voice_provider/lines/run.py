@@ -12,12 +12,14 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.files.locations import explained, open_path, reading
-from voice_provider.files.storage import Output, StoredFile
+from voice_provider.files.locations import explained, open_path
+from voice_provider.files.storage import Output
 from voice_provider.files.transfer import exists, remove
 from voice_provider.lines.manifest import NAME, Row, counts_of, read_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking, Wanted
 from voice_provider.lines.takes import FOLDER, take_key, text_hash
+from voice_provider.models import Manifest
+from voice_provider.trust.provenance import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from voice_provider.jobs.orders import SpeechOrder
     from voice_provider.lines.journal import Journal
     from voice_provider.lines.pace import Pace
+    from voice_provider.lines.records import Records
     from voice_provider.lines.script import Line
 
 NAMED = 10  # lines that a message names
@@ -46,6 +49,7 @@ class ScriptRun:
     :param journal: the claim on it
     :param lines: of the script
     :param orders: what each line asks for
+    :param records: writes what stands beside each take
     :param show: takes the line of progress for people
     """
 
@@ -56,16 +60,19 @@ class ScriptRun:
         journal: Journal,
         lines: Sequence[Line],
         orders: Sequence[SpeechOrder],
+        records: Records,
         show: Callable[[str], None],
         log: Logger,
     ) -> None:
         self._hook, self._folder, self._journal, self._lines = hook, folder, journal, lines
-        self._show, self._log = show, log
+        self._records, self._show, self._log = records, show, log
         name = hook.service.name
         self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
         self._orders = dict(zip(self._keys, orders, strict=True))
         self._known: dict[str, Row] = {}  # what the manifest before tells of takes that are there
         self._there: dict[str, str] = {}  # location of a take by its key
+        self._recorded: set[str] = set()  # takes that have a record
+        self._found: dict[str, Manifest] = {}  # what was found out of takes that are there
         self._errors: dict[str, VoiceError] = {}
         self._speaking: Speaking | None = None
         self._told = 0
@@ -79,7 +86,8 @@ class ScriptRun:
         :param resubmit: buy once more what is in doubt
         """
         entries = self._journal.entries
-        if entries.owner != owner:
+        ours = entries.owner == owner
+        if not ours:
             entries.owner, entries.failed, entries.redone = owner, {}, set()
         self._there = self._takes()
         again = {key for key, line in zip(self._keys, self._lines, strict=True) if line.id in redo} - entries.redone
@@ -108,6 +116,9 @@ class ScriptRun:
             if key not in self._there:
                 self._errors.setdefault(key, PermanentVoiceError(entries.failed[key]))
         self._journal.write()
+        for key in self._there_of_it:
+            if key not in self._recorded:  # a try was killed before it had written the record
+                self._records.mend(self._orders[key], self._manifest(key), ours=ours)
 
     def speak(self, pace: Callable[[], Pace], *, patience: float, stop_on_error: bool) -> None:
         """Speak what is missing.
@@ -133,6 +144,7 @@ class ScriptRun:
             pace(),
             patience=patience,
             stop_on_error=stop_on_error,
+            keep=self._records.keep,
             tell=self._tell,
             log=self._log,
         )
@@ -209,8 +221,16 @@ class ScriptRun:
             names = path.fs.ls(path.path, detail=False) if exists(location) else []
         found = (name.rstrip("/").rpartition("/")[2] for name in names)
         endings = self._hook.service.makes["speech"]
-        parts = ((name, *name.partition(".")) for name in found)
-        return {stem: f"{location}{name}" for name, stem, _, ending in parts if stem and ending in endings}
+        there = {}
+        for name in found:
+            stem, _, ending = name.removesuffix(ENDING).partition(".")
+            if not stem or ending not in endings:
+                continue
+            if name.endswith(ENDING):
+                self._recorded.add(stem)
+            else:
+                there[stem] = f"{location}{name}"
+        return there
 
     def _is_there(self, key: str) -> bool:
         """Whether there is a take; one that was received before a kill, or could not be put in its place, is now."""
@@ -222,6 +242,7 @@ class ScriptRun:
         elif (receipt := place.received()) is not None:
             uri = str(receipt.facts["uri"])
             found = place.recover(uri, receipt.sha256, receipt.bytes)
+            self._found[key] = Manifest.model_validate(receipt.facts)
         else:
             return False
         if found:
@@ -239,21 +260,23 @@ class ScriptRun:
         self._known = {row.take: row for row in rows if row.uri is not None}
         for key in again & self._there.keys():
             remove(self._there[key])
+            remove(f"{self._there[key]}{ENDING}")
             if exists(self._there[key]):
                 raise InvalidInputError(f"redo: {self._there[key]} cannot be deleted. Check the worker's permissions.")
             del self._there[key]
+
+    def _manifest(self, key: str) -> Manifest:
+        """Return what is known of a take that was there; reads it, where nothing else tells."""
+        if key not in self._found:
+            self._found[key] = self._records.describe(self._orders[key], self._there[key])
+        return self._found[key]
 
     def _facts(self, key: str) -> tuple[str | None, float | None]:
         """Return hash and length of a take that was there."""
         if (row := self._known.get(key)) is not None and row.uri == self._there[key]:
             return row.sha256, row.seconds
-        uri, rate = self._there[key], self._orders[key].options.pcm_rate
-        if rate is None:
-            file = StoredFile(uri)
-            return file.sha256(), file.seconds()
-        with reading(uri), open_path(uri).open("rb") as samples:  # they are no file of media
-            data = bytes(samples.read())
-        return hashlib.sha256(data).hexdigest(), len(data) / 2 / rate
+        take = self._manifest(key)
+        return take.sha256, take.seconds
 
     # what became of them
 
@@ -281,6 +304,7 @@ class ScriptRun:
             seconds=seconds,
             error=str(error) if error is not None else None,
             voice=line.voice,
+            **self._records.told(self._orders[key]),
             start=line.start,
             end=line.end,
             file=line.file,

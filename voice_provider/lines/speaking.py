@@ -66,6 +66,7 @@ class Speaking:
     :param pace: how many at a time
     :param patience: seconds that go by without an accepted line before it gives up
     :param stop_on_error: send nothing more after the first line that fails
+    :param keep: writes the record of a take that is in its place
     :param tell: is called after each take, and each failure
     """
 
@@ -78,10 +79,11 @@ class Speaking:
         *,
         patience: float,
         stop_on_error: bool,
+        keep: Callable[[SpeechOrder, Manifest], Manifest],
         tell: Callable[[], None],
         log: Logger,
     ) -> None:
-        self._hook, self._place, self._journal, self._pace = hook, place, journal, pace
+        self._hook, self._place, self._journal, self._pace, self._keep = hook, place, journal, pace, keep
         self._patience, self._stop_on_error, self._tell, self._log = patience, stop_on_error, tell, log
         self.takes: dict[str, Manifest] = {}
         self.failures: dict[str, VoiceError] = {}
@@ -164,7 +166,7 @@ class Speaking:
                 # The journal's own belongs to the thread that writes it.
                 self._held[wanted.key] = Held(uri=kept.uri, sha256=kept.sha256, bytes=kept.bytes, at=error.held)
                 raise
-        return manifest
+        return self._keep(order, manifest)
 
     def _take_notice(self, one: Wanted, sent: float, done: Future[Manifest]) -> bool:
         """Note what became of a line; return whether the service took it."""

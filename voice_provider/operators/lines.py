@@ -14,8 +14,10 @@ from voice_provider.jobs.store import attempt_of
 from voice_provider.models import Capability
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
-from voice_provider.operators.speech import made_from
+from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import is_path, plain
+from voice_provider.trust.origin import consents_in
+from voice_provider.trust.provenance import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from voice_provider.jobs.record import OnUnknownOutcome
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.script import Line
+    from voice_provider.models import ConsentRef
     from voice_provider.services.options import PathObject
+    from voice_provider.trust.origin import Speaker
 
 _OPTIONS = ("model", "format", "sample_rate", "speed", "volume")
 USUAL = 5  # lines at a time, where neither the author nor the service says how many
@@ -36,9 +40,10 @@ MOST = 64  # threads of one task
 class SpeakLinesOperator(VoiceOperator):
     """Speak a script of many lines in one task, and pay for each once: what was spoken before is used again.
 
-    A take is kept as ``<output>/takes/<hash>.<ext>``, by all that is heard: text, voice (a clone by what it was made
-    from), model, format and every other option of its sound. So lines that move cost nothing, a changed word costs one
-    line, and equal lines share a take unless their column ``take`` differs; also across runs that share an ``output``.
+    A take is kept as ``<output>/takes/<hash>.<ext>``, its record beside it, by all that is heard: text, voice (a clone
+    by what it was made from), model, format and every other option of its sound. So lines that move cost nothing, a
+    changed word costs one line, and equal lines share a take unless their column ``take`` differs; also across runs
+    that share an ``output``.
     Lines are written down, a window at a time, before they are sent. After a kill only those of the open window are in
     doubt that have no take, at most five times ``concurrency``: see ``on_unknown_outcome``. One run at a time speaks
     into a folder; another one fails, says who does, and goes on when it is retried. To share an account among tasks
@@ -139,6 +144,7 @@ class SpeakLinesOperator(VoiceOperator):
         """Speak what has no take yet."""
         # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
         from voice_provider.lines.journal import Journal, task_of  # noqa: PLC0415
+        from voice_provider.lines.records import Records  # noqa: PLC0415
         from voice_provider.lines.run import ScriptRun  # noqa: PLC0415
         from voice_provider.lines.takes import FOLDER  # noqa: PLC0415
 
@@ -152,12 +158,13 @@ class SpeakLinesOperator(VoiceOperator):
         max_failed = number_of(self.max_failed, "max_failed") or 0
         lines = self._read()
         orders = self._orders(lines)
+        records = Records(service.name, self._told_of_voices(), Run.of(context["ti"]))
         redo = self._ids_to_redo(lines)
         Output(f"{folder}{FOLDER}", "take", self.hook.settings.allowed_outputs).check_writable()
         scope = scope_of(context)
         task = (scope.dag_id, scope.run_id, scope.task_id, scope.map_index)
         journal = Journal(folder, task_of(*task), attempt_of(context["ti"]))
-        script = ScriptRun(self.hook, folder, journal, lines, orders, panel(context), self.log)
+        script = ScriptRun(self.hook, folder, journal, lines, orders, records, panel(context), self.log)
         try:
             owner = task_of(*task, scope.max_tries, scope.clears)
             script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit")
@@ -204,6 +211,11 @@ class SpeakLinesOperator(VoiceOperator):
         if self.voices is None or isinstance(self.voices, dict):
             return self.voices or {}
         raise InvalidInputError("voices is no dict: give {'Ann': 'id of a voice', ...}, or what CloneVoice returned.")
+
+    def _told_of_voices(self) -> list[tuple[Speaker, tuple[ConsentRef, ...]]]:
+        """Read what other tasks have told of the voices, for the records beside the takes."""
+        values = [*self._voices().values(), self.voice_id]
+        return [(speaker, consents_in(value)) for value in values for speaker in speakers_of(value)]
 
     def _orders(self, lines: Sequence[Line]) -> list[SpeechOrder]:
         """Check every line as the service would, and say all that is wrong with them at once."""
