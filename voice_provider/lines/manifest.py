@@ -27,7 +27,8 @@ class Row:
     :param text_sha256: of its text, which does not stand here
     :param take: by which its take is known, see ``takes.take_key``
     :param outcome: ``spoken`` in this run, ``reused`` from an earlier one, ``failed`` (see ``error``), ``unknown``: it
-        may have been paid, and nothing came; or ``missing``: the task ended before its turn
+        may have been paid, and nothing came; or ``missing``: the task ended before its turn, or before
+        its job did
     :param uri: of the take; None where there is none
     :param sha256: of the take
     :param seconds: its length

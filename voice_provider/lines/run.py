@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import (
     InvalidInputError,
+    JobTimeoutError,
     OutcomeUnknownError,
     PermanentVoiceError,
     TransientVoiceError,
@@ -16,8 +17,9 @@ from voice_provider.files.locations import explained, open_path
 from voice_provider.files.storage import Output
 from voice_provider.files.transfer import exists, remove
 from voice_provider.lines.manifest import NAME, Row, counts_of, read_manifest, write_manifest
-from voice_provider.lines.speaking import Speaking, Wanted
+from voice_provider.lines.speaking import Speaking
 from voice_provider.lines.takes import FOLDER, take_key, text_hash
+from voice_provider.lines.ways import Wanted, way_of
 from voice_provider.models import Manifest
 from voice_provider.trust.provenance import ENDING
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.records import Records
     from voice_provider.lines.script import Line
+    from voice_provider.lines.speaking import Rest
 
 NAMED = 10  # lines that a message names
 STEPS = 20  # log lines of a whole script: one each 5 %
@@ -39,6 +42,7 @@ UNKNOWN = (
     "it may be paid, and there is no take of it: an earlier try ended while it was on its way. Look at the account, "
     "then name the line in redo=, or set on_unknown_outcome='resubmit' to buy it once more"
 )
+ORDERED = "it was ordered, and is not there yet; a retry, or clearing this task, collects it and pays nothing again"
 
 
 class ScriptRun:
@@ -70,10 +74,12 @@ class ScriptRun:
         self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
         self._orders = dict(zip(self._keys, orders, strict=True))
         self._known: dict[str, Row] = {}  # what the manifest before tells of takes that are there
+        self._ours: set[str] = set()  # of those, spoken by this very try, before it waited on a triggerer
         self._there: dict[str, str] = {}  # location of a take by its key
         self._recorded: set[str] = set()  # takes that have a record
         self._found: dict[str, Manifest] = {}  # what was found out of takes that are there
         self._errors: dict[str, VoiceError] = {}
+        self._way = way_of(hook, self._place)
         self._speaking: Speaking | None = None
         self._told = 0
         self.rows: list[Row] = []
@@ -92,14 +98,16 @@ class ScriptRun:
         self._there = self._takes()
         again = {key for key, line in zip(self._keys, self._lines, strict=True) if line.id in redo} - entries.redone
         self._forget(again)
-        entries.open, entries.unknown = entries.open - again, entries.unknown - again
         entries.again -= again | self._there.keys()
         for key in again:
-            entries.failed.pop(key, None)
-            entries.held.pop(key, None)
+            for lines in (entries.open, entries.failed, entries.held):
+                lines.pop(key, None)
         entries.redone |= again
-        entries.unknown = {key for key in entries.open | entries.unknown if not self._is_there(key)}
-        entries.open = set()
+        entries.open = {key: sent for key, sent in entries.open.items() if not self._is_there(key)}
+        lost = {key for key, sent in entries.open.items() if not self._way.goes_on(sent)}
+        entries.unknown = lost | {key for key in entries.unknown - again if not self._is_there(key)}
+        for key in lost:
+            del entries.open[key]
         for key in list(entries.held):
             if self._is_there(key):
                 del entries.held[key]
@@ -120,11 +128,12 @@ class ScriptRun:
             if key not in self._recorded:  # a try was killed before it had written the record
                 self._records.mend(self._orders[key], self._manifest(key), ours=ours)
 
-    def speak(self, pace: Callable[[], Pace], *, patience: float, stop_on_error: bool) -> None:
+    def speak(self, pace: Callable[[], Pace], *, stop_on_error: bool, **waits: Any) -> Rest | None:
         """Speak what is missing.
 
         :param pace: how many at a time; asked only where something is missing
-        :param patience: seconds without an accepted line
+        :param waits: ``patience`` and the other times of ``Speaking``, in seconds
+        :return: jobs that are to be waited for elsewhere, after ``leave``; None: all is done
         """
         wanted = [
             Wanted(key, order)
@@ -136,19 +145,26 @@ class ScriptRun:
             *(f"{count:,}" for count in (len(self._lines), len(self._orders), len(self._there_of_it), len(wanted))),
         )
         if not wanted or (stop_on_error and self._errors):
-            return
+            return None
         self._speaking = Speaking(
-            self._hook,
-            self._place,
+            self._way,
             self._journal,
             pace(),
-            patience=patience,
             stop_on_error=stop_on_error,
-            keep=self._records.keep,
+            record=self._records.keep,
             tell=self._tell,
             log=self._log,
+            **waits,
         )
-        self._speaking.run(wanted)
+        return self._speaking.run(wanted)
+
+    def leave(self, until: float) -> None:
+        """Write down how far it is, and keep the folder while jobs are waited for elsewhere.
+
+        :param until: wall-clock time, seconds since 1970
+        """
+        self._write_rows()
+        self._journal.leave(until)
 
     def end(self) -> dict[str, Any]:
         """Write the manifest and give the folder back; return what the task returns.
@@ -157,9 +173,7 @@ class ScriptRun:
         """
         self._journal.write()
         try:
-            facts = {key: self._facts(key) for key in self._there_of_it}
-            self.rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
-            write_manifest(f"{self._folder}{NAME}", self.rows)
+            self._write_rows()
         finally:
             self._journal.close()
         seconds = {row.take: row.seconds or 0.0 for row in self.rows}
@@ -258,6 +272,8 @@ class ScriptRun:
         if len(rows) < len(before):
             write_manifest(location, rows)
         self._known = {row.take: row for row in rows if row.uri is not None}
+        if self._journal.came_back:
+            self._ours = {key for key, row in self._known.items() if row.outcome == "spoken"} & self._there.keys()
         for key in again & self._there.keys():
             remove(self._there[key])
             remove(f"{self._there[key]}{ENDING}")
@@ -280,6 +296,11 @@ class ScriptRun:
 
     # what became of them
 
+    def _write_rows(self) -> None:
+        facts = {key: self._facts(key) for key in self._there_of_it}
+        self.rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
+        write_manifest(f"{self._folder}{NAME}", self.rows)
+
     def _error(self, key: str) -> VoiceError | None:
         return self._errors.get(key) or (self._speaking.failures.get(key) if self._speaking else None)
 
@@ -290,10 +311,12 @@ class ScriptRun:
         if take is not None:
             outcome, uri, sha256, seconds = "spoken", take.uri, take.sha256, take.seconds
         elif key in self._there:
-            outcome, uri, (sha256, seconds) = "reused", self._there[key], facts[key]
+            outcome, uri, (sha256, seconds) = "spoken" if key in self._ours else "reused", self._there[key], facts[key]
         elif error is not None:
             entries = self._journal.entries
             outcome = "unknown" if key in entries.unknown or key in entries.held else "failed"
+        elif key in self._journal.entries.open:
+            error = JobTimeoutError(ORDERED)
         return Row(
             id=line.id,
             text_sha256=text_hash(line.text),
@@ -320,6 +343,7 @@ class ScriptRun:
         step = done * STEPS // total
         if step > self._told:
             self._told = step
-            line = f"{done:,} of {total:,} takes, {there:,} reused, {failed:,} failed"
+            reused = there - len(self._ours & self._orders.keys())
+            line = f"{done:,} of {total:,} takes, {reused:,} reused, {failed:,} failed"
             self._log.info("%s", line)
             self._show(line)

@@ -28,6 +28,16 @@ def take_key(service: str, heard: Mapping[str, Any], take: str | None = None) ->
     return hashlib.sha256(json.dumps(what, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def order_key(namespace: str, take: str, nonce: str) -> str:
+    """Return the idempotency key of a line: the same for every try of an order, and another one for each new order.
+
+    :param namespace: of the connection
+    :param take: its name, from ``take_key``
+    :param nonce: of the order, which is written down before it is sent
+    """
+    return "vp-" + hashlib.sha256(json.dumps((namespace, take, nonce)).encode()).hexdigest()[:40]
+
+
 def text_hash(text: str) -> str:
     """Return by what a text is known where it must not be shown."""
     return hashlib.sha256(text.encode()).hexdigest()
