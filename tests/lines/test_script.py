@@ -76,6 +76,37 @@ def test_a_text_is_cut_into_lines_with_their_chapters() -> None:
         assert (found[0].notes, found[1].text, found[-1].where) == ({}, "The Sea", "line 8")
 
 
+def test_a_file_is_named_below_the_output_folder_and_nowhere_else() -> None:
+    for file in ("a.mp3", "ann/scene 1/a-b_c.mp3", "Grüße/你好.mp3", "a..b.mp3"):
+        assert only([{"text": "Hi", "file": file}], "lines")["file"] == file
+    for file in (
+        *(
+            "/a.mp3",
+            "a/../b.mp3",
+            "a/./b.mp3",
+            "a//b.mp3",
+            "../a.mp3",
+            ".a.mp3",
+            "a/.b/c.mp3",
+            "~/../a.mp3",
+            "a\\b.mp3",
+        ),
+        *(
+            "s3://other/a.mp3",
+            "C:a.mp3",
+            "a\nb.mp3",
+            "a.mp3?x",
+            "a*.mp3",
+            "a.mp3/b.mp3",
+            f"{'ü' * 101}.mp3",
+            "a/ /b.mp3",
+        ),
+        *("takes/a.mp3", "TAKES/a.mp3", "journal/a.mp3"),
+    ):
+        with pytest.raises(InvalidInputError, match="column 'file'"):
+            read([{"text": "Hi", "file": file}], "lines")
+
+
 WRONG: list[tuple[str, Any, str, str]] = [
     ("semicolons", b"id;text\n1;Hi", CSV, "line 1: the columns are separated by semicolons"),
     ("tabs", b"id\ttext\n1\tHi", CSV, "line 1: the columns are separated by tabs"),
@@ -96,6 +127,18 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("the same id by number", b"id,text\n2,Hi\n,Ho", CSV, "line 3, column 1 'id': '2' stands in line 2, too"),
     ("the same file", b"file,text\na.mp3,Hi\na.mp3,Ho", CSV, "line 3, column 1 'file': 'a.mp3' stands in line 2, too"),
     ("a file elsewhere", b"text,file\nHi,../a.mp3", CSV, "line 2, column 2 'file': '../a.mp3' is no name of a file"),
+    (
+        "a file of takes",
+        b"text,file\nHi,Takes/a.mp3",
+        CSV,
+        "line 2, column 2 'file': 'Takes/a.mp3' leads into a",
+    ),
+    (
+        "the same file to some disks",
+        b"file,text\nA.mp3,Hi\na.mp3,Ho",
+        CSV,
+        "line 3, column 1 'file': 'a.mp3' stands in",
+    ),
     ("an unknown voice", b"text,voice\nHi,Bob", CSV, "line 2, column 2 'voice': 'Bob' is not in voices= (Ann, Eve)"),
     ("nothing to say", b"id,text\n1,", CSV, "line 2, column 2 'text': it is empty: there is nothing to say"),
     ("spaces to say", [{"text": "  "}], "lines", "item 1, column 'text': it is empty: there is nothing to say"),

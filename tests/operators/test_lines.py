@@ -150,8 +150,8 @@ def test_a_script_is_spoken_once_and_what_changes_costs_what_it_changes(lines: L
         assert sum(counts.values()) == len(script), name
         assert lines.rows().keys() == {line.get("id", str(n)) for n, line in enumerate(script, 1)}, name
     assert paid == {name: count for name, *_, count in cases}
-    left = sorted(path.name for path in lines.folder.iterdir())
-    assert left == ["journal", "manifest.jsonl", "takes"]
+    left = without_records(path.name for path in lines.folder.iterdir())
+    assert left == [*(f"{line['id']}.wav" for line in SCRIPT), "journal", "manifest.jsonl", "takes"]
     assert len(list((lines.folder / "journal").iterdir())) == 1
     takes = without_records(path.name for path in (lines.folder / "takes").iterdir())
     assert not [name for name in takes if not name.endswith(".wav")]
@@ -355,7 +355,9 @@ def test_an_object_store_serves_as_well(lines: Lines, s3: Any, monkeypatch: pyte
     place = {"output": "s3://studio/night/", "concurrency": 1}
     with dies(monkeypatch, Download, "publish", 2), pytest.raises(Killed):
         lines.run(SCRIPT[:2], **place)
-    assert lines.run(SCRIPT[:3], **place)["counts"] == {"reused": 2, "spoken": 1}  # the second lay on this worker
+    script = [{**SCRIPT[0], "file": "ann/a.wav"}, *SCRIPT[1:3]]
+    assert lines.run(script, **place)["counts"] == {"reused": 2, "spoken": 1}  # the second lay on this worker
+    assert verify("s3://studio/night/ann/a.wav")[1] is None
     assert lines.paid() == 3
     rows = read_manifest("s3://studio/night/manifest.jsonl")
     s3.invalidate_cache()

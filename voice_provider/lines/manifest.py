@@ -41,6 +41,7 @@ class Row:
     :param start: seconds, where the script has times
     :param end: seconds
     :param file: as the script names it
+    :param copy: location of the copy of the take under that name; None: there is none
     :param notes: the script's own columns
     """
 
@@ -60,6 +61,7 @@ class Row:
     start: float | None = None
     end: float | None = None
     file: str | None = None
+    copy: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 

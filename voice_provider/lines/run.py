@@ -13,9 +13,10 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.files.locations import explained, open_path
+from voice_provider.files.locations import explained
 from voice_provider.files.storage import Output
-from voice_provider.files.transfer import exists, remove
+from voice_provider.files.transfer import exists, names_in, remove
+from voice_provider.lines.delivery import Delivery
 from voice_provider.lines.manifest import NAME, Row, counts_of, read_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking
 from voice_provider.lines.takes import FOLDER, take_key, text_hash
@@ -80,6 +81,7 @@ class ScriptRun:
         self._found: dict[str, Manifest] = {}  # what was found out of takes that are there
         self._errors: dict[str, VoiceError] = {}
         self._way = way_of(hook, self._place)
+        self._delivery = Delivery(folder, hook.settings.allowed_outputs)
         self._speaking: Speaking | None = None
         self._told = 0
         self.rows: list[Row] = []
@@ -167,13 +169,20 @@ class ScriptRun:
         self._journal.leave(until)
 
     def end(self) -> dict[str, Any]:
-        """Write the manifest and give the folder back; return what the task returns.
+        """Write the manifest, deliver copies and give the folder back; return what the task returns.
 
         :raises StaleTryError: another run has taken over; what is there is its business
+        :raises VoiceError: a copy cannot be delivered; the manifest tells which are
         """
         self._journal.write()
         try:
             self._write_rows()
+            rows, trouble = self._delivery.deliver(self.rows)
+            if rows != self.rows:
+                self.rows = rows
+                write_manifest(f"{self._folder}{NAME}", rows)
+            if trouble is not None:
+                raise trouble
         finally:
             self._journal.close()
         seconds = {row.take: row.seconds or 0.0 for row in self.rows}
@@ -230,10 +239,7 @@ class ScriptRun:
     def _takes(self) -> dict[str, str]:
         location = f"{self._folder}{FOLDER}"
         with explained(f"The takes in {location} cannot be listed", "Check the worker's permissions."):
-            path = open_path(location)
-            path.fs.invalidate_cache()
-            names = path.fs.ls(path.path, detail=False) if exists(location) else []
-        found = (name.rstrip("/").rpartition("/")[2] for name in names)
+            found = names_in(location)
         endings = self._hook.service.makes["speech"]
         there = {}
         for name in found:
@@ -272,6 +278,7 @@ class ScriptRun:
         if len(rows) < len(before):
             write_manifest(location, rows)
         self._known = {row.take: row for row in rows if row.uri is not None}
+        self._delivery.remember(rows)
         if self._journal.came_back:
             self._ours = {key for key, row in self._known.items() if row.outcome == "spoken"} & self._there.keys()
         for key in again & self._there.keys():
@@ -298,7 +305,8 @@ class ScriptRun:
 
     def _write_rows(self) -> None:
         facts = {key: self._facts(key) for key in self._there_of_it}
-        self.rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
+        rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
+        self.rows = self._delivery.standing(rows)
         write_manifest(f"{self._folder}{NAME}", self.rows)
 
     def _error(self, key: str) -> VoiceError | None:

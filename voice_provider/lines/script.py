@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.lines.delivery import problem_of, same_file
 from voice_provider.lines.problems import Problems
 from voice_provider.lines.rows import MAX_CELL, from_csv, from_dicts, from_jsonl, from_text
 from voice_provider.lines.split import LONGEST
@@ -26,7 +26,6 @@ FORMATS = ("csv", "jsonl", "srt", "vtt", "txt", "md")
 NOTHING = "it is empty: there is nothing to say"
 WAY = "A text of its own, as .txt or .md, is cut into lines"  # for what is too long for one
 NEAR = 0.8  # of difflib: one letter wrong in five
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Line:
     :param language: code, where the script says it
     :param start: seconds from the beginning, where the line has a time
     :param end: seconds; never before ``start``
-    :param file: name of a copy beside the takes, where one is wanted
+    :param file: name below the output folder of a copy of the take, where one is wanted
     :param take: lines of equal text share one recording unless this differs
     :param options: speech options of this line alone
     :param notes: columns that mean nothing here; they are carried into the manifest
@@ -189,13 +188,14 @@ class _Reader:
         start, end = times["start"], times["end"]
         if start is not None and end is not None and end < start:
             self._wrong(row, "end", f"it ends at {end:g} s, before it starts at {start:g} s")
-        self._only_once(row, "id", texts["id"], self._ids)
-        self._only_once(row, "file", texts["file"], self._files)
-        if (file := texts["file"]) and (_CONTROL.search(file) or "/" in file or file.startswith(".")):
-            self._wrong(row, "file", f"{file[:60]!a} is no name of a file: letters, digits, '-', '_' and '.'")
+        self._only_once(row, "id", texts["id"] or "", texts["id"] or "", self._ids)
+        if file := texts["file"]:
+            if problem := problem_of(file):
+                self._wrong(row, "file", problem)
+            self._only_once(row, "file", file, same_file(file), self._files)
 
-    def _only_once(self, row: Row, name: str, value: str | None, seen: dict[str, str]) -> None:
-        if value and (other := seen.setdefault(value, row.where)) != row.where:
+    def _only_once(self, row: Row, name: str, value: str, key: str, seen: dict[str, str]) -> None:
+        if (other := seen.setdefault(key, row.where)) != row.where:
             self._wrong(row, name, f"'{value[:60]}' stands in {other}, too")
 
     def _text(self, row: Row, name: str, value: Any) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk.exceptions import TaskDeferralError
 
 from voice_provider.exceptions import InvalidInputError, VoiceError
+from voice_provider.files.endings import format_for
 from voice_provider.files.locations import bare, is_location, output_of, read_bytes
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
@@ -64,7 +65,10 @@ class SpeakLinesOperator(VoiceOperator):
 
     :param lines: location of a CSV, JSONL, SRT or VTT file in UTF-8, or a list of dicts. Known columns are ``id``,
         ``text``, ``voice``, ``language``, ``start``, ``end``, ``file``, ``take`` and the service's speech options; all
-        others are carried into the manifest (templated)
+        others are carried into the manifest. With ``file`` (``ann/hello.mp3``) a copy of the take stands below
+        ``output`` under that name; its ending chooses the format where nothing else does. Or location of a long text,
+        ``.txt`` or ``.md``: its paragraphs, and parts of those with more than 1,000 characters, are the lines, its
+        headings (``#``, ``Chapter 1``) the column ``chapter`` (templated)
     :param voices: which voice each name in the script stands for: an id, or what ``CloneVoiceOperator`` returned;
         default: the script has ids (templated)
     :param voice_id: of lines that name no voice; an id, or what ``CloneVoiceOperator`` returned (templated)
@@ -264,7 +268,8 @@ class SpeakLinesOperator(VoiceOperator):
                 f"lines is '{bare(location)[:60]}': give the location of a script, or a list of dicts with 'text'."
             )
         script = read_bytes(location, self.hook.settings.allowed_inputs, MAX_BYTES)
-        return read_lines(script, location.rpartition("/")[2], options=known, voices=names)
+        name, longest = location.rpartition("/")[2], self.hook.service.max_script
+        return read_lines(script, name, options=known, voices=names, longest=longest)
 
     def _voices(self) -> dict[str, Any]:
         if self.voices is None or isinstance(self.voices, dict):
@@ -295,8 +300,13 @@ class SpeakLinesOperator(VoiceOperator):
             if line.language and "language" in service.speech_options.model_fields:
                 values["language"] = line.language
             try:
-                options = self.hook.speech_order(values, "")
+                options = self.hook.speech_order(values, line.file or "")
                 doubts.update(service.check_speech(options, []))
+                if line.file and format_for(line.file, formats := self.hook.speech_formats(options)) is None:
+                    what = " or ".join(f".{name}" for name in formats)
+                    problems.add(
+                        f"{line.where}, column 'file'", f"'{line.file[:60]}' has to end in {what}: that is made"
+                    )
             except InvalidInputError as error:
                 problems.add(line.where, str(error).rstrip("."))
             else:
