@@ -74,7 +74,8 @@ class SpeakLinesOperator(VoiceOperator):
     :param voice_id: of lines that name no voice; an id, or what ``CloneVoiceOperator`` returned (templated)
     :param output: folder, ending in ``/``: a path or URI whose storage creates objects exclusively (local, S3, GCS,
         Azure); the rendered field is called ``output_location`` (templated)
-    :param concurrency: lines at a time; default: as many as the account may, else 5 (templated)
+    :param concurrency: lines at a time, 64 at most; default: the connection's ``concurrency``, else as many as the
+        service says that the account may, else 5 (templated)
     :param on_line_error: ``finish`` (default) the others, or ``stop`` sending
     :param max_failed: lines without a take with which the task still succeeds; default: 0 (templated)
     :param redo: ids whose takes are deleted and bought again, once in the life of the task instance, and once more
@@ -251,7 +252,8 @@ class SpeakLinesOperator(VoiceOperator):
     def _pace(self) -> Pace:
         from voice_provider.lines.pace import Pace  # noqa: PLC0415  # as in execute
 
-        most = number_of(self.concurrency, "concurrency") or self.hook.room().limit or USUAL
+        asked = number_of(self.concurrency, "concurrency") or self.hook.settings.concurrency
+        most = asked or self.hook.room().limit or USUAL
         return Pace(min(max(most, 1), MOST))
 
     def _read(self) -> list[Line]:
