@@ -172,6 +172,10 @@ def exists(location: str) -> bool:
 
 def names_in(folder: str) -> list[str]:
     """Return the names of what is in a folder; none where there is no folder."""
+    if is_local(folder):  # fsspec would look at each file, and hold what it saw
+        with suppress(FileNotFoundError):
+            return [path.name for path in local_path(folder).iterdir()]
+        return []
     path = open_path(folder)
     path.fs.invalidate_cache()
     found = path.fs.ls(path.path, detail=False) if exists(folder) else []

@@ -24,7 +24,7 @@ from voice_provider.lines import journal, takes
 from voice_provider.trust.provenance import ENDING, copy_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from voice_provider.lines.manifest import Row
 
@@ -69,9 +69,10 @@ class Delivery:
         self._names: dict[str, set[str]] = {}  # what was there at first, by folder
         self._trouble: VoiceError | None = None
 
-    def remember(self, rows: Iterable[Row]) -> None:
-        """Take notice of what the manifest before tells of copies."""
-        self._before = {row.copy: row.sha256 for row in rows if row.copy is not None}
+    def remember(self, row: Row) -> None:
+        """Take notice of what the manifest before tells of a copy."""
+        if row.copy is not None:
+            self._before[row.copy] = row.sha256
 
     def standing(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows, with those copies that are there, and are the row's take."""

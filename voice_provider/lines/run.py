@@ -17,9 +17,9 @@ from voice_provider.files.locations import explained
 from voice_provider.files.storage import Output
 from voice_provider.files.transfer import exists, names_in, remove
 from voice_provider.lines.delivery import Delivery
-from voice_provider.lines.manifest import NAME, Row, counts_of, read_manifest, write_manifest
+from voice_provider.lines.manifest import NAME, Row, counts_of, iter_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking
-from voice_provider.lines.takes import FOLDER, take_key, text_hash
+from voice_provider.lines.takes import FOLDER, Take, take_key, text_hash
 from voice_provider.lines.ways import Wanted, way_of
 from voice_provider.models import Manifest
 from voice_provider.trust.provenance import ENDING
@@ -74,11 +74,11 @@ class ScriptRun:
         name = hook.service.name
         self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
         self._orders = dict(zip(self._keys, orders, strict=True))
-        self._known: dict[str, Row] = {}  # what the manifest before tells of takes that are there
+        self._known: dict[str, Take] = {}  # what is known of takes that are there
         self._ours: set[str] = set()  # of those, spoken by this very try, before it waited on a triggerer
         self._there: dict[str, str] = {}  # location of a take by its key
-        self._recorded: set[str] = set()  # takes that have a record
-        self._found: dict[str, Manifest] = {}  # what was found out of takes that are there
+        self._bare: set[str] = set()  # of those, without a record: a try was killed before it had written it
+        self._received: dict[str, Manifest] = {}  # what a try before has noted of takes that it could not put in place
         self._errors: dict[str, VoiceError] = {}
         self._way = way_of(hook, self._place)
         self._delivery = Delivery(folder, hook.settings.allowed_outputs)
@@ -126,9 +126,10 @@ class ScriptRun:
             if key not in self._there:
                 self._errors.setdefault(key, PermanentVoiceError(entries.failed[key]))
         self._journal.write()
-        for key in self._there_of_it:
-            if key not in self._recorded:  # a try was killed before it had written the record
-                self._records.mend(self._orders[key], self._manifest(key), ours=ours)
+        for key in self._bare & self._there.keys() & self._orders.keys():
+            take = self._received.pop(key, None) or self._records.describe(self._orders[key], self._there[key])
+            self._known[key] = Take(take.uri, take.sha256, take.seconds)
+            self._records.mend(self._orders[key], take, ours=ours)
 
     def speak(self, pace: Callable[[], Pace], *, stop_on_error: bool, **waits: Any) -> Rest | None:
         """Speak what is missing.
@@ -241,15 +242,10 @@ class ScriptRun:
         with explained(f"The takes in {location} cannot be listed", "Check the worker's permissions."):
             found = names_in(location)
         endings = self._hook.service.makes["speech"]
-        there = {}
-        for name in found:
-            stem, _, ending = name.removesuffix(ENDING).partition(".")
-            if not stem or ending not in endings:
-                continue
-            if name.endswith(ENDING):
-                self._recorded.add(stem)
-            else:
-                there[stem] = f"{location}{name}"
+        parts = ((name, *name.partition(".")) for name in found)
+        there = {stem: f"{location}{name}" for name, stem, _, ending in parts if stem and ending in endings}
+        recorded = {name.partition(".")[0] for name in found if name.endswith(ENDING)}
+        self._bare = there.keys() - recorded
         return there
 
     def _is_there(self, key: str) -> bool:
@@ -262,25 +258,32 @@ class ScriptRun:
         elif (receipt := place.received()) is not None:
             uri = str(receipt.facts["uri"])
             found = place.recover(uri, receipt.sha256, receipt.bytes)
-            self._found[key] = Manifest.model_validate(receipt.facts)
+            self._received[key] = Manifest.model_validate(receipt.facts)
         else:
             return False
         if found:
             self._there[key] = uri
+            self._bare.add(key)
             self._log.info("Take %s… was received by an earlier try; it is kept.", key[:12])
         return found
 
     def _forget(self, again: set[str]) -> None:
         """Delete takes that are bought again; the manifest never tells of a take that is not there."""
         location = f"{self._folder}{NAME}"
-        before = read_manifest(location) if exists(location) else []
-        rows = [row for row in before if row.uri is None or (row.take in self._there and row.take not in again)]
-        if len(rows) < len(before):
-            write_manifest(location, rows)
-        self._known = {row.take: row for row in rows if row.uri is not None}
-        self._delivery.remember(rows)
-        if self._journal.came_back:
-            self._ours = {key for key, row in self._known.items() if row.outcome == "spoken"} & self._there.keys()
+        if exists(location):
+            gone = False
+            for row in iter_manifest(location):
+                if row.uri is None:
+                    continue
+                if not self._stays(row, again):
+                    gone = True
+                    continue
+                self._known[row.take] = Take(row.uri, row.sha256, row.seconds)
+                self._delivery.remember(row)
+                if self._journal.came_back and row.outcome == "spoken":
+                    self._ours.add(row.take)
+            if gone:
+                write_manifest(location, (row for row in iter_manifest(location) if self._stays(row, again)))
         for key in again & self._there.keys():
             remove(self._there[key])
             remove(f"{self._there[key]}{ENDING}")
@@ -288,38 +291,35 @@ class ScriptRun:
                 raise InvalidInputError(f"redo: {self._there[key]} cannot be deleted. Check the worker's permissions.")
             del self._there[key]
 
-    def _manifest(self, key: str) -> Manifest:
-        """Return what is known of a take that was there; reads it, where nothing else tells."""
-        if key not in self._found:
-            self._found[key] = self._records.describe(self._orders[key], self._there[key])
-        return self._found[key]
+    def _stays(self, row: Row, again: set[str]) -> bool:
+        """Whether a row of the manifest before still tells the truth."""
+        return row.uri is None or (row.take in self._there and row.take not in again)
 
-    def _facts(self, key: str) -> tuple[str | None, float | None]:
-        """Return hash and length of a take that was there."""
-        if (row := self._known.get(key)) is not None and row.uri == self._there[key]:
-            return row.sha256, row.seconds
-        take = self._manifest(key)
-        return take.sha256, take.seconds
+    def _take(self, key: str) -> Take:
+        """Return what is known of a take that was there; reads it, where nothing else tells."""
+        known, uri = self._known.get(key), self._there[key]
+        if known is None or known.uri != uri:
+            take = self._records.describe(self._orders[key], uri)
+            known = self._known[key] = Take(uri, take.sha256, take.seconds)
+        return known
 
     # what became of them
 
     def _write_rows(self) -> None:
-        facts = {key: self._facts(key) for key in self._there_of_it}
-        rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
+        rows = [self._row(key, line) for key, line in zip(self._keys, self._lines, strict=True)]
         self.rows = self._delivery.standing(rows)
         write_manifest(f"{self._folder}{NAME}", self.rows)
 
     def _error(self, key: str) -> VoiceError | None:
         return self._errors.get(key) or (self._speaking.failures.get(key) if self._speaking else None)
 
-    def _row(self, key: str, line: Line, facts: dict[str, tuple[str | None, float | None]]) -> Row:
+    def _row(self, key: str, line: Line) -> Row:
         take = self._speaking.takes.get(key) if self._speaking else None
         error, outcome = self._error(key), "missing"
-        uri, sha256, seconds = None, None, None
         if take is not None:
-            outcome, uri, sha256, seconds = "spoken", take.uri, take.sha256, take.seconds
+            outcome = "spoken"
         elif key in self._there:
-            outcome, uri, (sha256, seconds) = "spoken" if key in self._ours else "reused", self._there[key], facts[key]
+            outcome, take = "spoken" if key in self._ours else "reused", self._take(key)
         elif error is not None:
             entries = self._journal.entries
             outcome = "unknown" if key in entries.unknown or key in entries.held else "failed"
@@ -330,9 +330,9 @@ class ScriptRun:
             text_sha256=text_hash(line.text),
             take=key,
             outcome=outcome,  # type: ignore[arg-type]  # one of those above
-            uri=uri,
-            sha256=sha256,
-            seconds=seconds,
+            uri=take and take.uri,
+            sha256=take and take.sha256,
+            seconds=take and take.seconds,
             error=str(error) if error is not None else None,
             voice=line.voice,
             **self._records.told(self._orders[key]),

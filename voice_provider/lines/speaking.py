@@ -24,6 +24,7 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
+from voice_provider.lines.takes import Take
 from voice_provider.lines.ways import UnknownOutcome, Unplaced
 from voice_provider.models import Job, Manifest
 
@@ -103,7 +104,7 @@ class Speaking:
         self._way, self._journal, self._pace, self._record = way, journal, pace, record
         self._patience, self._inline, self._poll_interval = patience, inline, poll_interval
         self._stop_on_error, self._tell, self._log = stop_on_error, tell, log
-        self.takes: dict[str, Manifest] = {}
+        self.takes: dict[str, Take] = {}
         self.failures: dict[str, VoiceError] = {}
         self._waiting: deque[Wanted] = deque()
         self._written: deque[Wanted] = deque()
@@ -321,7 +322,7 @@ class Speaking:
             running.due = now + max(pause, job.retry_after or 0.0)
 
     def _keep(self, one: Wanted, take: Manifest) -> None:
-        self.takes[one.key] = take
+        self.takes[one.key] = Take(take.uri, take.sha256, take.seconds)
         self._journal.entries.open.pop(one.key, None)
         if self._running.pop(one.key, None) is None:
             self._accepted()
