@@ -213,6 +213,7 @@ class Service(ABC):
     free_clones: ClassVar[bool] = False
     takes_sound_only: ClassVar[bool] = False  # of samples and references: no videos
     speech_model: str | None = None  # what speaks where an order names none, for services that have several
+    max_script: ClassVar[int | None] = None  # characters of one request; None: no limit is known
     times_speech: ClassVar[bool] = False  # ``speak`` can also say where the words are
     speech_hint: ClassVar[str] = ""  # how to avoid that it is unknown whether speech was accepted
 

@@ -94,9 +94,9 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
-        yield TriggerEvent(await self._wait())
+        yield TriggerEvent(await self.wait())
 
-    async def _wait(self) -> dict[str, Any]:
+    async def wait(self) -> dict[str, Any]:
         """Wait as long as the worker wanted at most, also where the clock of this machine says something else."""
         seconds = seconds_left(self.deadline, self.at_most)
         until = time.monotonic() + seconds

@@ -473,7 +473,7 @@ def test_a_job_whose_path_is_not_known_is_asked_after_in_the_mode_of_the_connect
     [
         ("", "script is empty: there is nothing to say. Nothing was paid"),
         ("\n\t ", "script is empty"),
-        ("x" * 5001, "5,001 characters; sync. labs takes at most 5,000 in one call. Split it"),
+        ("x" * 5001, "5,001 characters; sync. labs takes at most 5,000 in one call. SpeakLines"),
     ],
 )
 def test_a_script_that_cannot_be_spoken_is_refused_for_speech_and_for_lip_sync(
