@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import Task
 from voice_provider.exceptions import (
-    CapabilityError,
     InvalidInputError,
     JobTimeoutError,
     NotPublishedError,
@@ -185,13 +184,6 @@ def test_what_is_wrong_costs_nothing(lines: Lines) -> None:
     for argument in ({"on_line_error": "go"}, {"on_unknown_outcome": "no"}, {"timeout": 0}):
         with pytest.raises(ValueError, match=next(iter(argument))):
             lines.run(**argument)
-
-
-def test_a_service_whose_speech_is_a_job_is_refused_by_name(lines: Lines, set_connection: Callable[..., None]) -> None:
-    set_connection()
-    with pytest.raises(CapabilityError, match="TTSOperator with expand"):
-        lines.run()
-    assert not lines.folder.exists()
 
 
 # where a try dies, how many were paid then, and what the next one makes of each line

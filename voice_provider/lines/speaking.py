@@ -108,7 +108,8 @@ class Speaking:
         self._running: dict[str, _Running] = {}
         self._doubtful: set[str] = set()  # a sending of theirs has an unknown outcome, and the key settles it
         self._tries: dict[str, int] = {}
-        self._news = time.monotonic() - waited
+        self._began = time.monotonic()
+        self._news = self._began - waited
         self._are_jobs_written = True
         self._stop: VoiceError | None = None
 
@@ -174,7 +175,7 @@ class Speaking:
         """Whether all that may be in flight is, and nothing has come of it for a while."""
         if self._inline is None or not self._running or self._may_send:
             return False
-        return time.monotonic() - self._news >= self._inline
+        return time.monotonic() - max(self._news, self._began) >= self._inline
 
     def _send(self, pool: ThreadPoolExecutor) -> None:
         while self._may_send:
