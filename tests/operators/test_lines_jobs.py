@@ -26,6 +26,7 @@ from voice_provider.lines.run import ScriptRun
 from voice_provider.lines.ways import AsJob
 from voice_provider.operators import SpeakLinesOperator
 from voice_provider.operators import base as operators_base
+from voice_provider.triggers.jobs import JobsTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +162,7 @@ def test_it_waits_on_the_triggerer_until_half_of_the_jobs_have_ended(
     lines.emulator.settings(job_seconds=3600)
     left = lines.deferred(concurrency=4)
     path, values = left.trigger.serialize()
+    assert JobsTrigger(**json.loads(json.dumps(values))).serialize() == (path, values)
     assert path == "voice_provider.triggers.jobs.JobsTrigger"
     told = json.dumps(values)
     assert not [text for text in (*lines.posts(), lines.emulator.api_key, "Line") if text in told]
@@ -239,6 +241,10 @@ def test_what_goes_wrong_on_the_way_costs_no_line(lines: Jobs, monkeypatch: pyte
         assert lines.paid() == 3, text
         assert [fault["fired"] for fault in lines.emulator.faults()] == [rule["times"]], text
         lines.emulator.clear_faults()
+    lines.emulator.settings(key_busy_seconds=0.5)  # longer than an outage may be here
+    lines.emulator.fault("drop_after", JOBS)
+    assert lines.run([{"text": "At work already."}])["counts"] == {"spoken": 1}
+    assert lines.paid() == 1
 
 
 def test_a_refusal_after_a_lost_answer_says_nothing_of_the_order(lines: Jobs) -> None:

@@ -92,8 +92,8 @@ class ScriptRun:
         self._forget(again)
         entries.again -= again | self._there.keys()
         for key in again:
-            for lines in (entries.open, entries.failed, entries.held):
-                lines.pop(key, None)
+            for remembered in (entries.open, entries.failed, entries.held):
+                remembered.pop(key, None)
         entries.redone |= again
         for key in [key for key in entries.open if self._is_there(key)]:
             del entries.open[key]

@@ -17,6 +17,7 @@ from voice_provider.exceptions import (
     AuthError,
     JobFailedError,
     JobTimeoutError,
+    KeyInUseError,
     PermanentVoiceError,
     QuotaError,
     RateLimitedError,
@@ -270,7 +271,8 @@ class Speaking:
         except ServiceUnavailableError as error:
             if error.sent and key not in self._running and entries.open[key].nonce is not None:
                 self._doubtful.add(key)
-            if self._tries.get(key, 0) < (LOOKS if key in self._running else TRIES):
+            most = LOOKS if key in self._running else TRIES
+            if self._tries.get(key, 0) < most or isinstance(error, KeyInUseError):  # which is no outage: it is accepted
                 self._again(one, sent, max(self._pause(one), error.retry_after or 0.0))
             else:
                 self._end(one, error, is_over=key not in self._running and key not in self._doubtful)
