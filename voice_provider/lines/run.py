@@ -102,10 +102,12 @@ class ScriptRun:
         self._forget(again)
         entries.again -= again | self._there.keys()
         for key in again:
-            for lines in (entries.open, entries.failed, entries.held):
-                lines.pop(key, None)
+            for remembered in (entries.open, entries.failed, entries.held):
+                remembered.pop(key, None)
         entries.redone |= again
-        entries.open = {key: sent for key, sent in entries.open.items() if not self._is_there(key)}
+        for key in [key for key in entries.open if self._is_there(key)]:
+            del entries.open[key]
+            self._place(key).tidy()  # it may have been killed just then
         lost = {key for key, sent in entries.open.items() if not self._way.goes_on(sent)}
         entries.unknown = lost | {key for key in entries.unknown - again if not self._is_there(key)}
         for key in lost:

@@ -143,8 +143,8 @@ class AsJob(Way):
     """
 
     def threads(self, most: int) -> int:
-        """As many as there are connections: inside httpx a queue costs more than the questions."""
-        return min(most, CONNECTIONS)
+        """As many as there are connections; without a key each order has one of its own, and may be answered late."""
+        return min(most, CONNECTIONS) if self._hook.service.is_keyed("speech") else most
 
     def new(self) -> Sent:
         """Have its key written down, in the form of what it follows from."""

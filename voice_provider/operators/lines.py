@@ -173,8 +173,8 @@ class SpeakLinesOperator(VoiceOperator):
         """Go on after the trigger, by what the journal knows."""
         found = event or {}
         self.log.info("Back from waiting: %s.", found.get("message"))
-        # After the deadline they are asked after once more, and it is over.
-        waited = max(0.0, self.timeout - base.INLINE_WAIT) if found.get("status") == "deadline" else 0.0
+        # After the deadline they are asked after once more, and it is over before it would wait there again.
+        waited = max(0.0, self.timeout - base.INLINE_WAIT / 2) if found.get("status") == "deadline" else 0.0
         return self._speak(context, self.deferrable, waited)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
