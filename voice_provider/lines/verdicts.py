@@ -160,7 +160,8 @@ def findings_of(take: Take, voice: Voice = UNKNOWN, *, longest_silence: float) -
     found += [*_end(take, voice), *_voice_of(take, voice)]
     if take.heard is None:
         return found
-    words = _words(compare(take.text, take.heard))
+    heard = compare(take.text, take.heard)
+    words = _words(heard, shortened=any(one.by_ear for one in found))
     return [*(one for one in found if words or one.sure or not one.by_ear), *words]
 
 
@@ -208,11 +209,16 @@ def _voice_of(take: Take, voice: Voice) -> Iterator[Finding]:
         yield Finding(far >= ANOTHER[0], f"it sounds like another voice: {', '.join(told)}")
 
 
-def _words(found: Divergence) -> list[Finding]:
+def _words(found: Divergence, *, shortened: bool) -> list[Finding]:
+    """Judge what was heard.
+
+    :param shortened: its sound looks cut, too: then a single word that is missing at the end is no mistake of the ear
+    """
     if found.run >= RUN:
         return [Finding(True, f"{found.run} words in a row are not those of the text")]
-    if found.end >= LOST[1]:
-        return [Finding(found.end >= LOST[0], f"its last {found.end} words are missing")]
+    if found.end >= (1 if shortened else LOST[1]):
+        last = "word is" if found.end == 1 else f"{found.end} words are"
+        return [Finding(shortened or found.end >= LOST[0], f"its last {last} missing")]
     told = f"{found.errors} errors in {found.words} words"
     if found.words >= WORDS:
         return [Finding(True, told)] if found.rate > RATE else []

@@ -38,14 +38,14 @@ class CheckLinesOperator(VoiceOperator):
 
     A line is ``drift`` where it is not what was asked for: no sound, a long silence, a cut or clipped take, another
     voice, eight words in a row that are not the text's, more than 15 % of the words wrong in lines of eight or more,
-    80 % in shorter ones, or three words missing at the end. It is ``inconclusive`` where it may be so, or has no take.
+    80 % in shorter ones, or its last words missing. It is ``inconclusive`` where it may be so, or has no take.
     Numbers in digits are taken for whatever words stand in their place, and voices alike in pitch and colour are not
     told apart.
 
-    Returns ``verdicts`` (location of ``<output>/verdicts.jsonl``: a JSON object a line, see
-    ``voice_provider.lines.checks.Row``), ``counts`` (lines by verdict), ``bad`` (ids of those that drift, at most
-    1,000, for ``redo=`` of ``SpeakLinesOperator``), ``transcribed`` (takes that were listened to, this time) and
-    ``cost`` (None: not known).
+    Returns ``manifest`` (of what was checked, for ``JoinLinesOperator``), ``verdicts`` (location of
+    ``<output>/verdicts.jsonl``: a JSON object a line, see ``voice_provider.lines.checks.Row``), ``counts`` (lines by
+    verdict), ``bad`` (ids of those that drift, at most 1,000, for ``redo=`` of ``SpeakLinesOperator``),
+    ``transcribed`` (takes that were listened to, this time) and ``cost`` (None: not known).
 
     :param spoken: what was spoken: location of a manifest of lines, or what ``SpeakLinesOperator`` or a mapped speech
         task returned (templated)
@@ -127,6 +127,7 @@ class CheckLinesOperator(VoiceOperator):
                 "them again."
             )
         return {
+            "manifest": self._manifest,
             "verdicts": f"{folder}{NAME}",
             "counts": counts,
             "bad": [row.id for row in bad[:IDS]],
