@@ -126,5 +126,6 @@ def checked_lines(
                 max_bad=max_bad if number == rounds else None,
                 **{"voice_conn_id": voice_conn_id, **(check or {})},
             )
-            redo = {"redo": checked.output["bad"]}
+            bad: Any = checked.output
+            redo = {"redo": bad["bad"]}
     return cast("PlainXComArg", checked.output)
