@@ -21,7 +21,7 @@ class Subject:
 
     :param text: without marks
     :param sha256: of the take; empty where there is none
-    :param voice: as the script names it, with the language: whose takes are alike
+    :param voice: at the service, else as the script names it, with the language: whose takes are alike
     :param language: code, where the script says it
     :param speed: at which the script has it spoken
     """
@@ -63,7 +63,8 @@ def subjects_of(
                 problems.add(f"line '{line.id[:60]}'", "it was not spoken; give lines= what was")
             subjects.append(Subject(line.id, line.text))
             continue
-        if (take.model_extra or {}).get("text_sha256", text_hash(line.text)) != text_hash(line.text):
+        more = take.model_extra or {}
+        if more.get("text_sha256", text_hash(line.text)) != text_hash(line.text):
             problems.add(f"line '{line.id[:60]}'", "its text has changed since it was spoken; speak it first")
         subjects.append(
             Subject(
@@ -71,7 +72,7 @@ def subjects_of(
                 text=spoken(line.text),
                 uri=take.uri,
                 sha256=take.sha256,
-                voice=f"{line.voice or ''}/{line.language or ''}",
+                voice=f"{more.get('voice_id') or line.voice or ''}/{line.language or ''}",
                 language=line.language,
                 speed=_speed(line.options.get("speed", line.notes.get("speed"))),
             )

@@ -186,9 +186,8 @@ class CheckLinesOperator(VoiceOperator):
             raise InvalidInputError(
                 f"lines is '{bare(location)[:60]}': give the location of a script, or a list of dicts with 'text'."
             )
-        return read_lines(
-            read_bytes(location, self.hook.settings.allowed_inputs, MAX_BYTES), location.rpartition("/")[2]
-        )
+        script = read_bytes(location, self.hook.settings.allowed_inputs, MAX_BYTES)
+        return read_lines(script, location.rpartition("/")[2], longest=self.hook.service.max_script)
 
     def _share(self) -> Callable[[set[str]], set[str]]:
         """Return what picks the takes that are listened to, by their hashes, which are as good as dice."""
