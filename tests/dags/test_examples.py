@@ -121,6 +121,24 @@ def test_a_text_becomes_a_book_with_chapters(run: Callable[..., Any], emulator: 
         assert [chapter["metadata"]["title"] for chapter in track.chapters()] == ["The Sea", "Chapter 2"]
 
 
+def test_a_wrong_take_is_spoken_again_and_none_passes(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    lines = ["Nobody in the village has ever seen so much snow.", "My sister repaired the red bicycle.", "Come in."]
+    (tmp_path / "inbox" / "script.csv").write_text("text\n" + "\n".join(lines))
+    emulator.fault("speech_swapped", "/v1/tts", after=2)
+    emulator.fault("speech_silenced", "/v1/tts", times=2)
+    dag_run = run("checked_lines", voice_id=voice["id"])
+    # Two of three lines are wrong, and one of them once more; who makes what depends on which is asked for first.
+    assert all(state.endswith(": success") for state in states(dag_run))
+    assert len(states(dag_run)) == 7
+    assert len(emulator.ledger("speech")) == 3 + 3
+    rows = [json.loads(row) for row in (tmp_path / "results/checked_lines/verdicts.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["verdict"]) for row in rows] == [("1", "ok"), ("2", "ok"), ("3", "ok")]
+    assert "checked_lines.mp3" in results(tmp_path)
+
+
 def test_two_services_make_one_video(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:
     dag_run = run("cross_service_lip_sync")
     assert set(states(dag_run)) == {
