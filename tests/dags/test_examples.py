@@ -13,6 +13,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.types import DagRunType
 
 from tests.conftest import ROOT, without_records, write_mp4, write_wav
+from voice_provider.files.media import probe
 from voice_provider.jobs.names import ManagedName, short_hash
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ def paid(emulator: EmulatorHandle) -> Counter[str]:
     return Counter(f"{row['service']} {row['kind']}" for row in emulator.ledger())
 
 
+def rows(manifest: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in manifest.read_text().splitlines()]
+
+
+def seconds_of(path: Path) -> float:
+    with path.open("rb") as file:
+        return round(probe(file, path.stat().st_size).seconds or 0, 1)
+
+
 def left(emulator: EmulatorHandle) -> tuple[int, int, int]:
     state = emulator.state()
     return state["models"].get("main", 0), state["assets"], state["key_leaks"]
@@ -105,8 +115,52 @@ def test_only_lines_that_changed_are_spoken_night_after_night(
         assert states(dag_run) == {"speak: success": 1}
         bills.append(len(emulator.ledger("speech")))
     assert bills == [2, 3, 4]
-    rows = [json.loads(row) for row in (tmp_path / "results/nightly_lines/manifest.jsonl").read_text().splitlines()]
-    assert [(row["id"], row["outcome"]) for row in rows] == [("2", "spoken"), ("1", "reused")]
+    told = rows(tmp_path / "results/nightly_lines/manifest.jsonl")
+    assert [(row["id"], row["outcome"]) for row in told] == [("2", "spoken"), ("1", "reused")]
+
+
+SUBTITLES = "1\n00:00:00,200 --> 00:00:01,000\n{}\n\n2\n00:00:01,300 --> 00:00:02,400\n{}\n"
+
+
+def test_subtitles_become_a_dubbed_video_in_each_language(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    write_mp4(tmp_path / "inbox" / "talk.mp4", seconds=3.0)
+    [ann] = emulator.seed_models(["Ann"], visibility="public")
+    (tmp_path / "inbox" / "subs").mkdir()
+    for language, lines in {"de": ("Guten Abend.", "<v Ann>Danke, ebenso."), "fr": ("Bonsoir.", "Merci.")}.items():
+        (tmp_path / "inbox" / "subs" / f"{language}.srt").write_text(SUBTITLES.format(*lines))
+    asked = {"languages": ["de", "fr"], "video": "talk.mp4", "sample": "speaker.wav", "voices": {"Ann": ann["id"]}}
+    dag_run = run("dub_subtitles", **asked)
+    assert states(dag_run) == {
+        **{f"{task}: success": 1 for task in ("files_of", "clone_voice", "wait_until_trained", "delete_voice")},
+        **{f"dub.{task}: success": 2 for task in ("speak", "fit", "lip_sync")},
+    }
+    [kept] = (tmp_path / "results").glob("dub_subtitles-*")
+    made = [f"{language}.{ending}" for language in ("de", "fr") for ending in ("fitted.srt", "mp4", "wav")]
+    assert without_records(path.name for path in kept.iterdir()) == sorted(made)
+    assert {seconds_of(kept / name) for name in made if name.endswith(("mp4", "wav"))} == {3.0}
+    voices = {row["voice"] for row in rows(tmp_path / "results/dub_subtitles/de/manifest.jsonl")}
+    assert voices == {None, "Ann"}
+    assert paid(emulator) == {"fish_audio clone": 1, "fish_audio speech": 4, "sync_labs lip_sync": 2}
+    assert left(emulator) == (1, 0, 0), "Ann stays, and nothing else"
+
+
+def test_a_long_script_is_spoken_in_shards_and_told_as_one(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    script = tmp_path / "inbox" / "script.csv"
+    asked = {"voice_id": voice["id"], "lines_per_shard": 2}
+    script.write_text("text,scene,speed\nOne.,a,\nTwo.,b,1.1\nThree.,c,\n,d,\n")
+    assert states(run("sharded_lines", **asked))["shards_of: failed"] == 1
+    assert paid(emulator) == {}, "no shard is paid for a script whose last line is wrong"
+    script.write_text("text,scene,speed\nOne.,a,\nTwo.,b,1.1\nThree.,c,\n")
+    dag_run = run("sharded_lines", **asked)
+    assert states(dag_run) == {"shards_of: success": 1, "speak: success": 2, "merge: success": 1}
+    told = rows(tmp_path / "results/sharded_lines/script.csv/manifest.jsonl")
+    assert [(row["id"], row["notes"]["scene"]) for row in told] == [("1", "a"), ("2", "b"), ("3", "c")]
+    assert paid(emulator) == {"fish_audio speech": 3}
 
 
 def test_two_services_make_one_video(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:
