@@ -201,7 +201,7 @@ class ToneEngine:
         else:
             said = STILL_SECONDS if heard[0].seconds is None else heard[0].seconds
             seconds = output_seconds(seen, said, "remap" if picture.kind == "image" else sync_mode)
-        _write_card(output, _tone(LIP_SYNC_PITCH, seconds))
+        write_card(output, seconds)
         if progress:
             progress(1.0)
         return LipSyncResult(seconds, *CARD, fps=1 / max(seconds, 0.001), frames=1)
@@ -299,8 +299,12 @@ def _words(*numbers: int) -> bytes:
 MATRIX = _words(1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # upright
 
 
-def _write_card(output: Path, sound: bytes) -> None:
-    """Write one track with a still picture (``png ``) and one with little-endian samples (``sowt``)."""
+def write_card(output: Path, seconds: float) -> None:
+    """Write one track with a still picture (``png ``) and one with little-endian samples (``sowt``).
+
+    :param seconds: how long both are
+    """
+    sound = _tone(LIP_SYNC_PITCH, seconds)
     count, card = len(sound) // 2, _grey_png(*CARD)
     ftyp = _box(b"ftyp", b"isom", bytes(4), b"isomqt  ")
     start = len(ftyp) + 8  # of the picture inside the file; the sound follows
