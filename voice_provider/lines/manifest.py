@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.locations import check_allowed, explained, open_path, reading
 from voice_provider.files.transfer import persist, put
+from voice_provider.models import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,8 @@ class Row:
     :param uri: of the take; None where there is none
     :param sha256: of the take
     :param seconds: its length
-    :param cost: what it cost; None: not known
+    :param cost: what it cost in the last try: nothing where its take was there, or is that of a line before; None: it
+        was not ordered, or was refused
     :param error: why there is no take
     :param voice: as the script names it
     :param start: seconds, where the script has times
@@ -47,7 +49,7 @@ class Row:
     uri: str | None = None
     sha256: str | None = None
     seconds: float | None = None
-    cost: dict[str, Any] | None = None
+    cost: Cost | None = None
     error: str | None = None
     voice: str | None = None
     start: float | None = None
@@ -62,7 +64,7 @@ def write_manifest(location: str, rows: Iterable[Row]) -> None:
     :param location: path or URI
     :raises StorageError: the storage does not take it
     """
-    text = "".join(f"{json.dumps(asdict(row), ensure_ascii=False)}\n" for row in rows)
+    text = "".join(f"{json.dumps(_plain(row), ensure_ascii=False)}\n" for row in rows)
     with explained(f"The manifest {location} cannot be written", "The takes are kept; a retry writes it."):
         persist(lambda: put(io.BytesIO(text.encode()), location))
 
@@ -81,13 +83,22 @@ def read_manifest(location: str, allowed: Sequence[str] = ()) -> list[Row]:
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
             try:
-                rows.append(Row(**json.loads(line)))
+                rows.append(_row(json.loads(line)))
             except (ValueError, TypeError):
                 raise InvalidInputError(
                     f"{location}, line {number}, is no line of a manifest. Delete the file: the takes beside it are "
                     "kept, and the next run writes it anew."
                 ) from None
     return rows
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "cost": row.cost.dump() if row.cost is not None else None}
+
+
+def _row(told: dict[str, Any]) -> Row:
+    row = Row(**told)
+    return row if row.cost is None else replace(row, cost=Cost.model_validate(row.cost))
 
 
 def counts_of(rows: Iterable[Row]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import (
@@ -10,6 +11,7 @@ from voice_provider.exceptions import (
     OutcomeUnknownError,
     PermanentVoiceError,
     TransientVoiceError,
+    UnusableSpeechError,
     VoiceError,
 )
 from voice_provider.files.locations import explained, open_path, reading
@@ -18,9 +20,12 @@ from voice_provider.files.transfer import exists, remove
 from voice_provider.lines.manifest import NAME, Row, counts_of, read_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking, Wanted
 from voice_provider.lines.takes import FOLDER, take_key, text_hash
+from voice_provider.models import Cost
+from voice_provider.money.budget import check_budget
+from voice_provider.money.prices import total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.sdk.types import Logger
 
@@ -29,8 +34,10 @@ if TYPE_CHECKING:
     from voice_provider.lines.journal import Journal
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.script import Line
+    from voice_provider.models import Manifest
 
 NAMED = 10  # lines that a message names
+NOTHING = Cost(usd=0.0, basis="computed")
 STEPS = 20  # log lines of a whole script: one each 5 %
 UNKNOWN = (
     "it may be paid, and there is no take of it: an earlier try ended while it was on its way. Look at the account, "
@@ -69,20 +76,26 @@ class ScriptRun:
         self._errors: dict[str, VoiceError] = {}
         self._speaking: Speaking | None = None
         self._told = 0
+        self._max_cost: float | None = None
         self.rows: list[Row] = []
 
-    def begin(self, owner: str, redo: set[str], *, resubmit: bool) -> None:
+    def begin(self, owner: str, redo: set[str], *, resubmit: bool, max_cost: float | None = None) -> None:
         """Find out what is there, what is in doubt, and what is to be bought again.
 
         :param owner: task instance and clear, for which a refusal and a ``redo`` hold
         :param redo: ids of lines
         :param resubmit: buy once more what is in doubt
+        :param max_cost: dollars that what is missing may cost; None: any
+        :raises BudgetError: it would cost more; no take is deleted for ``redo``
         """
+        self._max_cost = max_cost
         entries = self._journal.entries
         if entries.owner != owner:
             entries.owner, entries.failed, entries.redone = owner, {}, set()
         self._there = self._takes()
         again = {key for key, line in zip(self._keys, self._lines, strict=True) if line.id in redo} - entries.redone
+        if again:  # before a paid take is deleted; what an earlier try has received is not looked for yet
+            self._check_budget(key for key in self._orders if key in again or key not in self._there)
         self._forget(again)
         entries.open, entries.unknown = entries.open - again, entries.unknown - again
         entries.again -= again | self._there.keys()
@@ -126,6 +139,7 @@ class ScriptRun:
         )
         if not wanted or (stop_on_error and self._errors):
             return
+        self._check_budget(one.key for one in wanted)
         self._speaking = Speaking(
             self._hook,
             self._place,
@@ -146,17 +160,25 @@ class ScriptRun:
         self._journal.write()
         try:
             facts = {key: self._facts(key) for key in self._there_of_it}
+            costs = self._costs()
             self.rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
+            self.rows = [replace(row, cost=cost) for row, cost in zip(self.rows, costs, strict=True)]
             write_manifest(f"{self._folder}{NAME}", self.rows)
         finally:
             self._journal.close()
+        self._log.info("Cost of this try: %s.", self.cost)
         seconds = {row.take: row.seconds or 0.0 for row in self.rows}
         return {
             "manifest": f"{self._folder}{NAME}",
             "counts": counts_of(self.rows),
             "seconds": round(sum(seconds.values()), 3),
-            "cost": None,
+            "cost": self.cost.dump(),
         }
+
+    @property
+    def cost(self) -> Cost:
+        """What this try has cost, or may have cost."""
+        return total(row.cost for row in self.rows if row.cost is not None)
 
     def judge(self, max_failed: int) -> None:
         """Fail where more lines than that have no take.
@@ -183,6 +205,36 @@ class ScriptRun:
             + f": {ids}{' ...' if len(named) > NAMED else ''}. What was spoken is kept; {self._folder}{NAME} tells of "
             f"each line. Of '{named[0].id[:60]}': {(named[0].error or 'it was not tried').rstrip('.')}."
         )
+
+    # what it costs
+
+    def _check_budget(self, keys: Iterable[str]) -> None:
+        missing = [self._hook.speech_cost(self._orders[key].options) for key in keys]
+        check_budget(total(missing), self._max_cost, f"The {len(missing):,} takes that are missing")
+
+    def _costs(self) -> list[Cost | None]:
+        """Return what each line has cost in this try: of lines that share a take, the first."""
+        once = {key: self._cost(key) for key in self._orders}
+        left = dict(once)
+        return [left.pop(key, once[key] and NOTHING) for key in self._keys]
+
+    def _cost(self, key: str) -> Cost | None:
+        if (take := self._spoken(key)) is not None:
+            return take.cost
+        if key in self._there:
+            return NOTHING
+        failure = self._speaking.failures.get(key) if self._speaking else None
+        if isinstance(failure, UnusableSpeechError) or (failure is not None and key in self._in_doubt):
+            return Cost(basis="unknown", units=self._hook.speech_cost(self._orders[key].options).units)
+        return None
+
+    def _spoken(self, key: str) -> Manifest | None:
+        return self._speaking.takes.get(key) if self._speaking else None
+
+    @property
+    def _in_doubt(self) -> set[str]:
+        entries = self._journal.entries
+        return entries.unknown | entries.held.keys()
 
     # takes
 
@@ -261,7 +313,7 @@ class ScriptRun:
         return self._errors.get(key) or (self._speaking.failures.get(key) if self._speaking else None)
 
     def _row(self, key: str, line: Line, facts: dict[str, tuple[str | None, float | None]]) -> Row:
-        take = self._speaking.takes.get(key) if self._speaking else None
+        take = self._spoken(key)
         error, outcome = self._error(key), "missing"
         uri, sha256, seconds = None, None, None
         if take is not None:
@@ -269,8 +321,7 @@ class ScriptRun:
         elif key in self._there:
             outcome, uri, (sha256, seconds) = "reused", self._there[key], facts[key]
         elif error is not None:
-            entries = self._journal.entries
-            outcome = "unknown" if key in entries.unknown or key in entries.held else "failed"
+            outcome = "unknown" if key in self._in_doubt else "failed"
         return Row(
             id=line.id,
             text_sha256=text_hash(line.text),

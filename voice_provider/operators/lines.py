@@ -12,6 +12,7 @@ from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.store import attempt_of
 from voice_provider.models import Capability
+from voice_provider.money.budget import limit_of
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
 from voice_provider.operators.speech import made_from
@@ -48,7 +49,8 @@ class SpeakLinesOperator(VoiceOperator):
 
     Returns ``manifest`` (location of ``<output>/manifest.jsonl``: a JSON object a line, see
     ``voice_provider.lines.manifest.Row``; written whatever the end), ``counts`` (lines by outcome), ``seconds`` (of
-    all takes that were found) and ``cost`` (None: not known).
+    all takes that were found) and ``cost`` of this try (``usd``, ``basis``, ``units``): what was there, and a line that
+    shares a take, cost nothing.
 
     :param lines: location of a CSV, JSONL, SRT or VTT file in UTF-8, or a list of dicts. Known columns are ``id``,
         ``text``, ``voice``, ``language``, ``start``, ``end``, ``file``, ``take`` and the service's speech options; all
@@ -65,6 +67,8 @@ class SpeakLinesOperator(VoiceOperator):
         after a clear (templated)
     :param on_unknown_outcome: what to do with lines that may be paid, and of which nothing came: ``fail`` (default)
         names them; ``resubmit`` buys them once more
+    :param max_cost: dollars that the lines which have no take may cost, of each task instance; checked before any is
+        sent and before ``redo`` deletes one; where their price is not known it fails, too. Default: any (templated)
     :param timeout: seconds without an accepted line after which the task gives up; default: 600
     :param model: what speaks; default: the connection's ``speech_model`` (templated)
     :param format: ``mp3`` (default), ``wav``, ``pcm`` or ``opus`` (templated)
@@ -74,6 +78,7 @@ class SpeakLinesOperator(VoiceOperator):
     :param options: the service's other options, see ``TTSOperator`` (templated)
     :raises InvalidInputError: names each line and column that is wrong; nothing was paid
     :raises CapabilityError: speech is a job at this service
+    :raises BudgetError: the lines would cost more than ``max_cost``; nothing was sent
     :raises OutcomeUnknownError: names the lines that may be paid and have no take
     :raises PermanentVoiceError: more than ``max_failed`` lines failed, and would again
     :raises TransientVoiceError: some may succeed when they are tried again, or another run speaks into the folder
@@ -87,6 +92,7 @@ class SpeakLinesOperator(VoiceOperator):
         "output_location",
         "concurrency",
         "max_failed",
+        "max_cost",
         "redo",
         *_OPTIONS,
         "options",
@@ -102,6 +108,7 @@ class SpeakLinesOperator(VoiceOperator):
         concurrency: int | str | None = None,
         on_line_error: Literal["finish", "stop"] = "finish",
         max_failed: int | str = 0,
+        max_cost: float | str | None = None,
         redo: Sequence[str] | XComArg = (),
         on_unknown_outcome: OnUnknownOutcome = "fail",
         timeout: float | timedelta = 600,
@@ -125,6 +132,7 @@ class SpeakLinesOperator(VoiceOperator):
         self.concurrency = concurrency
         self.on_line_error = on_line_error
         self.max_failed = max_failed
+        self.max_cost = max_cost
         self.redo: Any = redo
         self.on_unknown_outcome = on_unknown_outcome
         self.timeout = seconds_of(timeout, "timeout")
@@ -150,6 +158,7 @@ class SpeakLinesOperator(VoiceOperator):
             )
         folder = self._folder()
         max_failed = number_of(self.max_failed, "max_failed") or 0
+        max_cost = limit_of(self.max_cost, "max_cost")
         lines = self._read()
         orders = self._orders(lines)
         redo = self._ids_to_redo(lines)
@@ -160,7 +169,7 @@ class SpeakLinesOperator(VoiceOperator):
         script = ScriptRun(self.hook, folder, journal, lines, orders, panel(context), self.log)
         try:
             owner = task_of(*task, scope.max_tries, scope.clears)
-            script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit")
+            script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit", max_cost=max_cost)
             script.speak(self._pace, patience=self.timeout, stop_on_error=self.on_line_error == "stop")
         except BaseException:
             with suppress(VoiceError):  # the first error is the one to tell

@@ -21,6 +21,7 @@ from voice_provider.exceptions import InvalidInputError, StorageError
 from voice_provider.files import beside
 from voice_provider.files.locations import explained, open_path
 from voice_provider.files.storage import is_kept
+from voice_provider.models import Cost
 from voice_provider.trust.origin import Origin, Part, Speaker
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class _Making(Part):
     job_id: str | None = None
     submitted_at: str | None = None
     outcome: str | None = None
+    cost: Cost | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
