@@ -119,7 +119,7 @@ def read_prices(value: Any) -> PriceList:
     :param value: an object, or its JSON: ``{"speech": {"characters": 0.0002}}``
     :raises ValueError: it is none, or has a kind, a unit or a price that cannot be; says which, and what to write
     """
-    given = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
+    given = (json.loads(value.strip() or "{}") if isinstance(value, str) else value) or {}
     if not isinstance(given, Mapping):
         raise ValueError(f"it is no JSON object such as {EXAMPLE}")  # noqa: TRY004  # what cannot be read is one kind
     return PriceList({str(name): _price(str(name), each) for name, each in given.items()})

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
     from voice_provider.operators.cleanup import CleanupVoicesOperator
     from voice_provider.operators.clone import CloneVoiceOperator
+    from voice_provider.operators.gate import CostGateOperator
     from voice_provider.operators.lines import SpeakLinesOperator
     from voice_provider.operators.lip_sync import LipSyncOperator
     from voice_provider.operators.speech import TTSOperator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CleanupVoicesOperator",
     "CloneVoiceOperator",
+    "CostGateOperator",
     "DeleteAssetOperator",
     "DeleteVoiceOperator",
     "FitLinesOperator",
@@ -35,6 +37,7 @@ __getattr__ = front_door(
     {
         "CleanupVoicesOperator": "cleanup",
         "CloneVoiceOperator": "clone",
+        "CostGateOperator": "gate",
         "DeleteAssetOperator": "asset",
         "DeleteVoiceOperator": "voice",
         "FitLinesOperator": "tracks",
