@@ -7,6 +7,7 @@ The prices are the connection's own, then the service's published ones; of a lip
 from __future__ import annotations
 
 import math
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ def video_cost(
         return hook.price("lip_sync", model, amounts, "estimated")
     flow = hook.service.estimate(model, seconds, fps, reasoning_enabled=reasoning)
     try:
-        told = hook.run(flow) if surely else hook.transport.run(flow, 1, PATIENCE)
+        told = hook.run(flow) if surely else hook.transport.run(flow, 1, time.monotonic() + PATIENCE)
     except VoiceError as error:
         if surely and not isinstance(error, InvalidInputError):
             raise

@@ -87,14 +87,15 @@ def total(costs: Iterable[Cost]) -> Cost:
 
     :return: without dollars where those of one part are not known: a sum that leaves one out is no sum
     """
-    parts = list(costs)
+    usd: float | None = 0.0
+    worst: set[Basis] = set()
     units: dict[str, float] = {}
-    for part in parts:
+    for part in costs:
+        usd = None if usd is None or part.usd is None else usd + part.usd
+        worst.add(part.basis)
         for unit, amount in part.units.items():
             units[unit] = units.get(unit, 0) + amount
-    known = [part.usd for part in parts if part.usd is not None]
-    basis = max((part.basis for part in parts), key=BASES.index, default="computed")
-    return Cost(usd=math.fsum(known) if len(known) == len(parts) else None, basis=basis, units=units)
+    return Cost(usd=usd, basis=max(worst, key=BASES.index, default="computed"), units=units)
 
 
 def settled(parts: Sequence[Cost], amounts: Mapping[str, float]) -> Cost:

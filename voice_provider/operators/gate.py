@@ -144,7 +144,7 @@ class CostGateOperator(VoiceOperator):
             script = read_bytes(given.strip(), self.hook.settings.allowed_inputs, MAX_BYTES)
         options = self.hook.service.speech_options.model_fields.keys() - {"voice_id", "references", "text"}
         takes = set()
-        for line in read_lines(script, name, options=options):
+        for line in read_lines(script, name, options=options, longest=self.hook.service.max_script):
             take = (line.text, line.voice, line.language, line.take, str(sorted(line.options.items())))
             if take not in takes:  # equal lines share one
                 takes.add(take)
