@@ -161,4 +161,5 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
         )
         return None
     details = {"submitted_at": record.posted_at if record is not None else None, "outcome": "recovered"}
-    return keep(hook.keep(succeeded(job), place, **details), origin, run)
+    costs = record.costs if record is not None else ()
+    return keep(hook.keep(succeeded(job), place, costs, **details), origin, run)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from voice_provider.operators.checking import CheckLinesOperator
     from voice_provider.operators.cleanup import CleanupVoicesOperator
     from voice_provider.operators.clone import CloneVoiceOperator
+    from voice_provider.operators.gate import CostGateOperator
     from voice_provider.operators.lines import SpeakLinesOperator
     from voice_provider.operators.lip_sync import LipSyncOperator
     from voice_provider.operators.speech import TTSOperator
@@ -21,6 +22,7 @@ __all__ = [
     "CheckLinesOperator",
     "CleanupVoicesOperator",
     "CloneVoiceOperator",
+    "CostGateOperator",
     "DeleteAssetOperator",
     "DeleteVoiceOperator",
     "FitLinesOperator",
@@ -38,6 +40,7 @@ __getattr__ = front_door(
         "CheckLinesOperator": "checking",
         "CleanupVoicesOperator": "cleanup",
         "CloneVoiceOperator": "clone",
+        "CostGateOperator": "gate",
         "DeleteAssetOperator": "asset",
         "DeleteVoiceOperator": "voice",
         "FitLinesOperator": "tracks",
