@@ -12,7 +12,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import delete, select
 
 from tests.commands.test_cli_voices import NAMES, NOW, left, managed, seed
-from tests.ui.conftest import answered
+from tests.ui.conftest import answered, forging, push
 from voice_provider.files.media import probe
 from voice_provider.jobs.names import run_key, short_hash
 from voice_provider.ui import connections, voices
@@ -59,6 +59,25 @@ def test_a_page_of_the_list_is_what_the_command_line_tells_and_more(
     pages = [answered(admin, VOICES, offset=offset, limit=4)["voices"] for offset in (0, 4)]
     assert [voice["id"] for page in pages for voice in page] == [voice["id"] for voice in found["voices"]]
     assert admin.get(VOICES, params={"limit": 1000}).status_code == 422
+
+
+def test_a_voice_of_a_run_tells_whether_its_task_had_a_consent(
+    emulator: EmulatorHandle, set_connection: Callable[..., None], admin: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_connection(namespace="prod")
+    tasks: dict[str, dict[str, Any]] = {name: {"voice_id": ""} for name in ("agreed", "silent")}
+    run_id = forging("consents", tasks)
+    names = [
+        managed(name, owner="consents", run=run_key("consents", run_id) + short_hash(f"{name}\0-1", 7), made=NOW)
+        for name in tasks
+    ]
+    agreed, silent = (voice["id"] for voice in emulator.seed_voices(names))
+    push("consents", run_id, "agreed", {"voice_id": agreed, "consent": {"id": "c-1", "sha256": "0" * 64}})
+    push("consents", run_id, "silent", {"voice_id": silent})
+    found = {voice["id"]: voice["consent"] for voice in answered(admin, VOICES)["voices"]}
+    assert found == {agreed: True, silent: False}
+    monkeypatch.setattr(voices, "readable", lambda _: set())
+    assert {voice["consent"] for voice in answered(admin, VOICES)["voices"]} == {None}
 
 
 def test_many_looks_at_a_list_are_one_question(

@@ -99,6 +99,8 @@ class Transport:
     :param log: where attempts are reported
     """
 
+    attempts = ATTEMPTS  # fewer where a person waits
+
     def __init__(self, settings: Settings, service: Service, log: Logger) -> None:
         self.settings = settings
         self._targets = Targets(settings)
@@ -106,13 +108,14 @@ class Transport:
         self._log = log
         self._client: httpx.Client | None = None
 
-    def run(self, flow: Flow[T], attempts: int = ATTEMPTS, at_most: float | None = None) -> T:
+    def run(self, flow: Flow[T], attempts: int | None = None, at_most: float | None = None) -> T:
         """Drive a flow to its end on the worker.
 
-        :param attempts: how often a request is sent at most
+        :param attempts: how often a request is sent at most; default: ``self.attempts``
         :param at_most: seconds that an answer may take, where somebody waits for it no longer
         """
-        return self._drive(flow, lambda request: self._send_often(replace(request, at_most=at_most), attempts))
+        often = attempts or self.attempts
+        return self._drive(flow, lambda request: self._send_often(replace(request, at_most=at_most), often))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""

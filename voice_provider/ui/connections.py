@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ENVIRONMENT = "AIRFLOW_CONN_"
+ATTEMPTS = 2  # of a request: a person waits
 RECENT = 10.0  # seconds for which a list is shown again without asking
 TYPES = {form.connection_type: form.label for form in FORMS}
 router = APIRouter()
@@ -39,7 +40,7 @@ def hook_of(conn_id: str) -> VoiceHook:
     :raises VoiceError: it cannot be used
     """
     hook = VoiceHook.for_connection(conn_id)
-    _ = hook.settings
+    hook.transport.attempts = ATTEMPTS
     return hook
 
 

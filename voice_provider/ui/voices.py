@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Annotated, Any
 
+from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.api_fastapi.logging.decorators import action_logging
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response, status
 
@@ -15,10 +16,14 @@ from voice_provider.jobs.account import Account, matching, objection, run_of
 from voice_provider.services.base import download
 from voice_provider.ui.connections import MAY_DELETE, MAY_READ, Recent, hook_of
 from voice_provider.ui.ranges import ranged
+from voice_provider.ui.xcoms import newest, readable
 
 if TYPE_CHECKING:
+    from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+
     from voice_provider.hooks.voice import VoiceHook
 
+MOST_TOLD = 2000  # values of the runs of a page of voices, in which their consents are looked for
 MOST_PREVIEW = 8 * 1024**2  # bytes; services' own are some 100 KB
 router = APIRouter(prefix="/connections/{connection_id}/voices")
 
@@ -41,6 +46,7 @@ def _look(conn_id: str) -> Look:
 @router.get("", dependencies=[MAY_READ])
 def list_voices(
     connection_id: str,
+    user: GetUserDep,
     search: Annotated[str, Query(max_length=200)] = "",
     which: Annotated[str, Query(pattern="^(slots|ours|all)$")] = "slots",
     offset: Annotated[int, Query(ge=0)] = 0,
@@ -51,11 +57,13 @@ def list_voices(
     account = look.account
     chosen = [row for row in look.rows if which == "all" or row["ours" if which == "ours" else "takes_slot"]]
     found = matching(chosen, search) if search.strip() else chosen
+    shown = [_shown(row, account) for row in found[offset : offset + limit]]
+    consents = _consents(user, shown)
     return {
         "namespace": account.namespace,
         "slots": {"active": account.room.active, "limit": account.room.limit},
         "total": len(found),
-        "voices": [_shown(row, account) for row in found[offset : offset + limit]],
+        "voices": [{**row, "consent": consents.get(row["id"])} for row in shown],
     }
 
 
@@ -63,6 +71,20 @@ def _shown(row: dict[str, Any], account: Account) -> dict[str, Any]:
     dag_id, run_id = run_of(row)
     plays = account.voices[row["id"]].preview_url is not None
     return {**row, "dag_id": dag_id, "run_id": run_id, "plays": plays}
+
+
+def _consents(user: BaseUser, rows: list[dict[str, Any]]) -> dict[str, bool]:
+    """Tell of the voices of a run whether its task was given a consent; of others, and of DAGs not read, nothing."""
+    runs = list({(row["dag_id"], row["run_id"]) for row in rows if row["run_id"]})
+    if not runs:
+        return {}
+    told = newest(readable(user), ("voice_id", "consent"), limit=MOST_TOLD, of=runs)
+    agreed = {one.instance for one in told if one.key == "consent" and one.value}
+    found: dict[str, bool] = {}
+    for one in told:
+        if one.key == "voice_id":  # also of tasks that speak with it, which pass the consent on
+            found[str(one.value)] = found.get(str(one.value), False) or one.instance in agreed
+    return found
 
 
 @router.get("/{voice_id}/preview", dependencies=[MAY_READ])

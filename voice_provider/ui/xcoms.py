@@ -19,13 +19,14 @@ from fastapi import Depends
 from sqlalchemy import select, tuple_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
 MAY_READ_RESULTS = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))
 RETURN = "return_value"
+Run = tuple[str, str]  # DAG, run
 Instance = tuple[str, str, str, int]  # DAG, run, task, map index
 
 
@@ -45,8 +46,11 @@ class Pushed:
 
 
 def readable(user: BaseUser) -> set[str]:
-    """Return the ids of the DAGs that a user may read."""
-    return set(get_auth_manager().get_authorized_dag_ids(user=user))
+    """Return the ids of the DAGs whose results a user may read."""
+    manager = get_auth_manager()
+    if not manager.is_authorized_dag(method="GET", access_entity=DagAccessEntity.XCOM, user=user):
+        return set()
+    return set(manager.get_authorized_dag_ids(user=user))
 
 
 def newest(
@@ -56,13 +60,13 @@ def newest(
     limit: int,
     offset: int = 0,
     since: datetime | None = None,
-    of: Iterable[Instance] | None = None,
+    of: Sequence[Instance | Run] | None = None,
 ) -> list[Pushed]:
     """Return what was pushed under some keys, the newest first.
 
     :param dags: whose; from ``readable``
     :param since: not before this time; default: whenever
-    :param of: only by these task instances; default: by any
+    :param of: only by these task instances, or in these runs; default: by any
     """
     place = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
     query = select(*place, XComModel.key, XComModel.value, XComModel.timestamp)
@@ -70,7 +74,7 @@ def newest(
     if since is not None:
         query = query.where(XComModel.timestamp >= since)
     if of is not None:
-        query = query.where(tuple_(*place).in_(list(of)))
+        query = query.where(tuple_(*place[: len(of[0])] if of else place).in_(of))
     order = (XComModel.timestamp.desc(), *place)
     with create_session(scoped=False) as session:
         rows = session.execute(query.order_by(*order).limit(limit).offset(offset)).all()

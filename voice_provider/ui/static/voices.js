@@ -86,7 +86,7 @@ const columns = (connection, choose) => [
         voice.takes_slot ? `${voice.state}${voice.restricted ? ", restricted" : ""}` : "built-in"),
   ],
   ["Expires", (voice) => (voice.expired ? h(Mark, { color: "red" }, "expired") : (voice.expires_at?.slice(0, 10) ?? "–"))],
-  ["Consent", (voice) => voice.consent ?? "–"],
+  ["Consent", (voice) => (voice.consent == null ? "–" : voice.consent ? "yes" : h(Mark, { color: "orange" }, "no"))],
   [
     "",
     (voice) =>
