@@ -89,8 +89,9 @@ def forging(dag_id: str, told: dict[str, dict[str, Any]]) -> str:
 
 
 def push(dag_id: str, run_id: str, task_id: str, value: dict[str, Any]) -> None:
-    """Write down what a task returns, as Airflow does for one with multiple outputs."""
+    """Write down what a task returns, with no more keys of their own than those of a mapped one."""
+    keys = ("uri", "voice_id", "asset_id")
     with create_session(scoped=False) as session:
-        for key, part in {**value, "return_value": value}.items():
+        for key, part in [*((key, value[key]) for key in keys if key in value), ("return_value", value)]:
             place = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "session": session}
             XComModel.set(key, part, **place, serialize=False)

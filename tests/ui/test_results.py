@@ -174,6 +174,6 @@ def test_money_adds_up_what_is_told_and_says_what_is_not(
     assert (spent["results"], spent["unknown"]) == (9, 5)
     assert spent["seconds"] == 2.0 + 3.5 + 10.0 + 1.0 * 4
     assert sum(row["results"] for row in by["day"]) == sum(row["results"] for row in by["service"])
-    assert {"sync_labs", "unknown"} <= {row["name"] for row in by["service"]}
+    assert {"sync. labs", "unknown"} <= {row["name"] for row in by["service"]}
     set_connection(service="fish_audio")
     assert answered(admin, f"{HERE}/wallet")["usd"] is not None

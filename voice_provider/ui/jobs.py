@@ -12,7 +12,7 @@ from voice_provider.exceptions import VoiceError
 from voice_provider.jobs.left import left_of, row_of_job
 from voice_provider.models import Capability
 from voice_provider.ui.connections import MAY_READ, Recent, hook_of
-from voice_provider.ui.xcoms import MAY_READ_RESULTS, newest, readable
+from voice_provider.ui.xcoms import MAY_READ_RESULTS, readable, returned
 
 if TYPE_CHECKING:
     from voice_provider.hooks.voice import VoiceHook
@@ -60,8 +60,8 @@ def list_jobs(connection_id: str, user: GetUserDep) -> dict[str, Any]:
     """
     look = _recent.get(connection_id, lambda: Look.at(hook_of(connection_id)))
     dags = readable(user)
-    results = newest(dags, ["job_id"], limit=TOLD)
-    tasks: dict[str, dict[str, Any]] = {str(one.value): one.where for one in results}
+    results = returned(dags, marks=["uri"], limit=TOLD)
+    tasks: dict[str, dict[str, Any]] = {str(one.value.get("job_id")): one.where for one in results}
     open_jobs = {job.id: job for job in look.jobs if not job.state.is_final}
     left = []
     for order in look.left:

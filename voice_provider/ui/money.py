@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -10,12 +9,12 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Query
 
 from voice_provider.models import Capability
-from voice_provider.ui.connections import MAY_READ, hook_of
-from voice_provider.ui.xcoms import MAY_READ_RESULTS, Instance, newest, readable
+from voice_provider.ui.connections import MAY_READ, TYPES, hook_of
+from voice_provider.ui.xcoms import MAY_READ_RESULTS, readable, returned
 
-KEYS = ("cost", "kind", "service", "seconds")
+MARKS = ("uri", "voice_id", "cost")  # a DAG that has pushed one of these may have spent something
 KINDS = ("speech", "lip_sync", "transcription", "clone")  # of results that have a price, known or not
-MOST = 40_000  # values that are read; the newest count
+MOST = 10_000  # results that are read; the newest count
 UNKNOWN = "unknown"
 router = APIRouter()
 
@@ -27,20 +26,19 @@ def money(user: GetUserDep, days: Annotated[int, Query(ge=1, le=366)] = 30) -> d
     :param days: so many, up to now
     :return: ``by`` day, DAG and service: ``results``, ``seconds``, ``usd`` by basis, and how many are of unknown cost
     """
-    pushed = newest(readable(user), KEYS, limit=MOST, since=datetime.now(UTC) - timedelta(days=days))
-    results: dict[Instance, dict[str, Any]] = defaultdict(dict)
-    for one in pushed:
-        results[one.instance].setdefault("day", one.at.date().isoformat())
-        results[one.instance][one.key] = one.value
+    since = datetime.now(UTC) - timedelta(days=days)
+    found = returned(readable(user), marks=MARKS, whole_dags=True, since=since, limit=MOST)
     by: dict[str, dict[str, dict[str, Any]]] = {"day": {}, "dag": {}, "service": {}}
-    for instance, told in results.items():
+    for one in found:
+        told = one.value
         if told.get("cost") is None and told.get("kind") not in KINDS:
             continue
-        keys = {"day": told["day"], "dag": instance[0], "service": str(told.get("service") or UNKNOWN)}
+        service = str(told.get("service") or UNKNOWN)
+        keys = {"day": str(one.at.date()), "dag": one.instance[0], "service": TYPES.get(service, service)}
         for name, key in keys.items():
             _add(by[name].setdefault(key, {"results": 0, "seconds": 0.0, "unknown": 0, "usd": {}}), told)
-    sums = {name: [{"name": key, **found[key]} for key in sorted(found)] for name, found in by.items()}
-    return {"by": sums, "whole": len(pushed) < MOST}
+    sums = {name: [{"name": key, **rows[key]} for key in sorted(rows)] for name, rows in by.items()}
+    return {"by": sums, "whole": len(found) < MOST}
 
 
 def _add(total: dict[str, Any], told: dict[str, Any]) -> None:

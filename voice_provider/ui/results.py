@@ -23,12 +23,11 @@ from voice_provider.models import Manifest
 from voice_provider.trust.provenance import verify
 from voice_provider.ui.connections import MAY_READ, hook_of
 from voice_provider.ui.ranges import ranged
-from voice_provider.ui.xcoms import MAY_READ_RESULTS, RETURN, Instance, newest, readable
+from voice_provider.ui.xcoms import MAY_READ_RESULTS, Instance, readable, returned
 
 if TYPE_CHECKING:
     from voice_provider.hooks.settings import Settings
 
-MARK = "media_type"  # a key that every kept file's task has pushed, and few others
 MOST_CHECKED = 1024**3  # bytes of a file that the API server reads to check its hash
 BLOCK = 1024**2  # bytes that are fetched at a time from an object store
 _PLAYABLE = re.compile(r"(audio|video)/[a-z0-9.+-]{1,40}")
@@ -44,18 +43,14 @@ def list_results(
 ) -> dict[str, Any]:
     """Return the newest results of the connection's service, and for each why it does not play, if it does not."""
     hook = hook_of(connection_id)
-    dags = readable(user)
-    marks = newest(dags, [MARK], limit=limit + 1, offset=offset)
-    values = {
-        one.instance: one.value for one in newest(dags, [RETURN], limit=limit, of=[m.instance for m in marks[:limit]])
-    }
+    values = returned(readable(user), marks=["uri"], limit=limit + 1, offset=offset)
     found = []
-    for mark in marks[:limit]:
-        manifest = _manifest(values.get(mark.instance))
+    for one in values[:limit]:
+        manifest = _manifest(one.value)
         if manifest is not None and manifest.service == hook.service.name:
             why = _obstacle(manifest, hook.settings)
-            found.append({**mark.where, **manifest.dump(), "kept_at": mark.at.isoformat(), "obstacle": why})
-    return {"results": found, "next": offset + limit if len(marks) > limit else None}
+            found.append({**one.where, **manifest.dump(), "kept_at": one.at.isoformat(), "obstacle": why})
+    return {"results": found, "next": offset + limit if len(values) > limit else None}
 
 
 def _manifest(value: Any) -> Manifest | None:
@@ -97,7 +92,7 @@ def _of(user: Any, instance: Instance) -> Manifest:
 
     :raises NotFoundError: it has returned none
     """
-    found = newest(readable(user) & {instance[0]}, [RETURN], limit=1, of=[instance])
+    found = returned(readable(user) & {instance[0]}, of=[instance], limit=1)
     manifest = _manifest(found[0].value) if found else None
     if manifest is None:
         raise NotFoundError("This task has returned no result that was kept as a file.")

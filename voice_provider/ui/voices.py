@@ -16,14 +16,14 @@ from voice_provider.jobs.account import Account, matching, objection, run_of
 from voice_provider.services.base import download
 from voice_provider.ui.connections import MAY_DELETE, MAY_READ, Recent, hook_of
 from voice_provider.ui.ranges import ranged
-from voice_provider.ui.xcoms import newest, readable
+from voice_provider.ui.xcoms import readable, returned
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
     from voice_provider.hooks.voice import VoiceHook
 
-MOST_TOLD = 2000  # values of the runs of a page of voices, in which their consents are looked for
+MOST_TOLD = 2000  # tasks of the runs of a page of voices, in which their consents are looked for
 MOST_PREVIEW = 8 * 1024**2  # bytes; services' own are some 100 KB
 router = APIRouter(prefix="/connections/{connection_id}/voices")
 
@@ -78,12 +78,10 @@ def _consents(user: BaseUser, rows: list[dict[str, Any]]) -> dict[str, bool]:
     runs = list({(row["dag_id"], row["run_id"]) for row in rows if row["run_id"]})
     if not runs:
         return {}
-    told = newest(readable(user), ("voice_id", "consent"), limit=MOST_TOLD, of=runs)
-    agreed = {one.instance for one in told if one.key == "consent" and one.value}
     found: dict[str, bool] = {}
-    for one in told:
-        if one.key == "voice_id":  # also of tasks that speak with it, which pass the consent on
-            found[str(one.value)] = found.get(str(one.value), False) or one.instance in agreed
+    for one in returned(readable(user), of=runs, marks=["voice_id"], limit=MOST_TOLD):
+        voice = str(one.value.get("voice_id"))  # also of tasks that speak with it, which pass the consent on
+        found[voice] = found.get(voice, False) or bool(one.value.get("consent"))
     return found
 
 

@@ -7,6 +7,7 @@ nothing in it is believed, and no class is made of it.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from fastapi import Depends
 from sqlalchemy import select, tuple_
+from sqlalchemy.orm import aliased
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,12 +33,11 @@ Instance = tuple[str, str, str, int]  # DAG, run, task, map index
 
 
 @dataclass(frozen=True)
-class Pushed:
-    """One value that a task instance has pushed."""
+class Returned:
+    """What a task instance has returned, and when."""
 
     instance: Instance
-    key: str
-    value: Any
+    value: dict[str, Any]
     at: datetime
 
     @property
@@ -53,39 +54,48 @@ def readable(user: BaseUser) -> set[str]:
     return set(manager.get_authorized_dag_ids(user=user))
 
 
-def newest(
+def returned(
     dags: Iterable[str],
-    keys: Iterable[str],
     *,
-    limit: int,
-    offset: int = 0,
+    marks: Sequence[str] = (),
+    whole_dags: bool = False,
     since: datetime | None = None,
     of: Sequence[Instance | Run] | None = None,
-) -> list[Pushed]:
-    """Return what was pushed under some keys, the newest first.
+    limit: int,
+    offset: int = 0,
+) -> list[Returned]:
+    """Return what tasks have returned, the newest first; an empty dict for what is none.
 
     :param dags: whose; from ``readable``
+    :param marks: only of task instances that have pushed one of these keys; default: of all. Of a mapped task only few
+        keys are pushed besides what it returns (``operators.base``)
+    :param whole_dags: of all tasks of a DAG that has pushed one of them
     :param since: not before this time; default: whenever
-    :param of: only by these task instances, or in these runs; default: by any
+    :param of: only of these task instances, or in these runs; default: of any
     """
     place = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
-    query = select(*place, XComModel.key, XComModel.value, XComModel.timestamp)
-    query = query.where(XComModel.key.in_(list(keys)), XComModel.dag_id.in_(list(dags)))
+    dags = list(dags)
+    query = select(*place, XComModel.value, XComModel.timestamp)
+    query = query.where(XComModel.key == RETURN, XComModel.dag_id.in_(dags))
     if since is not None:
         query = query.where(XComModel.timestamp >= since)
     if of is not None:
         query = query.where(tuple_(*place[: len(of[0])] if of else place).in_(of))
+    if marks:
+        mark = aliased(XComModel)
+        marked = (mark.dag_id, mark.run_id, mark.task_id, mark.map_index)
+        count = 1 if whole_dags else len(place)
+        inner = select(*marked[:count]).where(mark.key.in_(marks), mark.dag_id.in_(dags))
+        query = query.where(tuple_(*place[:count]).in_(inner))
     order = (XComModel.timestamp.desc(), *place)
     with create_session(scoped=False) as session:
         rows = session.execute(query.order_by(*order).limit(limit).offset(offset)).all()
-    return [Pushed((dag, run, task, index), key, _plain(value), at) for dag, run, task, index, key, value, at in rows]
+    return [Returned(tuple(place), _dict(value), at) for *place, value, at in rows]
 
 
-def _plain(value: Any) -> Any:
+def _dict(value: Any) -> dict[str, Any]:
     """Return the value: what was written through Airflow's API may be JSON within JSON."""
     if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+        with suppress(ValueError):
+            value = json.loads(value)
+    return value if isinstance(value, dict) else {}

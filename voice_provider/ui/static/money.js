@@ -1,13 +1,13 @@
 // Money: what the results of the last days cost, and how that is known.
-import { Answered, Problem, Rows, Said, h, length, useAnswer, useState } from "./parts.js";
+import { Answered, Problem, Rows, Said, Where, h, length, useAnswer, useState } from "./parts.js";
 
 const { Box, Heading, NativeSelect, Text } = globalThis.ChakraUI;
 // From the surest to the least sure.
 const BASES = { service: "green", computed: "blue", estimated: "orange" };
-const [WIDTH, HEIGHT, FOOT] = [720, 180, 22]; // of the plot, in its own units
+const HIGH = 100; // of the plot, in its own units; a day is one unit wide
 const color = (basis) => `var(--chakra-colors-${BASES[basis]}-solid)`;
 
-const dollars = (usd) => `$${usd.toFixed(usd >= 1 || usd === 0 ? 2 : 4)}`;
+const dollars = (usd) => `$${usd.toFixed(usd >= 0.1 || usd === 0 ? 2 : 4)}`;
 const sum = (row) => Object.values(row.usd).reduce((total, usd) => total + usd, 0);
 
 const spent = (row) =>
@@ -20,41 +20,33 @@ const Plot = ({ rows, days }) => {
   const known = Object.fromEntries(rows.map((row) => [row.name, row]));
   const most = Math.max(...rows.map(sum), 0);
   if (!most) return h(Text, { color: "fg.muted", my: 4 }, "Nothing of known cost in this time.");
-  const step = WIDTH / days;
   const bars = dates.flatMap((date, number) => {
-    let top = HEIGHT - FOOT;
+    let top = HIGH;
     return Object.keys(BASES).map((basis) => {
       const usd = known[date]?.usd[basis] ?? 0;
-      const high = (usd / most) * (HEIGHT - FOOT - 16);
-      top -= high;
-      return usd
-        ? h("rect", { key: date + basis, x: number * step + step * 0.1, y: top, width: step * 0.8, height: high, fill: color(basis) }, h("title", null, `${date}: ${dollars(usd)} ${basis}`))
-        : null;
+      const height = (usd / most) * HIGH;
+      top -= height;
+      const title = h("title", null, `${date}: ${dollars(usd)} ${basis}`);
+      return usd ? h("rect", { key: date + basis, x: number + 0.1, y: top, width: 0.8, height, fill: color(basis) }, title) : null;
     });
   });
-  const text = { fontSize: 11, fill: "currentColor", opacity: 0.7 };
+  const picture = { viewBox: `0 0 ${days} ${HIGH}`, preserveAspectRatio: "none", role: "img", "aria-label": "Dollars by day" };
   return h(
     Box,
-    { borderWidth: "1px", borderRadius: "md", p: 3 },
-    h(
-      "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: "100%", style: { maxHeight: "16rem" }, role: "img", "aria-label": "Dollars by day" },
-      h("line", { x1: 0, x2: WIDTH, y1: HEIGHT - FOOT, y2: HEIGHT - FOOT, stroke: "currentColor", opacity: 0.3 }),
-      bars,
-      h("text", { x: 0, y: 11, ...text }, `up to ${dollars(most)} a day`),
-      h("text", { x: 0, y: HEIGHT - 6, ...text }, dates[0]),
-      h("text", { x: WIDTH, y: HEIGHT - 6, textAnchor: "end", ...text }, dates.at(-1)),
-    ),
+    { borderWidth: "1px", borderRadius: "md", p: 3, fontSize: "xs", color: "fg.muted" },
+    h(Text, null, `up to ${dollars(most)} a day`),
+    h(Box, { borderBottomWidth: "1px", h: "9rem" }, h("svg", { ...picture, width: "100%", height: "100%" }, bars)),
+    h(Box, { display: "flex", justifyContent: "space-between" }, h("span", null, dates[0]), h("span", null, dates.at(-1))),
     h(
       Box,
-      { display: "flex", gap: 4, fontSize: "xs", color: "fg.muted" },
+      { display: "flex", gap: 4, mt: 2 },
       Object.keys(BASES).map((basis) => h("span", { key: basis }, h("span", { style: { color: color(basis) } }, "■ "), basis)),
     ),
   );
 };
 
 const columns = (what) => [
-  [what, (row) => h(Said, null, row.name)],
+  [what, (row) => (what === "DAG" ? h(Where, { dag_id: row.name }) : h(Said, null, row.name))],
   ["Results", (row) => row.results.toLocaleString()],
   ["Seconds", (row) => length(row.seconds)],
   ["Cost", spent],

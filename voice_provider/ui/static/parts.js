@@ -66,7 +66,7 @@ export const Problem = ({ children, status = "error" }) =>
 export const Answered = ({ answer, children }) =>
   h(
     Box,
-    null,
+    { opacity: answer.data && answer.waits ? 0.5 : 1 },
     h(Problem, null, answer.error),
     answer.data ? children(answer.data) : answer.error ? null : h(Spinner, { my: 4, "aria-label": "Loading" }),
   );
@@ -93,7 +93,7 @@ export const Rows = ({ columns, rows, label, empty = "There are none." }) =>
                 Table.Row,
                 { key: row.key ?? number },
                 columns.map(([title, cell]) =>
-                  h(Table.Cell, { key: title, minW: "5rem", maxW: "26rem", whiteSpace: "normal" }, cell(row)),
+                  h(Table.Cell, { key: title, minW: "5rem", maxW: "26rem", whiteSpace: "normal", verticalAlign: "top" }, cell(row)),
                 ),
               ),
             ),
@@ -155,7 +155,7 @@ export const Player = ({ kind = "audio", path, params, label }) => {
     autoPlay: true,
     preload: "metadata",
     "aria-label": label,
-    style: { maxWidth: "20rem", width: "100%", ...(kind === "audio" ? { height: "2.25rem" } : {}) },
+    style: { width: "18rem", ...(kind === "audio" ? { height: "2.25rem" } : { maxHeight: "14rem" }) },
     onError: failed,
   });
 };

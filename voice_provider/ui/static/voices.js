@@ -127,7 +127,7 @@ export const Voices = ({ connection, search: first }) => {
         h(NativeSelect.Indicator),
       ),
       answer.data
-        ? h(Text, { color: "fg.muted" }, `Slots in use: ${answer.data.slots.active ?? "?"} of ${answer.data.slots.limit ?? "?"} · namespace ${answer.data.namespace}`)
+        ? h(Text, { color: "fg.muted", fontSize: "sm" }, `Slots in use: ${answer.data.slots.active ?? "?"} of ${answer.data.slots.limit ?? "?"} · namespace ${answer.data.namespace}`)
         : null,
     ),
     h(Answered, { answer }, ({ voices, total }) =>
