@@ -32,7 +32,7 @@ def get_provider_info() -> dict[str, Any]:
             "operators", "asset", "cleanup", "clone", "lines", "lip_sync", "speech", "tracks", "voice"
         ),
         "sensors": _modules("sensors", "job", "slot"),
-        "triggers": _modules("triggers", "job", "turn"),
+        "triggers": _modules("triggers", "job", "jobs", "turn"),
         "connection-types": [form.connection_form() for form in FORMS],
         "config": {
             "voice": {

@@ -8,6 +8,7 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import av
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.types import DagRunType
@@ -107,6 +108,17 @@ def test_only_lines_that_changed_are_spoken_night_after_night(
     assert bills == [2, 3, 4]
     rows = [json.loads(row) for row in (tmp_path / "results/nightly_lines/manifest.jsonl").read_text().splitlines()]
     assert [(row["id"], row["outcome"]) for row in rows] == [("2", "spoken"), ("1", "reused")]
+
+
+def test_a_text_becomes_a_book_with_chapters(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    text = "# The Sea\n\nIt is deep.\n\n* * *\n\nIt is cold.\n\nChapter 2\n\nThe end.\n"
+    (tmp_path / "inbox" / "book.txt").write_text(text)
+    dag_run = run("audiobook", voice_id=voice["id"])
+    assert states(dag_run) == {"speak: success": 1, "join: success": 1}
+    assert len(emulator.ledger("speech")) == 5
+    with av.open(tmp_path / "results/audiobook/book.m4a") as track:
+        assert [chapter["metadata"]["title"] for chapter in track.chapters()] == ["The Sea", "Chapter 2"]
 
 
 def test_two_services_make_one_video(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Settings:
     allowed_outputs: tuple[str, ...]
     require_consent: bool = False
     clone_slots: int | None = None
+    concurrency: int | None = None  # lines of a script that are spoken at a time
     state_location: str | None = None
     spool_location: str | None = None
     max_download: int = MAX_DOWNLOAD * 1024**2
@@ -90,6 +91,7 @@ def read_settings(
         allowed_outputs=_lines(extra.get("allowed_outputs")),
         require_consent=_switch(extra, "require_consent", name),
         clone_slots=_count(extra, "clone_slots", name),
+        concurrency=_count(extra, "concurrency", name) or None,
         state_location=_location(extra, "state_location", name),
         spool_location=_location(extra, "spool_location", name) or _location(extra, "state_location", name),
         plain_http=plain_http,

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import (
     InvalidInputError,
+    JobTimeoutError,
     OutcomeUnknownError,
     PermanentVoiceError,
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.files.locations import explained, open_path, reading
-from voice_provider.files.storage import Output, StoredFile
-from voice_provider.files.transfer import exists, remove
-from voice_provider.lines.manifest import NAME, Row, counts_of, read_manifest, write_manifest
-from voice_provider.lines.speaking import Speaking, Wanted
-from voice_provider.lines.takes import FOLDER, take_key, text_hash
+from voice_provider.files.locations import explained
+from voice_provider.files.storage import Output
+from voice_provider.files.transfer import exists, names_in, remove
+from voice_provider.lines.delivery import Delivery
+from voice_provider.lines.manifest import NAME, Row, counts_of, iter_manifest, write_manifest
+from voice_provider.lines.speaking import Speaking
+from voice_provider.lines.takes import FOLDER, Take, take_key, text_hash
+from voice_provider.lines.ways import Wanted, way_of
+from voice_provider.models import Manifest
+from voice_provider.trust.provenance import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +33,9 @@ if TYPE_CHECKING:
     from voice_provider.jobs.orders import SpeechOrder
     from voice_provider.lines.journal import Journal
     from voice_provider.lines.pace import Pace
+    from voice_provider.lines.records import Records
     from voice_provider.lines.script import Line
+    from voice_provider.lines.speaking import Rest
 
 NAMED = 10  # lines that a message names
 STEPS = 20  # log lines of a whole script: one each 5 %
@@ -36,6 +43,7 @@ UNKNOWN = (
     "it may be paid, and there is no take of it: an earlier try ended while it was on its way. Look at the account, "
     "then name the line in redo=, or set on_unknown_outcome='resubmit' to buy it once more"
 )
+ORDERED = "it was ordered, and is not there yet; a retry, or clearing this task, collects it and pays nothing again"
 
 
 class ScriptRun:
@@ -46,6 +54,7 @@ class ScriptRun:
     :param journal: the claim on it
     :param lines: of the script
     :param orders: what each line asks for
+    :param records: writes what stands beside each take
     :param show: takes the line of progress for people
     """
 
@@ -56,17 +65,23 @@ class ScriptRun:
         journal: Journal,
         lines: Sequence[Line],
         orders: Sequence[SpeechOrder],
+        records: Records,
         show: Callable[[str], None],
         log: Logger,
     ) -> None:
         self._hook, self._folder, self._journal, self._lines = hook, folder, journal, lines
-        self._show, self._log = show, log
+        self._records, self._show, self._log = records, show, log
         name = hook.service.name
         self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
         self._orders = dict(zip(self._keys, orders, strict=True))
-        self._known: dict[str, Row] = {}  # what the manifest before tells of takes that are there
+        self._known: dict[str, Take] = {}  # what is known of takes that are there
+        self._ours: set[str] = set()  # of those, spoken by this very try, before it waited on a triggerer
         self._there: dict[str, str] = {}  # location of a take by its key
+        self._bare: set[str] = set()  # of those, without a record: a try was killed before it had written it
+        self._received: dict[str, Manifest] = {}  # what a try before has noted of takes that it could not put in place
         self._errors: dict[str, VoiceError] = {}
+        self._way = way_of(hook, self._place)
+        self._delivery = Delivery(folder, hook.settings.allowed_outputs)
         self._speaking: Speaking | None = None
         self._told = 0
         self.rows: list[Row] = []
@@ -79,19 +94,22 @@ class ScriptRun:
         :param resubmit: buy once more what is in doubt
         """
         entries = self._journal.entries
-        if entries.owner != owner:
+        ours = entries.owner == owner
+        if not ours:
             entries.owner, entries.failed, entries.redone = owner, {}, set()
         self._there = self._takes()
         again = {key for key, line in zip(self._keys, self._lines, strict=True) if line.id in redo} - entries.redone
         self._forget(again)
-        entries.open, entries.unknown = entries.open - again, entries.unknown - again
         entries.again -= again | self._there.keys()
         for key in again:
-            entries.failed.pop(key, None)
-            entries.held.pop(key, None)
+            for lines in (entries.open, entries.failed, entries.held):
+                lines.pop(key, None)
         entries.redone |= again
-        entries.unknown = {key for key in entries.open | entries.unknown if not self._is_there(key)}
-        entries.open = set()
+        entries.open = {key: sent for key, sent in entries.open.items() if not self._is_there(key)}
+        lost = {key for key, sent in entries.open.items() if not self._way.goes_on(sent)}
+        entries.unknown = lost | {key for key in entries.unknown - again if not self._is_there(key)}
+        for key in lost:
+            del entries.open[key]
         for key in list(entries.held):
             if self._is_there(key):
                 del entries.held[key]
@@ -108,12 +126,17 @@ class ScriptRun:
             if key not in self._there:
                 self._errors.setdefault(key, PermanentVoiceError(entries.failed[key]))
         self._journal.write()
+        for key in self._bare & self._there.keys() & self._orders.keys():
+            take = self._received.pop(key, None) or self._records.describe(self._orders[key], self._there[key])
+            self._known[key] = Take(take.uri, take.sha256, take.seconds)
+            self._records.mend(self._orders[key], take, ours=ours)
 
-    def speak(self, pace: Callable[[], Pace], *, patience: float, stop_on_error: bool) -> None:
+    def speak(self, pace: Callable[[], Pace], *, stop_on_error: bool, **waits: Any) -> Rest | None:
         """Speak what is missing.
 
         :param pace: how many at a time; asked only where something is missing
-        :param patience: seconds without an accepted line
+        :param waits: ``patience`` and the other times of ``Speaking``, in seconds
+        :return: jobs that are to be waited for elsewhere, after ``leave``; None: all is done
         """
         wanted = [
             Wanted(key, order)
@@ -125,29 +148,42 @@ class ScriptRun:
             *(f"{count:,}" for count in (len(self._lines), len(self._orders), len(self._there_of_it), len(wanted))),
         )
         if not wanted or (stop_on_error and self._errors):
-            return
+            return None
         self._speaking = Speaking(
-            self._hook,
-            self._place,
+            self._way,
             self._journal,
             pace(),
-            patience=patience,
             stop_on_error=stop_on_error,
+            record=self._records.keep,
             tell=self._tell,
             log=self._log,
+            **waits,
         )
-        self._speaking.run(wanted)
+        return self._speaking.run(wanted)
+
+    def leave(self, until: float) -> None:
+        """Write down how far it is, and keep the folder while jobs are waited for elsewhere.
+
+        :param until: wall-clock time, seconds since 1970
+        """
+        self._write_rows()
+        self._journal.leave(until)
 
     def end(self) -> dict[str, Any]:
-        """Write the manifest and give the folder back; return what the task returns.
+        """Write the manifest, deliver copies and give the folder back; return what the task returns.
 
         :raises StaleTryError: another run has taken over; what is there is its business
+        :raises VoiceError: a copy cannot be delivered; the manifest tells which are
         """
         self._journal.write()
         try:
-            facts = {key: self._facts(key) for key in self._there_of_it}
-            self.rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
-            write_manifest(f"{self._folder}{NAME}", self.rows)
+            self._write_rows()
+            rows, trouble = self._delivery.deliver(self.rows)
+            if rows != self.rows:
+                self.rows = rows
+                write_manifest(f"{self._folder}{NAME}", rows)
+            if trouble is not None:
+                raise trouble
         finally:
             self._journal.close()
         seconds = {row.take: row.seconds or 0.0 for row in self.rows}
@@ -204,13 +240,13 @@ class ScriptRun:
     def _takes(self) -> dict[str, str]:
         location = f"{self._folder}{FOLDER}"
         with explained(f"The takes in {location} cannot be listed", "Check the worker's permissions."):
-            path = open_path(location)
-            path.fs.invalidate_cache()
-            names = path.fs.ls(path.path, detail=False) if exists(location) else []
-        found = (name.rstrip("/").rpartition("/")[2] for name in names)
+            found = names_in(location)
         endings = self._hook.service.makes["speech"]
         parts = ((name, *name.partition(".")) for name in found)
-        return {stem: f"{location}{name}" for name, stem, _, ending in parts if stem and ending in endings}
+        there = {stem: f"{location}{name}" for name, stem, _, ending in parts if stem and ending in endings}
+        recorded = {name.partition(".")[0] for name in found if name.endswith(ENDING)}
+        self._bare = there.keys() - recorded
+        return there
 
     def _is_there(self, key: str) -> bool:
         """Whether there is a take; one that was received before a kill, or could not be put in its place, is now."""
@@ -222,65 +258,84 @@ class ScriptRun:
         elif (receipt := place.received()) is not None:
             uri = str(receipt.facts["uri"])
             found = place.recover(uri, receipt.sha256, receipt.bytes)
+            self._received[key] = Manifest.model_validate(receipt.facts)
         else:
             return False
         if found:
             self._there[key] = uri
+            self._bare.add(key)
             self._log.info("Take %s… was received by an earlier try; it is kept.", key[:12])
         return found
 
     def _forget(self, again: set[str]) -> None:
         """Delete takes that are bought again; the manifest never tells of a take that is not there."""
         location = f"{self._folder}{NAME}"
-        before = read_manifest(location) if exists(location) else []
-        rows = [row for row in before if row.uri is None or (row.take in self._there and row.take not in again)]
-        if len(rows) < len(before):
-            write_manifest(location, rows)
-        self._known = {row.take: row for row in rows if row.uri is not None}
+        if exists(location):
+            gone = False
+            for row in iter_manifest(location):
+                if row.uri is None:
+                    continue
+                if not self._stays(row, again):
+                    gone = True
+                    continue
+                self._known[row.take] = Take(row.uri, row.sha256, row.seconds)
+                self._delivery.remember(row)
+                if self._journal.came_back and row.outcome == "spoken":
+                    self._ours.add(row.take)
+            if gone:
+                write_manifest(location, (row for row in iter_manifest(location) if self._stays(row, again)))
         for key in again & self._there.keys():
             remove(self._there[key])
+            remove(f"{self._there[key]}{ENDING}")
             if exists(self._there[key]):
                 raise InvalidInputError(f"redo: {self._there[key]} cannot be deleted. Check the worker's permissions.")
             del self._there[key]
 
-    def _facts(self, key: str) -> tuple[str | None, float | None]:
-        """Return hash and length of a take that was there."""
-        if (row := self._known.get(key)) is not None and row.uri == self._there[key]:
-            return row.sha256, row.seconds
-        uri, rate = self._there[key], self._orders[key].options.pcm_rate
-        if rate is None:
-            file = StoredFile(uri)
-            return file.sha256(), file.seconds()
-        with reading(uri), open_path(uri).open("rb") as samples:  # they are no file of media
-            data = bytes(samples.read())
-        return hashlib.sha256(data).hexdigest(), len(data) / 2 / rate
+    def _stays(self, row: Row, again: set[str]) -> bool:
+        """Whether a row of the manifest before still tells the truth."""
+        return row.uri is None or (row.take in self._there and row.take not in again)
+
+    def _take(self, key: str) -> Take:
+        """Return what is known of a take that was there; reads it, where nothing else tells."""
+        known, uri = self._known.get(key), self._there[key]
+        if known is None or known.uri != uri:
+            take = self._records.describe(self._orders[key], uri)
+            known = self._known[key] = Take(uri, take.sha256, take.seconds)
+        return known
 
     # what became of them
+
+    def _write_rows(self) -> None:
+        rows = [self._row(key, line) for key, line in zip(self._keys, self._lines, strict=True)]
+        self.rows = self._delivery.standing(rows)
+        write_manifest(f"{self._folder}{NAME}", self.rows)
 
     def _error(self, key: str) -> VoiceError | None:
         return self._errors.get(key) or (self._speaking.failures.get(key) if self._speaking else None)
 
-    def _row(self, key: str, line: Line, facts: dict[str, tuple[str | None, float | None]]) -> Row:
+    def _row(self, key: str, line: Line) -> Row:
         take = self._speaking.takes.get(key) if self._speaking else None
         error, outcome = self._error(key), "missing"
-        uri, sha256, seconds = None, None, None
         if take is not None:
-            outcome, uri, sha256, seconds = "spoken", take.uri, take.sha256, take.seconds
+            outcome = "spoken"
         elif key in self._there:
-            outcome, uri, (sha256, seconds) = "reused", self._there[key], facts[key]
+            outcome, take = "spoken" if key in self._ours else "reused", self._take(key)
         elif error is not None:
             entries = self._journal.entries
             outcome = "unknown" if key in entries.unknown or key in entries.held else "failed"
+        elif key in self._journal.entries.open:
+            error = JobTimeoutError(ORDERED)
         return Row(
             id=line.id,
             text_sha256=text_hash(line.text),
             take=key,
             outcome=outcome,  # type: ignore[arg-type]  # one of those above
-            uri=uri,
-            sha256=sha256,
-            seconds=seconds,
+            uri=take and take.uri,
+            sha256=take and take.sha256,
+            seconds=take and take.seconds,
             error=str(error) if error is not None else None,
             voice=line.voice,
+            **self._records.told(self._orders[key]),
             start=line.start,
             end=line.end,
             file=line.file,
@@ -296,6 +351,7 @@ class ScriptRun:
         step = done * STEPS // total
         if step > self._told:
             self._told = step
-            line = f"{done:,} of {total:,} takes, {there:,} reused, {failed:,} failed"
+            reused = there - len(self._ours & self._orders.keys())
+            line = f"{done:,} of {total:,} takes, {reused:,} reused, {failed:,} failed"
             self._log.info("%s", line)
             self._show(line)

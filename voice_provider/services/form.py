@@ -74,6 +74,12 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "description": "How many cloned voices the plan holds, where the service does not tell. Empty: not known.",
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 100000},
     },
+    "concurrency": {
+        "label": "Lines at a time",
+        "description": "How many lines of a script are spoken at a time, where a task does not say. Empty: as many as "
+        "the service says that the account may, else 5.",
+        "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 100000},
+    },
     "state_location": text(
         "State location",
         "Where it is remembered what was ordered: a folder that all workers share, or s3://bucket/path/. Airflow 3.2 "

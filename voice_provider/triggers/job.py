@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
-from voice_provider.hooks.base import LAST_QUESTION, Progress
+from voice_provider.hooks.base import Progress
+from voice_provider.hooks.transport import LAST_QUESTION
 from voice_provider.models import JobState
 from voice_provider.triggers.poller import Wait, poller
 from voice_provider.triggers.turns import turns
@@ -93,9 +94,9 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
-        yield TriggerEvent(await self._wait())
+        yield TriggerEvent(await self.wait())
 
-    async def _wait(self) -> dict[str, Any]:
+    async def wait(self) -> dict[str, Any]:
         """Wait as long as the worker wanted at most, also where the clock of this machine says something else."""
         seconds = seconds_left(self.deadline, self.at_most)
         until = time.monotonic() + seconds

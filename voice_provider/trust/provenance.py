@@ -166,6 +166,22 @@ def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
     return carry(manifest, origin)
 
 
+def copy_record(source: str, copy: str, allowed: Sequence[str] = ()) -> None:
+    """Write the record of a kept result beside a copy of it.
+
+    :param source: of the result, path or URI
+    :param copy: path or URI
+    :param allowed: the connection's allowed output prefixes
+    :raises VoiceError: there is no record, or it cannot be written
+    """
+    with explained(f"The record of {source} cannot be copied to {copy}{ENDING}", "Check the worker's permissions."):
+        with open_path(source + ENDING).open("rb") as stream:
+            record = json.loads(stream.read(MAX_RECORD))
+        record["file"]["name"] = _name(copy)
+        text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+        beside.put(copy + ENDING, text.encode(), "copy", allowed=allowed)
+
+
 def _name(location: str) -> str:
     return location.rpartition("/")[2]
 

@@ -21,6 +21,7 @@ from voice_provider.emulator.sync_labs.requests import (
     speech_price,
     tts_key,
 )
+from voice_provider.emulator.sync_labs.settings import settings_of
 from voice_provider.emulator.sync_labs.voices import speaking
 from voice_provider.emulator.world import work
 from voice_provider.emulator.world.clock import iso
@@ -30,7 +31,6 @@ from voice_provider.emulator.world.state import Charge, Job
 log = logging.getLogger(__name__)
 router = APIRouter()
 
-RUNNING_RETRY_AFTER = "3"  # section 4.3
 JOB_ERRORS = {
     "text_unspeakable": "generation_input_validation_failed",
     "bad_input": "generation_input_validation_failed",
@@ -131,7 +131,8 @@ async def order_speech(request: Request, caller: Authenticated) -> JSONResponse:
 
 
 def _headers(emulator: Emulator, job: Job) -> dict[str, str]:
-    return ({"Retry-After": RUNNING_RETRY_AFTER} if job.active else {}) | named_page(emulator, job)
+    asked = {"Retry-After": str(settings_of(emulator).tts_retry_after)} if job.active else {}
+    return asked | named_page(emulator, job)
 
 
 def _job_json(emulator: Emulator, job: Job) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from voice_provider.services.sync_labs.errors import read_error, speaks
 from voice_provider.services.sync_labs.form import FORM
 from voice_provider.services.sync_labs.jobs import Jobs
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
+from voice_provider.services.sync_labs.requests import MAX_SCRIPT
 from voice_provider.services.sync_labs.transcription import Transcription
 from voice_provider.services.sync_labs.voices import Voices
 
@@ -49,6 +50,7 @@ class SyncLabs(Voices, Assets, Jobs, Transcription):
     makes: ClassVar[Mapping[JobKind, tuple[str, ...]]] = {"speech": ("mp3", "wav"), "lip_sync": ("mp4",)}
     speech_options: ClassVar[type[SpeechOptions]] = SyncLabsSpeech
     clone_options: ClassVar[type[CloneOptions]] = CloneOptions
+    max_script: ClassVar[int | None] = MAX_SCRIPT
     unique_voice_names: ClassVar[bool] = True
     speech_hint: ClassVar[str] = "tts_mode 'jobs' on the connection avoids this."
     instead: ClassVar[Mapping[Capability, str]] = {
