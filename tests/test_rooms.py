@@ -29,7 +29,7 @@ ROOMS = (
     ("sensors", "groups"),
     ("commands", "emulator"),
     ("demo",),
-    ("cli", "get_provider_info"),
+    ("cli", "get_provider_info", "plugin", "ui"),
 )
 # A package's front door names what stands behind it for type checkers; at run time it imports when it is asked.
 FRONT_DOORS = {"voice_provider", "voice_provider.operators", "voice_provider.sensors"}
