@@ -139,7 +139,8 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
     check_name(location)
     place = Output(location, job_id, hook.settings.allowed_outputs)
     place.check_writable()
-    run = None
+    record = found.record if found is not None else None
+    origin, run = Origin.load(record.origin if record is not None else None), None
     if found is not None:
         run = Run(dag_id=found.dag_id, run_id=found.run_id, task_id=found.task_id, map_index=found.map_index)
     if found is not None and (received := found.record.manifest) is not None:
@@ -150,8 +151,7 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
             where = " or ".join([*found.record.held, received.uri])
             fail(f"What was received is at {where}, and cannot be read from this machine.", FAILED)
             return None
-        return keep(received.model_copy(update={"uri": uri, "outcome": "recovered"}), Origin(), run)
-    record = found.record if found is not None else None
+        return keep(received.model_copy(update={"uri": uri, "outcome": "recovered"}), origin, run)
     kind = record.kind if record is not None else "lip_sync"
     job = hook.get_job(kind, job_id, path=record.job.path if record is not None and record.job is not None else None)
     if not job.state.is_final:
@@ -161,4 +161,4 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
         )
         return None
     details = {"submitted_at": record.posted_at if record is not None else None, "outcome": "recovered"}
-    return keep(hook.keep(succeeded(job), place, **details), Origin(), run)
+    return keep(hook.keep(succeeded(job), place, **details), origin, run)

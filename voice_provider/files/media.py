@@ -120,7 +120,14 @@ def open_media(file: BinaryIO) -> Iterator[InputContainer]:
     file.seek(0)
     is_jpeg = file.read(3) == b"\xff\xd8\xff"  # a moving photo has a video behind it, which FFmpeg would take it for
     form = "jpeg_pipe" if is_jpeg else None
-    options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none", "max_pixels": MAX_PIXELS}
+    options = {
+        "format_whitelist": ",".join(_CONTAINERS),
+        "protocol_whitelist": "none",
+        "max_pixels": MAX_PIXELS,
+        # FFmpeg looks whether the samples of a WAV are a coded stream in disguise. One packet shows it; it would look
+        # at 32 of them, which takes longer than all the rest: 12 ms instead of 0.5 for ten seconds of sound.
+        "max_probe_packets": "1",
+    }
     # PyAV 18 raises for tags that are no UTF-8; 19 does not, and has no such argument any more.
     tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONFIRMATIONS = 2  # a refusal (401, 404) ends a wait only when it is repeated: deployments hiccup
-LAST_QUESTION = 5.0  # seconds beyond the end of a wait in which the last answer may come
 ORDERED = {"speech": "audio", "lip_sync": "video"}  # what the result of a job has to be
 FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
 
@@ -143,6 +142,13 @@ class ServiceHook(BaseHook):
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of the service on the worker."""
         return self.transport.run(flow)
+
+    def ask_until(self, deadline: float) -> None:
+        """Let no question outlive a wait: each is given up soon after its end; those after it are asked once, briefly.
+
+        :param deadline: end of the wait, wall-clock time, seconds since 1970
+        """
+        self.transport.until = _monotonic(deadline)
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow of the service on the triggerer."""
@@ -250,7 +256,7 @@ class ServiceHook(BaseHook):
         flow = self.service.get_job(kind, job_id, path=path, wait=wait)
         if until is None:
             return self.run(flow)
-        return self.transport.run(flow, 1, max(0.0, until - time.time()) + LAST_QUESTION)
+        return self.transport.run(flow, 1, _monotonic(until))
 
     def wait_for(self, job: Job, timeout: float, poll_interval: float = 3) -> Job:
         """Wait here until a job has succeeded.
@@ -380,6 +386,10 @@ class ServiceHook(BaseHook):
     def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
         """Return the manifest of speech that was the answer itself."""
         return self._manifest(job, kept, voice_id=", ".join(order.voice_ids) or None, **details)
+
+
+def _monotonic(wall_clock: float) -> float:
+    return time.monotonic() + wall_clock - time.time()
 
 
 def _extra_of(connection: Connection) -> dict[str, Any]:

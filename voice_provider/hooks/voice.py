@@ -406,8 +406,8 @@ class VoiceHook(ServiceHook):
 
         :raises CapabilityError: the service cannot answer for many jobs of this kind
         """
-        read = self.run(self.service.get_jobs(kind, job_ids))
-        return {job_id: job for job_id in job_ids if (job := read(job_id)) is not None}
+        answer = self.run(self.service.get_jobs(kind, job_ids))
+        return {job_id: job for job_id in job_ids if (job := answer.read(job_id)) is not None}
 
     def room(self) -> Room:
         """Ask how many jobs the account has at work, and how many it may have; what is not known is None."""

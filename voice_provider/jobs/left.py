@@ -45,7 +45,9 @@ class LeftOrder:
     def state(self) -> str:
         """Say what is known of it."""
         if self.record.manifest is not None:
-            return f"received, held at {', '.join(self.record.held)}" if self.record.held else "kept, not told"
+            if self.record.collected or not self.record.held:
+                return "kept, not told"
+            return f"received, held at {', '.join(self.record.held)} if not at {self.record.manifest.uri}"
         return "ordered" if self.record.job is not None else "unknown"
 
     def note_collected(self) -> None:

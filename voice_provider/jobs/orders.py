@@ -46,9 +46,13 @@ def identity(media: Media, source: Source) -> str:
 
 @dataclass(frozen=True)
 class Order(ABC):
-    """Something to be paid for."""
+    """Something to be paid for.
+
+    :param origin: what the record beside the result will say of where it comes from; no part of what is asked for
+    """
 
     kind: ClassVar[JobKind]
+    origin: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -127,6 +127,9 @@ class Record(BaseModel):
     outcome: Outcome | None = Field(default=None, description="where it was not simply ordered once")
     redefers: int = Field(default=0, description="how often this attempt went back to waiting")
     details: dict[str, Any] = Field(default_factory=dict, description="for those who use the result; see the order")
+    origin: dict[str, Any] | None = Field(
+        default=None, description="what the record beside the result will say; not of orders before it was kept here"
+    )
     evicted: list[str] = Field(default_factory=list, description="names of the voices that had to go for this one")
     earlier: list[Record] = Field(default_factory=list, description="open orders before this one, newest last")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.endings import check_ending
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from voice_provider.jobs.lifecycle import Lifecycle
-    from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
     from voice_provider.models import Job, Manifest
     from voice_provider.services.options import PathObject
 
-ORIGIN_KEY = "voice_origin"  # what the record beside the result will say
-OrderT = TypeVar("OrderT", bound="Order")
+ORIGIN_KEY = "voice_origin"  # where versions before kept what the record beside the result will say
 
 
 class ResultOperator(JobOperator):
@@ -104,18 +102,16 @@ class ResultOperator(JobOperator):
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
         return self._return_kept(manifest, lifecycle)
 
-    def remember(self, context: Context, order: OrderT, origin: Origin) -> OrderT:
-        """Keep what the record beside the result will say: the try that keeps the result may be another one."""
-        known: dict[str, Any] = {"fingerprint": order.fingerprint(), "origin": origin.dump()}
-        self.state(context).set(ORIGIN_KEY, known)
-        return order
-
     def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
-        known: Any = self.state(context).get(ORIGIN_KEY) or {}
-        is_of_it = known.get("fingerprint") == record.fingerprint  # else a request that was refused came after it
-        self._origin = Origin.load(known.get("origin") if is_of_it else None)
+        self._origin = Origin.load(self._former_origin(context, record) if record.origin is None else record.origin)
         self._run, self._spool = Run.of(context["ti"]), self._spool_of(context)
         return super()._follow(context, lifecycle, record)
+
+    def _former_origin(self, context: Context, record: Record) -> Any:
+        """Return the origin of an order of the version before."""
+        known: Any = self.state(context).get(ORIGIN_KEY) or {}
+        is_of_it = known.get("fingerprint") == record.fingerprint  # else a request that was refused came after it
+        return known.get("origin") if is_of_it else None
 
     def _return_kept(self, manifest: Manifest, lifecycle: Lifecycle) -> dict[str, Any]:
         """Put it where it is wanted now, and write the record beside it, also where a try was killed in between."""

@@ -142,8 +142,8 @@ class TTSOperator(ResultOperator):
         self.check_place(context, self.hook.speech_formats(options))
         consents = (*consents_in(self.voice_id), agreed)
         origin = speech_origin(options, references, speakers_of(self.voice_id), consents)
-        order = SpeechOrder(options, tuple(references), made_from(self.voice_id), self.place, captions)
-        return self.remember(context, order, origin)
+        made = made_from(self.voice_id)
+        return SpeechOrder(options, tuple(references), made, self.place, captions, origin=origin.dump())
 
     def _with_transcript(self, item: Any) -> Any:
         """Replace ``text_uri`` of a reference by the transcript that is there."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -184,6 +184,16 @@ class Input:
 
     asset_id: str | None = None
     url: str | None = None
+
+
+class JobList(Protocol):
+    """An answer about many jobs, of which a triggerer that waits for ten thousand reads only what is new."""
+
+    def glance(self, job_id: str) -> Hashable | None:
+        """Return what differs as soon as there is news of a job; None where the answer does not have it."""
+
+    def read(self, job_id: str) -> Job | None:
+        """Return what the answer says about a job; None where it says nothing."""
 
 
 class Service(ABC):
@@ -386,12 +396,8 @@ class Service(ABC):
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
         """Ask after a job, if the service can for at most ``wait`` seconds until it has ended."""
 
-    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Callable[[str], Job | None]]:  # noqa: ARG002
-        """Ask after many jobs in one request, at most 100.
-
-        :return: reads, of the answer, what it says about one job; None where it says nothing. A triggerer that waits
-            for ten thousand never has more than one in its hands: what outlives a moment costs it long collections
-        """
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[JobList]:  # noqa: ARG002
+        """Ask after many jobs in one request, at most 100."""
         raise self.lacks(Capability.ASKS_FOR_MANY)
 
     def room(self) -> Flow[Room]:
