@@ -19,7 +19,7 @@ from voice_provider.files.transfer import exists, names_in, remove
 from voice_provider.lines.delivery import Delivery
 from voice_provider.lines.manifest import NAME, Row, counts_of, iter_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking
-from voice_provider.lines.takes import FOLDER, Take, take_key, text_hash
+from voice_provider.lines.takes import FOLDER, Take, text_hash
 from voice_provider.lines.ways import Wanted, way_of
 from voice_provider.models import Manifest
 from voice_provider.trust.provenance import ENDING
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from voice_provider.hooks.voice import VoiceHook
-    from voice_provider.jobs.orders import SpeechOrder
     from voice_provider.lines.journal import Journal
+    from voice_provider.lines.orders import Orders
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.records import Records
     from voice_provider.lines.script import Line
@@ -64,16 +64,14 @@ class ScriptRun:
         folder: str,
         journal: Journal,
         lines: Sequence[Line],
-        orders: Sequence[SpeechOrder],
+        orders: Orders,
         records: Records,
         show: Callable[[str], None],
         log: Logger,
     ) -> None:
         self._hook, self._folder, self._journal, self._lines = hook, folder, journal, lines
-        self._records, self._show, self._log = records, show, log
-        name = hook.service.name
-        self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
-        self._orders = dict(zip(self._keys, orders, strict=True))
+        self._orders, self._records, self._show, self._log = orders, records, show, log
+        self._keys = orders.keys_of_lines
         self._known: dict[str, Take] = {}  # what is known of takes that are there
         self._ours: set[str] = set()  # of those, spoken by this very try, before it waited on a triggerer
         self._there: dict[str, str] = {}  # location of a take by its key
@@ -102,10 +100,12 @@ class ScriptRun:
         self._forget(again)
         entries.again -= again | self._there.keys()
         for key in again:
-            for lines in (entries.open, entries.failed, entries.held):
-                lines.pop(key, None)
+            for remembered in (entries.open, entries.failed, entries.held):
+                remembered.pop(key, None)
         entries.redone |= again
-        entries.open = {key: sent for key, sent in entries.open.items() if not self._is_there(key)}
+        for key in [key for key in entries.open if self._is_there(key)]:
+            del entries.open[key]
+            self._place(key).tidy()  # it may have been killed just then
         lost = {key for key, sent in entries.open.items() if not self._way.goes_on(sent)}
         entries.unknown = lost | {key for key in entries.unknown - again if not self._is_there(key)}
         for key in lost:
@@ -139,9 +139,7 @@ class ScriptRun:
         :return: jobs that are to be waited for elsewhere, after ``leave``; None: all is done
         """
         wanted = [
-            Wanted(key, order)
-            for key, order in self._orders.items()
-            if key not in self._there and key not in self._errors
+            Wanted(key, self._orders) for key in self._orders if key not in self._there and key not in self._errors
         ]
         self._log.info(
             "%s lines are %s takes: %s are there, %s are to be spoken.",
