@@ -18,6 +18,7 @@ import math
 import os
 import re
 import ssl
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import replace
@@ -63,7 +64,8 @@ MAX_REDIRECTS = 3  # of a file behind a public URL
 _NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
 # Many waits share few connections: each request costs about a millisecond of the triggerer's one thread.
 CONNECTIONS = 8
-_LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120)
+# Seconds: httpcore looks at every idle connection twice a request, so those that a rush has left behind are let go.
+_LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=15)
 
 
 # A proxy of the environment is not asked for this machine: it could not reach it, and it would see the key.
@@ -100,6 +102,8 @@ class Transport:
     :param log: where attempts are reported
     """
 
+    attempts = ATTEMPTS  # fewer where a person waits
+
     def __init__(self, settings: Settings, service: Service, log: Logger) -> None:
         self.settings = settings
         self._targets = Targets(settings)
@@ -107,16 +111,17 @@ class Transport:
         self._log = log
         self._client: httpx.Client | None = None
         self.until = math.inf  # monotonic time at which the wait ends that all this is for
+        self._making = threading.Lock()  # many lines are asked after at a time
 
-    def run(self, flow: Flow[T], attempts: int = ATTEMPTS, until: float = math.inf) -> T:
+    def run(self, flow: Flow[T], attempts: int | None = None, until: float = math.inf) -> T:
         """Drive a flow to its end on the worker.
 
-        :param attempts: how often a request is sent at most
+        :param attempts: how often a request is sent at most; default: ``self.attempts``
         :param until: monotonic time after which nobody waits for the answer: from then on nothing but a file is tried
-            again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
+             again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
         """
-        until = min(until, self.until)
-        return self._drive(flow, lambda request: self._send_often(request, attempts, until))
+        often, until = attempts or self.attempts, min(until, self.until)
+        return self._drive(flow, lambda request: self._send_often(request, often, until))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""
@@ -199,9 +204,9 @@ class Transport:
         if not request.may_repeat:
             with self._new_client() as client:
                 return self._send_with(client, request)
-        if self._client is None:
-            self._client = self._new_client()
-        return self._send_with(self._client, request)
+        with self._making:
+            client = self._client = self._client or self._new_client()
+        return self._send_with(client, request)
 
     @staticmethod
     def _new_client() -> httpx.Client:
@@ -317,8 +322,6 @@ class Transport:
     ) -> httpx.Request:
         try:
             target = self._targets.of(request, url or request.url)
-            if request.params:  # as httpx writes them, in half of the time: a hundred ids are a long question
-                target += f"?{urlencode(request.params, doseq=True)}"
         except ValueError:
             raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
         at_home = not request.public and origin(target) == origin(self.settings.base_url)
@@ -336,7 +339,7 @@ class Transport:
             form.setdefault(name, []).append(value)
         files = [(name, (body.name, cast("IO[bytes]", _Reader(body)), body.media_type)) for name, body in request.files]
         try:
-            return client.build_request(
+            message = client.build_request(
                 request.method,
                 target,
                 json=request.json,
@@ -349,6 +352,10 @@ class Transport:
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"The service gave an address that cannot be used: {error}.") from None
+        if request.params:  # past httpx, which looks at each letter of an address: a hundred ids are a long question
+            query = urlencode(request.params, doseq=True).encode()
+            message.extensions["target"] = message.url.raw_path + b"?" + query
+        return message
 
     def _read(self, request: Request, answer: httpx.Response, content: bytes) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=content)

@@ -1,12 +1,13 @@
 """Who speaks into a folder, and what is in flight: one small object a run in ``<output>/journal/``.
 
 Lines are written down in windows before they are sent, so that after a kill only those of the open window are in doubt
-whose take is not there. Invariants:
+whose take is not there. A line that is a job at the service, or has a key, is not in doubt: it is gone on with.
+Invariants:
 
 - Each try claims the folder by creating an object of its own, exclusively, numbered one higher than the newest. It
   takes over what that one holds, and writes into its own only.
 - A claim that is not over belongs to a run that works, or was killed: one that has not written for ``EXPIRES`` seconds
-  is taken over, and that of the same task instance at once.
+  is taken over, and that of the same task instance at once. One that waits on a triggerer says until when.
 - After each write it looks whether a later claim is there, and stops before anything is sent where one is.
 """
 
@@ -24,6 +25,7 @@ from voice_provider.exceptions import InvalidInputError, PermanentVoiceError, St
 from voice_provider.files.locations import LASTING, reason_of
 from voice_provider.files.transfer import remove
 from voice_provider.jobs.store import Attempt, StaleTryError, folder_of
+from voice_provider.models import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +48,25 @@ class Held(BaseModel):
     at: str
 
 
+class Sent(BaseModel):
+    """A line that may have been sent.
+
+    :param nonce: of this order alone, from which its idempotency key follows; None: it was sent without one
+    :param account: at which it was ordered
+    :param job: that was accepted, as far as it was written down
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nonce: str | None = None
+    account: str = ""
+    job: Job | None = None
+
+
 class Entries(BaseModel):
     """What is remembered of takes, by their keys.
 
-    :param open: may have been sent
+    :param open: may have been sent, and nothing came of it yet
     :param unknown: were sent, may be paid, and no answer came
     :param again: were bought once more after that
     :param held: are paid, and wait for their place
@@ -60,7 +77,7 @@ class Entries(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    open: set[str] = Field(default_factory=set)
+    open: dict[str, Sent] = Field(default_factory=dict)
     unknown: set[str] = Field(default_factory=set)
     again: set[str] = Field(default_factory=set)
     held: dict[str, Held] = Field(default_factory=dict)
@@ -77,6 +94,7 @@ class _Claim(BaseModel):
     attempt: str
     try_number: int
     beat: float
+    away_until: float = 0.0
     over: bool = False
     entries: Entries | None = None
 
@@ -97,6 +115,7 @@ class Journal:
         self._mine = _Claim(task=task, attempt=attempt.id, try_number=attempt.number, beat=time.time())
         self._attempt = attempt
         self._written = 0.0
+        self.came_back = False  # this very try was here before, and has waited on a triggerer
         with self._explained():
             self._folder = folder_of(self.location.rstrip("/"))
             self._number = self._claim()
@@ -113,7 +132,7 @@ class Journal:
         """
         self._mine = self._mine.model_copy(update={"beat": time.time(), "entries": self.entries})
         with self._explained():
-            self._folder.write(_name(self._number), self._mine.model_dump_json().encode())
+            self._folder.write(_name(self._number), self._mine.model_dump_json(exclude_none=True).encode())
             self._written = time.monotonic()
             if max(self._numbers(), default=0) > self._number:
                 raise StaleTryError(
@@ -126,6 +145,14 @@ class Journal:
         if time.monotonic() - self._written >= BEAT:
             self.write()
 
+    def leave(self, until: float) -> None:
+        """Keep the folder while this try waits on a triggerer.
+
+        :param until: wall-clock time, seconds since 1970
+        """
+        self._mine = self._mine.model_copy(update={"away_until": until})
+        self.write()
+
     def close(self) -> None:
         """Give the folder back; what is still open stays written down."""
         self._mine = self._mine.model_copy(update={"over": True})
@@ -135,7 +162,9 @@ class Journal:
         for _ in range(CLAIMS):
             newest = max(self._numbers(), default=0)
             if newest:
-                self._check(self._read(newest))
+                before = self._read(newest)
+                self._check(before)
+                self.came_back = before.away_until > 0 and before.attempt == self._mine.attempt
             try:
                 self._create(newest + 1)
             except FileExistsError:
@@ -149,12 +178,14 @@ class Journal:
             if self._attempt.is_over(Attempt(other.attempt, other.try_number)):
                 raise StaleTryError("A later try of this task has begun; this one stops, and sends nothing.")
             return
-        silent = time.time() - other.beat
-        if not other.over and silent < EXPIRES:
+        now = time.time()
+        away, silent = other.away_until - now, now - other.beat
+        if not other.over and min(silent, -away) < EXPIRES:
+            since = f"it waits for jobs, {away:.0f} s at most" if away > 0 else f"its last word was {silent:.0f} s ago"
             raise TransientVoiceError(
-                f"{other.task} speaks into {self.location.removesuffix(FOLDER)} (its last word was {silent:.0f} s "
-                "ago), so this run sends nothing. A retry goes on when it has ended; for runs at the same time give "
-                f"each an output of its own. A run that was killed is taken over after {EXPIRES:.0f} s."
+                f"{other.task} speaks into {self.location.removesuffix(FOLDER)} ({since}), so this run sends nothing. "
+                "A retry goes on when it has ended; for runs at the same time give each an output of its own. A run "
+                f"that was killed is taken over after {EXPIRES:.0f} s."
             )
 
     def _create(self, number: int) -> None:

@@ -24,7 +24,7 @@ from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from voice_provider.models import Job, JobKind
     from voice_provider.services.base import Flow
@@ -149,11 +149,12 @@ class Wait(asyncio.Future["Job | None"]):
     :param until: monotonic time at which it ends
     """
 
-    __slots__ = ("_context", "until", "whose")
+    __slots__ = ("_context", "seen", "until", "whose")
 
     def __init__(self, whose: Waiting, until: float) -> None:
         super().__init__(loop=asyncio.get_running_loop())
         self.whose, self.until = whose, until
+        self.seen: Hashable = None  # a glance at the last answer
         self._context = copy_context()  # where Airflow looks whose log a line belongs to
 
     def hear(self, job: Job | None) -> bool:
@@ -233,7 +234,7 @@ class Rounds:
         """Ask after some jobs, and tell who waits for them; return whether there was an answer."""
         ids = list(dict.fromkeys(wait.whose.job_id for wait in waits))
         try:
-            read = await self._poller.ask(lambda hook: hook.service.get_jobs(self._kind, ids))
+            answer = await self._poller.ask(lambda hook: hook.service.get_jobs(self._kind, ids))
         except PermanentVoiceError as error:
             for wait in waits:
                 if not wait.done():
@@ -243,8 +244,11 @@ class Rounds:
             log.info("Asking after %d jobs did not succeed; asking again. %s", len(ids), error)
             return False
         for wait in waits:
-            if wait.hear(read(wait.whose.job_id)):
-                self._waits.pop(wait, None)
+            glance = answer.glance(wait.whose.job_id)
+            if glance is None or glance != wait.seen:
+                wait.seen = glance
+                if wait.hear(answer.read(wait.whose.job_id)):
+                    self._waits.pop(wait, None)
         return True
 
 

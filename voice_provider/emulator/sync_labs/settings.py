@@ -20,6 +20,8 @@ class SyncLabsSettings(Section):
     null_metadata: bool = False
     upload_returns_asset_id: bool = False
     require_provider: bool = False
+    # Seconds that a running speech job asks to wait (section 4.3 documents 3)
+    tts_retry_after: int = Field(default=3, ge=0)
     error_code_field: Literal["errorCode", "error_code"] = "errorCode"
     # Where a result is: at the storage host, or at the API's own with a token, which leads there by this status (200:
     # sends the file itself)
