@@ -102,6 +102,8 @@ class Transport:
     :param log: where attempts are reported
     """
 
+    attempts = ATTEMPTS  # fewer where a person waits
+
     def __init__(self, settings: Settings, service: Service, log: Logger) -> None:
         self.settings = settings
         self._targets = Targets(settings)
@@ -111,15 +113,15 @@ class Transport:
         self.until = math.inf  # monotonic time at which the wait ends that all this is for
         self._making = threading.Lock()  # many lines are asked after at a time
 
-    def run(self, flow: Flow[T], attempts: int = ATTEMPTS, until: float = math.inf) -> T:
+    def run(self, flow: Flow[T], attempts: int | None = None, until: float = math.inf) -> T:
         """Drive a flow to its end on the worker.
 
-        :param attempts: how often a request is sent at most
+        :param attempts: how often a request is sent at most; default: ``self.attempts``
         :param until: monotonic time after which nobody waits for the answer: from then on nothing but a file is tried
-            again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
+             again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
         """
-        until = min(until, self.until)
-        return self._drive(flow, lambda request: self._send_often(request, attempts, until))
+        often, until = attempts or self.attempts, min(until, self.until)
+        return self._drive(flow, lambda request: self._send_often(request, often, until))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""

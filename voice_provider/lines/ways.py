@@ -173,8 +173,9 @@ class AsJob(Way):
         if not job.state.is_final:
             return _lasting(job)
         voice = ", ".join(wanted.order.options.voice_ids) or None
+        cost = self._hook.speech_cost(wanted.order.options)
         try:
-            return self._hook.keep(succeeded(job), self._place(wanted.key), voice_id=voice)
+            return self._hook.keep(succeeded(job), self._place(wanted.key), [cost], voice_id=voice)
         except ServiceUnavailableError as error:
             if sent.job.url is None or error.status is None or error.status >= 500:
                 raise

@@ -15,6 +15,7 @@ from voice_provider.files.locations import bare, is_location, output_of, read_by
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.store import attempt_of
+from voice_provider.money.budget import limit_of
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
@@ -61,7 +62,8 @@ class SpeakLinesOperator(VoiceOperator):
 
     Returns ``manifest`` (location of ``<output>/manifest.jsonl``: a JSON object a line, see
     ``voice_provider.lines.manifest.Row``; written whatever the end), ``counts`` (lines by outcome), ``seconds`` (of
-    all takes that were found) and ``cost`` (None: not known).
+    all takes that were found) and ``cost`` of this try (``usd``, ``basis``, ``units``): what was there, and a line
+    that shares a take, cost nothing.
 
     :param lines: location of a CSV, JSONL, SRT or VTT file in UTF-8, or a list of dicts. Known columns are ``id``,
         ``text``, ``voice``, ``language``, ``start``, ``end``, ``file``, ``take`` and the service's speech options; all
@@ -82,6 +84,8 @@ class SpeakLinesOperator(VoiceOperator):
         after a clear (templated)
     :param on_unknown_outcome: what to do with lines that may be paid, and of which nothing came: ``fail`` (default)
         names them; ``resubmit`` buys them once more
+    :param max_cost: dollars that the lines which have no take may cost, of each task instance; checked before any is
+        sent and before ``redo`` deletes one; where their price is not known it fails, too. Default: any (templated)
     :param timeout: seconds without a line that is accepted or ends, after which the task gives up; default: 600
     :param deferrable: wait for jobs on the triggerer instead of on a worker, where speech is a job; default: Airflow's
         ``[operators] default_deferrable``
@@ -95,6 +99,7 @@ class SpeakLinesOperator(VoiceOperator):
     :param similarity_boost: 0 to 1; default: the service's (0.75); sync. labs (templated)
     :param options: the service's other options, see ``TTSOperator`` (templated)
     :raises InvalidInputError: names each line and column that is wrong; nothing was paid
+    :raises BudgetError: the lines would cost more than ``max_cost``; nothing was sent
     :raises OutcomeUnknownError: names the lines that may be paid and have no take
     :raises PermanentVoiceError: more than ``max_failed`` lines failed, and would again
     :raises TransientVoiceError: some may succeed when they are tried again, or another run speaks into the folder
@@ -109,6 +114,7 @@ class SpeakLinesOperator(VoiceOperator):
         "output_location",
         "concurrency",
         "max_failed",
+        "max_cost",
         "redo",
         *_OPTIONS,
         "options",
@@ -124,6 +130,7 @@ class SpeakLinesOperator(VoiceOperator):
         concurrency: int | str | None = None,
         on_line_error: Literal["finish", "stop"] = "finish",
         max_failed: int | str = 0,
+        max_cost: float | str | None = None,
         redo: Sequence[str] | XComArg = (),
         on_unknown_outcome: OnUnknownOutcome = "fail",
         timeout: float | timedelta = 600,
@@ -151,6 +158,7 @@ class SpeakLinesOperator(VoiceOperator):
         self.concurrency = concurrency
         self.on_line_error = on_line_error
         self.max_failed = max_failed
+        self.max_cost = max_cost
         self.redo: Any = redo
         self.on_unknown_outcome = on_unknown_outcome
         self.timeout = seconds_of(timeout, "timeout")
@@ -195,6 +203,7 @@ class SpeakLinesOperator(VoiceOperator):
 
         folder = self._folder()
         max_failed = number_of(self.max_failed, "max_failed") or 0
+        max_cost = limit_of(self.max_cost, "max_cost")
         lines = self._read()
         make = self._maker()
         self._check(lines, make)
@@ -208,7 +217,7 @@ class SpeakLinesOperator(VoiceOperator):
         script = ScriptRun(self.hook, folder, journal, lines, orders, records, panel(context), self.log)
         try:
             owner = task_of(*task, scope.max_tries, scope.clears)
-            script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit")
+            script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit", max_cost=max_cost)
             rest = script.speak(
                 self._pace,
                 stop_on_error=self.on_line_error == "stop",
