@@ -137,7 +137,16 @@ class ScriptRun:
             if key not in self._there:
                 self._errors.setdefault(key, PermanentVoiceError(entries.failed[key]))
         self._journal.write()
-        self._mend(ours=ours)
+        self._mend_records(ours=ours)
+
+    def _mend_records(self, *, ours: bool) -> None:
+        """Write the records of takes that a kill has left without one."""
+        for key in self._bare & self._there.keys() & self._orders.keys():
+            take = self._received.pop(key, None) or self._records.describe(self._orders[key], self._there[key])
+            self._known[key] = Take(take.uri, take.sha256, take.seconds)
+            if take.cost is None:
+                take = take.model_copy(update={"cost": self._hook.speech_cost(self._orders[key].options)})
+            self._records.mend(self._orders[key], take, ours=ours)
 
     def speak(self, pace: Callable[[], Pace], *, stop_on_error: bool, **waits: Any) -> Rest | None:
         """Speak what is missing.
@@ -324,18 +333,6 @@ class ScriptRun:
             if exists(self._there[key]):
                 raise InvalidInputError(f"redo: {self._there[key]} cannot be deleted. Check the worker's permissions.")
             del self._there[key]
-
-    def _mend(self, *, ours: bool) -> None:
-        """Write the records that a try was killed before.
-
-        :param ours: whether that was a try of this task instance
-        """
-        for key in self._bare & self._there.keys() & self._orders.keys():
-            take = self._received.pop(key, None) or self._records.describe(self._orders[key], self._there[key])
-            self._known[key] = Take(take.uri, take.sha256, take.seconds)
-            if take.cost is None:
-                take = take.model_copy(update={"cost": self._hook.speech_cost(self._orders[key].options)})
-            self._records.mend(self._orders[key], take, ours=ours)
 
     def _stays(self, row: Row, again: set[str]) -> bool:
         """Whether a row of the manifest before still tells the truth."""
