@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voice_provider import __version__
-from voice_provider.commands import jobs, verify, voices
+from voice_provider.commands import costs, jobs, verify, voices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add(commands)
     voices.add(commands)
     jobs.add(commands)
+    costs.add(commands)
     return top
 
 

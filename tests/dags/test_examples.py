@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 from airflow.utils.types import DagRunType
 from rich.console import Console
 
 from tests.conftest import ROOT, without_records, write_mp4, write_wav
+from tests.dags.bill import PRICES, told
 from voice_provider.demo import summary
 from voice_provider.demo.inputs import Order
 from voice_provider.demo.run import collect, new_story
@@ -24,6 +26,7 @@ from voice_provider.demo.scenarios import DUB, DUBBED_LINES, NEW_LINE
 from voice_provider.files.media import probe
 from voice_provider.jobs.names import ManagedName, short_hash
 from voice_provider.lines.script import read_lines
+from voice_provider.operators import TTSOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,14 +51,28 @@ def run(
     monkeypatch.setenv("AIRFLOW_VAR_VOICE_ROOT", str(tmp_path))
     set_connection("voice_default", service="fish_audio")
     set_connection("fish_audio_default", service="fish_audio")
-    set_connection("sync_labs_default", service="sync_labs")
+    set_connection("sync_labs_default", service="sync_labs", prices=PRICES)
 
     def run(name: str, **params: Any) -> Any:
         bag = DagBag(str(ROOT / "example_dags" / f"{name}.py"))
         assert not bag.import_errors
-        return bag.dags[name].test(run_conf=params)
+        before = spent(emulator)
+        dag_run = bag.dags[name].test(run_conf=params)
+        check_bill(dag_run, spent(emulator) - before)
+        return dag_run
 
     return run
+
+
+def spent(emulator: EmulatorHandle) -> float:
+    return sum(row["usd"] for row in emulator.ledger())
+
+
+def check_bill(dag_run: Any, bill: float) -> None:
+    """What the tasks of a run say that they have cost is what the service has put on the bill, to the cent."""
+    costs = told(dag_run)
+    assert {cost["basis"] for cost in costs} <= {"computed"}
+    assert sum(cost["usd"] for cost in costs) == pytest.approx(bill, abs=0.00001)
 
 
 def states(dag_run: Any) -> Counter[str]:
@@ -213,6 +230,24 @@ def test_a_text_becomes_a_book_with_chapters(run: Callable[..., Any], emulator: 
         assert [chapter["metadata"]["title"] for chapter in track.chapters()] == ["The Sea", "Chapter 2"]
 
 
+def test_a_wrong_take_is_spoken_again_and_none_passes(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    lines = ["Nobody in the village has ever seen so much snow.", "My sister repaired the red bicycle.", "Come in."]
+    (tmp_path / "inbox" / "script.csv").write_text("text\n" + "\n".join(lines))
+    emulator.fault("speech_swapped", "/v1/tts", after=2)
+    emulator.fault("speech_silenced", "/v1/tts", times=2)
+    dag_run = run("checked_lines", voice_id=voice["id"])
+    # Two of three lines are wrong, and one of them once more; who makes what depends on which is asked for first.
+    assert all(state.endswith(": success") for state in states(dag_run))
+    assert len(states(dag_run)) == 7
+    assert len(emulator.ledger("speech")) == 3 + 3
+    rows = [json.loads(row) for row in (tmp_path / "results/checked_lines/verdicts.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["verdict"]) for row in rows] == [("1", "ok"), ("2", "ok"), ("3", "ok")]
+    assert "checked_lines.mp3" in results(tmp_path)
+
+
 def test_two_services_make_one_video(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:
     dag_run = run("cross_service_lip_sync")
     assert set(states(dag_run)) == {
@@ -233,6 +268,30 @@ def test_the_voice_goes_also_when_it_could_not_speak(
     assert paid(emulator) == {"fish_audio clone": 1}
     assert results(tmp_path) == []
     assert left(emulator) == (0, 0, 0)
+
+
+def test_a_script_is_spoken_only_within_its_budget(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    (tmp_path / "inbox" / "script.csv").write_text("id,text\n1,Good night.\n2,Sleep well.\n")
+    for max_cost, state, lines in ((0.00001, "failed", 0), (1, "success", 2)):
+        dag_run = run("approved_budget", voice_id=voice["id"], max_cost=max_cost)
+        assert states(dag_run) == {"gate: success": 1, f"speak: {state}": 1}
+        assert len(emulator.requests("/v1/tts")) == len(emulator.ledger("speech")) == lines
+
+
+@pytest.mark.usefixtures("run")
+def test_of_mapped_tasks_each_has_the_limit_for_itself(emulator: EmulatorHandle, tmp_path: Path) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    with DAG("mapped_budget", schedule=None) as dag:
+        TTSOperator.partial(
+            task_id="speak", voice_id=voice["id"], output=f"{tmp_path}/results/", max_cost="{{ 0.0001 }}"
+        ).expand(text=["Hello.", "Good night, and sleep well."])
+    dag_run = dag.test()
+    assert states(dag_run) == {"speak: success": 1, "speak: failed": 1}
+    check_bill(dag_run, spent(emulator))
+    assert [row["units"] for row in emulator.ledger()] == [6]
 
 
 def orphan(label: str, **more: Any) -> str:
@@ -273,11 +332,21 @@ class TestApproval:
 
     def run(self, **params: Any) -> Any:
         dag = DagBag(str(ROOT / "example_dags" / "approved_voice.py")).dags["approved_voice"]
-        return dag.test(run_conf=params, mark_success_pattern="ask")
+        before = spent(self.emulator)
+        dag_run = dag.test(run_conf=params, mark_success_pattern="ask")
+        check_bill(dag_run, spent(self.emulator) - before)
+        return dag_run
 
     @pytest.fixture(autouse=True)
-    def consent(self, run: Callable[..., Any], set_connection: Callable[..., None], tmp_path: Path) -> Path:
-        set_connection("voice_default", service="sync_labs", require_consent=True)
+    def consent(
+        self,
+        run: Callable[..., Any],
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        tmp_path: Path,
+    ) -> Path:
+        self.emulator = emulator
+        set_connection("voice_default", service="sync_labs", require_consent=True, prices=PRICES)
         (tmp_path / "consents").mkdir()
         return tmp_path / "consents" / "release-7.json"
 

@@ -33,7 +33,11 @@ def serve(place: Workplace, story: Story, console: Console) -> NoReturn:
         place.start_emulator()
         while not clips.ready():
             time.sleep(PAUSE)
-        environment = {**place.environment(), "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+        environment = {
+            **place.environment(),
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__VOICE__SERVE_LOCAL_FILES": "True",  # the page plays what the tasks keep on this machine
+        }
         airflow = AirflowStandalone(place.home, environment=environment, log=place.log)
         try:
             place.enter(airflow)
@@ -49,6 +53,7 @@ def serve(place: Workplace, story: Story, console: Console) -> NoReturn:
         ("Open", f"{airflow.url}/dags/{dag_id}"),
         ("Press", "Trigger, then Trigger again below the form (no login is needed)"),
         *(("Fill in", f"{title}: {value}") for title, value in _differences(place, clips)),
+        ("See", f"{airflow.url}/plugin/voice (voices, jobs, results to play, money)"),
         ("Inputs", f"{shown(place.inbox)} (more files can be put there: name them in the form)"),
         ("Results", f"{shown(place.root)}/results"),
     ):

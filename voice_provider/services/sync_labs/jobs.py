@@ -22,6 +22,7 @@ from voice_provider.services.sync_labs.answers import (
     read_job,
 )
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
+from voice_provider.services.sync_labs.prices import result_seconds
 from voice_provider.services.sync_labs.requests import (
     AT_WORK,
     MARKUP,
@@ -118,6 +119,10 @@ class Jobs(Service):
         """Check the request's shape, its scripts, and what of it the model takes."""
         check_lip_sync_shape(options)
         return check_model(options) + [warning for item in options.text for warning in check_script(item.text)]
+
+    def lip_sync_seconds(self, options: LipSyncOptions, seen: float | None, said: float | None) -> float | None:
+        """Return how long the result will be."""
+        return result_seconds(options, seen, said)
 
     def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
         """Order a generation."""
