@@ -18,6 +18,7 @@ import math
 import os
 import re
 import ssl
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import replace
@@ -101,6 +102,8 @@ class Transport:
     :param log: where attempts are reported
     """
 
+    attempts = ATTEMPTS  # fewer where a person waits
+
     def __init__(self, settings: Settings, service: Service, log: Logger) -> None:
         self.settings = settings
         self._targets = Targets(settings)
@@ -108,16 +111,17 @@ class Transport:
         self._log = log
         self._client: httpx.Client | None = None
         self.until = math.inf  # monotonic time at which the wait ends that all this is for
+        self._making = threading.Lock()  # many lines are asked after at a time
 
-    def run(self, flow: Flow[T], attempts: int = ATTEMPTS, until: float = math.inf) -> T:
+    def run(self, flow: Flow[T], attempts: int | None = None, until: float = math.inf) -> T:
         """Drive a flow to its end on the worker.
 
-        :param attempts: how often a request is sent at most
+        :param attempts: how often a request is sent at most; default: ``self.attempts``
         :param until: monotonic time after which nobody waits for the answer: from then on nothing but a file is tried
-            again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
+             again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
         """
-        until = min(until, self.until)
-        return self._drive(flow, lambda request: self._send_often(request, attempts, until))
+        often, until = attempts or self.attempts, min(until, self.until)
+        return self._drive(flow, lambda request: self._send_often(request, often, until))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""
@@ -200,9 +204,9 @@ class Transport:
         if not request.may_repeat:
             with self._new_client() as client:
                 return self._send_with(client, request)
-        if self._client is None:
-            self._client = self._new_client()
-        return self._send_with(self._client, request)
+        with self._making:
+            client = self._client = self._client or self._new_client()
+        return self._send_with(client, request)
 
     @staticmethod
     def _new_client() -> httpx.Client:

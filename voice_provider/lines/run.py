@@ -21,7 +21,7 @@ from voice_provider.files.transfer import exists, names_in, remove
 from voice_provider.lines.delivery import Delivery
 from voice_provider.lines.manifest import NAME, Row, counts_of, iter_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking
-from voice_provider.lines.takes import FOLDER, Take, take_key, text_hash
+from voice_provider.lines.takes import FOLDER, Take, text_hash
 from voice_provider.lines.ways import Wanted, way_of
 from voice_provider.models import Cost, Manifest
 from voice_provider.money.budget import check_budget
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from voice_provider.hooks.voice import VoiceHook
-    from voice_provider.jobs.orders import SpeechOrder
     from voice_provider.lines.journal import Journal
+    from voice_provider.lines.orders import Orders
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.records import Records
     from voice_provider.lines.script import Line
@@ -69,16 +69,14 @@ class ScriptRun:
         folder: str,
         journal: Journal,
         lines: Sequence[Line],
-        orders: Sequence[SpeechOrder],
+        orders: Orders,
         records: Records,
         show: Callable[[str], None],
         log: Logger,
     ) -> None:
         self._hook, self._folder, self._journal, self._lines = hook, folder, journal, lines
-        self._records, self._show, self._log = records, show, log
-        name = hook.service.name
-        self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
-        self._orders = dict(zip(self._keys, orders, strict=True))
+        self._orders, self._records, self._show, self._log = orders, records, show, log
+        self._keys = orders.keys_of_lines
         self._known: dict[str, Take] = {}  # what is known of takes that are there
         self._ours: set[str] = set()  # of those, spoken by this very try, before it waited on a triggerer
         self._there: dict[str, str] = {}  # location of a take by its key
@@ -113,10 +111,12 @@ class ScriptRun:
         self._forget(again)
         entries.again -= again | self._there.keys()
         for key in again:
-            for lines in (entries.open, entries.failed, entries.held):
-                lines.pop(key, None)
+            for remembered in (entries.open, entries.failed, entries.held):
+                remembered.pop(key, None)
         entries.redone |= again
-        entries.open = {key: sent for key, sent in entries.open.items() if not self._is_there(key)}
+        for key in [key for key in entries.open if self._is_there(key)]:
+            del entries.open[key]
+            self._place(key).tidy()  # it may have been killed just then
         lost = {key for key, sent in entries.open.items() if not self._way.goes_on(sent)}
         entries.unknown = lost | {key for key in entries.unknown - again if not self._is_there(key)}
         for key in lost:
@@ -137,6 +137,10 @@ class ScriptRun:
             if key not in self._there:
                 self._errors.setdefault(key, PermanentVoiceError(entries.failed[key]))
         self._journal.write()
+        self._mend_records(ours=ours)
+
+    def _mend_records(self, *, ours: bool) -> None:
+        """Write the records of takes that a kill has left without one."""
         for key in self._bare & self._there.keys() & self._orders.keys():
             take = self._received.pop(key, None) or self._records.describe(self._orders[key], self._there[key])
             self._known[key] = Take(take.uri, take.sha256, take.seconds)
@@ -152,9 +156,7 @@ class ScriptRun:
         :return: jobs that are to be waited for elsewhere, after ``leave``; None: all is done
         """
         wanted = [
-            Wanted(key, order)
-            for key, order in self._orders.items()
-            if key not in self._there and key not in self._errors
+            Wanted(key, self._orders) for key in self._orders if key not in self._there and key not in self._errors
         ]
         self._log.info(
             "%s lines are %s takes: %s are there, %s are to be spoken.",

@@ -8,6 +8,7 @@ from voice_provider import front_door
 
 if TYPE_CHECKING:
     from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
+    from voice_provider.operators.checking import CheckLinesOperator
     from voice_provider.operators.cleanup import CleanupVoicesOperator
     from voice_provider.operators.clone import CloneVoiceOperator
     from voice_provider.operators.gate import CostGateOperator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
 
 __all__ = [
+    "CheckLinesOperator",
     "CleanupVoicesOperator",
     "CloneVoiceOperator",
     "CostGateOperator",
@@ -35,6 +37,7 @@ __all__ = [
 __getattr__ = front_door(
     __name__,
     {
+        "CheckLinesOperator": "checking",
         "CleanupVoicesOperator": "cleanup",
         "CloneVoiceOperator": "clone",
         "CostGateOperator": "gate",

@@ -26,7 +26,7 @@ from voice_provider.trust.origin import consents_in
 from voice_provider.trust.provenance import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from airflow.sdk import Context, XComArg
@@ -181,8 +181,8 @@ class SpeakLinesOperator(VoiceOperator):
         """Go on after the trigger, by what the journal knows."""
         found = event or {}
         self.log.info("Back from waiting: %s.", found.get("message"))
-        # After the deadline they are asked after once more, and it is over.
-        waited = max(0.0, self.timeout - base.INLINE_WAIT) if found.get("status") == "deadline" else 0.0
+        # After the deadline they are asked after once more, and it is over before it would wait there again.
+        waited = max(0.0, self.timeout - base.INLINE_WAIT / 2) if found.get("status") == "deadline" else 0.0
         return self._speak(context, self.deferrable, waited)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -196,6 +196,7 @@ class SpeakLinesOperator(VoiceOperator):
     def _speak(self, context: Context, deferrable: bool, waited: float = 0.0) -> dict[str, Any]:
         # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
         from voice_provider.lines.journal import Journal, task_of  # noqa: PLC0415
+        from voice_provider.lines.orders import Orders  # noqa: PLC0415
         from voice_provider.lines.records import Records  # noqa: PLC0415
         from voice_provider.lines.run import ScriptRun  # noqa: PLC0415
         from voice_provider.lines.takes import FOLDER  # noqa: PLC0415
@@ -204,7 +205,9 @@ class SpeakLinesOperator(VoiceOperator):
         max_failed = number_of(self.max_failed, "max_failed") or 0
         max_cost = limit_of(self.max_cost, "max_cost")
         lines = self._read()
-        orders = self._orders(lines)
+        make = self._maker()
+        self._check(lines, make)
+        orders = Orders(self.hook.service.name, lines, make)
         records = Records(self.hook.service.name, self._told_of_voices(), Run.of(context["ti"]))
         redo = self._ids_to_redo(lines)
         Output(f"{folder}{FOLDER}", "take", self.hook.settings.allowed_outputs).check_writable()
@@ -292,40 +295,44 @@ class SpeakLinesOperator(VoiceOperator):
         values = [*self._voices().values(), self.voice_id]
         return [(speaker, consents_in(value)) for value in values for speaker in speakers_of(value)]
 
-    def _orders(self, lines: Sequence[Line]) -> list[SpeechOrder]:
-        """Check every line as the service would, and say all that is wrong with them at once."""
-        from voice_provider.lines.problems import Problems  # noqa: PLC0415  # as in execute
-
+    def _maker(self) -> Callable[[Line], SpeechOrder]:
+        """Return what makes of a line what it asks for; raises InvalidInputError where that cannot be."""
         service, voices = self.hook.service, self._voices()
         common: dict[str, Any] = {"model": service.speech_model}
         common |= {name: value for name in _OPTIONS if (value := as_text(getattr(self, name))) is not None}
         common |= self.options or {}
-        problems, orders, doubts = Problems("lines"), [], Counter[str]()
-        for line in lines:
+
+        def make(line: Line) -> SpeechOrder:
             voice = self.voice_id if line.voice is None else voices.get(line.voice, line.voice)
             ids = ids_of(voice, "voice_id")
             if len(ids) != 1:
-                problems.add(line.where, f"it has {len(ids) or 'no'} voices: give one in the script, or voice_id=")
-                continue
+                raise InvalidInputError(f"it has {len(ids) or 'no'} voices: give one in the script, or voice_id=")
             values = {**common, **line.options, "text": line.text, "voice_id": ids[0]}
             if line.language and "language" in service.speech_options.model_fields:
                 values["language"] = line.language
+            return SpeechOrder(self.hook.speech_order(values, line.file or ""), made_from=made_from(voice))
+
+        return make
+
+    def _check(self, lines: Sequence[Line], make: Callable[[Line], SpeechOrder]) -> None:
+        """Check every line as the service would, and say all that is wrong with them at once."""
+        from voice_provider.lines.problems import Problems  # noqa: PLC0415  # as in execute
+
+        problems, doubts = Problems("lines"), Counter[str]()
+        for line in lines:
             try:
-                options = self.hook.speech_order(values, line.file or "")
-                doubts.update(service.check_speech(options, []))
-                if line.file and format_for(line.file, formats := self.hook.speech_formats(options)) is None:
-                    what = " or ".join(f".{name}" for name in formats)
-                    problems.add(
-                        f"{line.where}, column 'file'", f"'{line.file[:60]}' has to end in {what}: that is made"
-                    )
+                options = make(line).options
+                doubts.update(self.hook.service.check_speech(options, []))
             except InvalidInputError as error:
                 problems.add(line.where, str(error).rstrip("."))
-            else:
-                orders.append(SpeechOrder(options, made_from=made_from(voice)))
+                continue
+            formats = self.hook.speech_formats(options)
+            if line.file and format_for(line.file, formats) is None:
+                endings = " or ".join(f".{name}" for name in formats)
+                problems.add(f"{line.where}, column 'file'", f"'{line.file[:60]}' has to end in {endings}")
         problems.check()
         for doubt, count in doubts.items():
             self.log.warning("%s (%d of %d lines)", doubt, count, len(lines))
-        return orders
 
     def _ids_to_redo(self, lines: Sequence[Line]) -> set[str]:
         given = [self.redo] if isinstance(self.redo, str) else self.redo or ()
