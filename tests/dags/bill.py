@@ -20,4 +20,4 @@ def told(dag_run: Any) -> list[dict[str, Any]]:
         values = session.scalars(select(XComModel.value).where(*of_run, XComModel.key == "return_value")).all()
     results = [json.loads(value) if isinstance(value, str) and value.startswith("{") else value for value in values]
     costly = [result for result in results if isinstance(result, dict) and "cost" in result]
-    return list({result.get("uri") or result["manifest"]: result["cost"] for result in costly}.values())
+    return list({result.get("uri", number): result["cost"] for number, result in enumerate(costly)}.values())
