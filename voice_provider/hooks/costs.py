@@ -35,7 +35,7 @@ def transcription_cost(hook: ServiceHook, model: str | None, seconds: float | No
     :param model: that listens; None: the service's
     :param seconds: length of the recording; None: not known
     """
-    return hook.price("transcription", model, present(seconds=seconds))
+    return hook.price("transcription", model or hook.service.transcription_model, present(seconds=seconds))
 
 
 def lip_sync_costs(
