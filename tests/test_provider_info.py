@@ -34,11 +34,13 @@ COMMON = {
     "allowed_outputs",
     "require_consent",
     "clone_slots",
+    "concurrency",
     "state_location",
     "allowed_hosts",
     "plain_http",
     "max_download_mb",
     "spool_location",
+    "prices",
 }
 OWN = {"sync_labs": {"tts_mode"}, "fish_audio": {"speech_model"}}
 
@@ -183,6 +185,8 @@ def test_every_field_but_those_of_the_service_is_asked_for_everywhere(name: str)
         *((service, "clone_slots", 0, True) for service in HOOKS),
         *((service, "clone_slots", 100001, False) for service in HOOKS),
         *((service, "clone_slots", -1, False) for service in HOOKS),
+        *((service, "concurrency", 64, True) for service in HOOKS),
+        *((service, "concurrency", 100001, False) for service in HOOKS),
         *((service, "state_location", "s3://bucket/voice-state/", True) for service in HOOKS),
         *((service, "state_location", "voice-state", False) for service in HOOKS),
     ],

@@ -29,10 +29,38 @@ def get_provider_info() -> dict[str, Any]:
             for form in FORMS
         ],
         "operators": _modules(
-            "operators", "asset", "cleanup", "clone", "lines", "lip_sync", "speech", "tracks", "voice"
+            "operators",
+            "asset",
+            "checking",
+            "cleanup",
+            "clone",
+            "gate",
+            "lines",
+            "lip_sync",
+            "speech",
+            "tracks",
+            "voice",
         ),
         "sensors": _modules("sensors", "job", "slot"),
         "triggers": _modules("triggers", "job", "jobs", "turn"),
         "connection-types": [form.connection_form() for form in FORMS],
+        "config": {
+            "voice": {
+                "description": "The page in Airflow's UI.",
+                "options": {
+                    "serve_local_files": {
+                        "description": (
+                            "Whether the page plays results that are kept on a disk of the API server, as far as they "
+                            "are below a connection's allowed_outputs. For deployments whose workers and API server "
+                            "share that folder."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    }
+                },
+            }
+        },
         "extra-links": ["voice_provider.links.ResultLink", "voice_provider.links.JobLink"],
     }

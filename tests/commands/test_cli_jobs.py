@@ -167,9 +167,12 @@ def test_audio_that_could_not_be_put_in_its_place_is_in_the_spool_and_is_collect
 ) -> None:
     [row] = listed(capsys)
     assert row["state"].startswith("received, held at ")
+    assert row["state"].endswith(" if not at s3://studio/out/line.mp3")
     assert main(["jobs", "collect", row["id"], "--output", f"{tmp_path}/fetched/", "--json"]) == 0
     manifest = json.loads(capsys.readouterr().out)
     assert Path(manifest["uri"]).stat().st_size == manifest["bytes"]
+    beside = json.loads(Path(f"{manifest['uri']}.provenance.json").read_text())
+    assert beside["made"]["settings"]["text"]["characters"] == len("Hello there.")
     assert listed(capsys) == []
     assert len(emulator.ledger("speech")) == 1
 

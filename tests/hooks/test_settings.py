@@ -242,6 +242,7 @@ def test_a_protection_that_is_misspelt_is_not_taken_for_off(value: Any) -> None:
 def test_how_many_clones_the_plan_holds(value: Any, slots: int | None) -> None:
     assert read({"clone_slots": value}).clone_slots == slots
     assert read().clone_slots is None
+    assert read({"concurrency": value}).concurrency == (slots or None)  # none at a time is no limit that is meant
 
 
 @pytest.mark.parametrize("value", [-1, 100_001, 1.5, "many", "٣", True, [3], {}])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.jobs.histories import History, told
 from tests.jobs.in_process import EmulatorHere
-from tests.jobs.world import BUYS, Buy, Life, Try, World
+from tests.jobs.world import BUYS, Buy, Life, MortalStore, Try, World
 from voice_provider.exceptions import OutcomeUnknownError, PermanentVoiceError, UnusableSpeechError, VoiceError
 from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor
 
@@ -172,6 +172,35 @@ def test_what_was_paid_is_written_down_before_anything_else(world: World, buy: B
     after = [effect for effect in done.life.effects[post.after :] if effect not in ("write", f"POST {buy.pays}")]
     assert after[0] == "set", str(done)
     assert done.life.effects[: post.after][-1] == "set", str(done)
+
+
+# Each write is a request to Airflow's API server, which ten thousand lines send ten thousand times. Those there are:
+# before what may be paid, so that a try after a kill does not send it as if nothing had happened; when it is paid, so
+# that what came is found again; before the link to a result is used, or the result told, so that nothing is fetched
+# twice; and last, so that a clear of a task that nobody has heard of is no new order.
+SPOKEN = {
+    "Fish speech": ["open", "set", "POST /v1/tts", "set", "move", "beside", "set"],
+    "instant clone": ["open", "set", "POST /v1/tts", "set", "move", "beside", "set"],
+    "speech": ["set", "POST /v2/tts", "set", "open", "delete", "set", "beside", "set"],
+    "speech job": ["set", "POST /v2/tts/jobs", "set", "open", "delete", "set", "beside", "set"],
+}
+
+
+def test_a_line_writes_only_what_a_kill_makes_necessary_and_reads_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    get = MortalStore.get
+    monkeypatch.setattr(MortalStore, "get", lambda store, key, *rest: reads.append(key) or get(store, key, *rest))
+    written = {}
+    for buy in BUYS:
+        if buy.name in SPOKEN:
+            done = world.run(world.begin(buy), buy, buy.operator(world))
+            told = done.life.effects.count("tell")
+            assert told <= 2 if buy.keyed else told == 0, "there is progress of jobs alone"
+            written[buy.name] = [effect for effect in done.life.effects if effect not in ("write", "tell")]
+    assert written == SPOKEN
+    assert reads == ["voice_job"] * len(SPOKEN)
 
 
 @pytest.mark.parametrize("buy", BUYS, ids=lambda buy: buy.name.replace(" ", "_"))

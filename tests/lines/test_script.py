@@ -63,6 +63,50 @@ def test_a_line_is_read(script: Any, name: str, line: dict[str, Any]) -> None:
     assert only(script, name) == line
 
 
+def test_a_text_is_cut_into_lines_with_their_chapters() -> None:
+    text = "One.\r\n\r\n# The Sea\r\n" + "It is deep. " * 200 + "\r\n\r\n* * *\r\n\r\nThe end.\r\n"
+    for name, longest in (("book.txt", None), ("book.MD", 100)):
+        found = read(b"\xef\xbb\xbf" + text.encode(), name, longest=longest)
+        assert [line.id for line in found] == [str(number) for number in range(1, len(found) + 1)]
+        assert max(len(line.text) for line in found) <= (longest or 1000) < len(text) / 2
+        assert "".join("".join(line.text for line in found).split()) == "".join(
+            text.replace("*", "").replace("#", "").split()
+        )
+        assert {line.notes.get("chapter") for line in found} == {None, "The Sea"}
+        assert (found[0].notes, found[1].text, found[-1].where) == ({}, "The Sea", "line 8")
+
+
+def test_a_file_is_named_below_the_output_folder_and_nowhere_else() -> None:
+    for file in ("a.mp3", "ann/scene 1/a-b_c.mp3", "Grüße/你好.mp3", "a..b.mp3"):
+        assert only([{"text": "Hi", "file": file}], "lines")["file"] == file
+    for file in (
+        *(
+            "/a.mp3",
+            "a/../b.mp3",
+            "a/./b.mp3",
+            "a//b.mp3",
+            "../a.mp3",
+            ".a.mp3",
+            "a/.b/c.mp3",
+            "~/../a.mp3",
+            "a\\b.mp3",
+        ),
+        *(
+            "s3://other/a.mp3",
+            "C:a.mp3",
+            "a\nb.mp3",
+            "a.mp3?x",
+            "a*.mp3",
+            "a.mp3/b.mp3",
+            f"{'ü' * 101}.mp3",
+            "a/ /b.mp3",
+        ),
+        *("takes/a.mp3", "TAKES/a.mp3", "journal/a.mp3"),
+    ):
+        with pytest.raises(InvalidInputError, match="column 'file'"):
+            read([{"text": "Hi", "file": file}], "lines")
+
+
 WRONG: list[tuple[str, Any, str, str]] = [
     ("semicolons", b"id;text\n1;Hi", CSV, "line 1: the columns are separated by semicolons"),
     ("tabs", b"id\ttext\n1\tHi", CSV, "line 1: the columns are separated by tabs"),
@@ -70,10 +114,31 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("a column twice", b"text,voice,voice\nHi,a,b", CSV, "line 1, column 3: 'voice' is named twice"),
     ("a column without a name", b"text,,voice\nHi,a,b", CSV, "line 1, column 2: it has no name"),
     ("a cell of 3 MB", b"id,text\n1,Hi\n2," + b"x" * 3_000_000, CSV, "line 3, column 2 'text': it has 3,000,000 char"),
+    ("a text for one line", [{"text": "x" * 100_001}], "lines", "are one line. A text of its own, as .txt or .md"),
+    ("no text", b" \n\n* * *\n", "book.txt", "line 1: there is no line in it"),
+    ("a text of Windows", b"Hi\n\nna\xefve", "book.txt", "line 3, column 3: the byte 0xEF is no UTF-8"),
+    (
+        "times in a text",
+        b"Hi.\n\n1\n00:00:01,000 --> 00:00:02,000\nHo",
+        "book.txt",
+        "line 3, column 'text': it is sub",
+    ),
     ("the same id", b"id,text\n1,Hi\n1,Ho", CSV, "line 3, column 1 'id': '1' stands in line 2, too"),
     ("the same id by number", b"id,text\n2,Hi\n,Ho", CSV, "line 3, column 1 'id': '2' stands in line 2, too"),
     ("the same file", b"file,text\na.mp3,Hi\na.mp3,Ho", CSV, "line 3, column 1 'file': 'a.mp3' stands in line 2, too"),
     ("a file elsewhere", b"text,file\nHi,../a.mp3", CSV, "line 2, column 2 'file': '../a.mp3' is no name of a file"),
+    (
+        "a file of takes",
+        b"text,file\nHi,Takes/a.mp3",
+        CSV,
+        "line 2, column 2 'file': 'Takes/a.mp3' leads into a",
+    ),
+    (
+        "the same file to some disks",
+        b"file,text\nA.mp3,Hi\na.mp3,Ho",
+        CSV,
+        "line 3, column 1 'file': 'a.mp3' stands in",
+    ),
     ("an unknown voice", b"text,voice\nHi,Bob", CSV, "line 2, column 2 'voice': 'Bob' is not in voices= (Ann, Eve)"),
     ("nothing to say", b"id,text\n1,", CSV, "line 2, column 2 'text': it is empty: there is nothing to say"),
     ("spaces to say", [{"text": "  "}], "lines", "item 1, column 'text': it is empty: there is nothing to say"),

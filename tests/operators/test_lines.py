@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import Task
+from tests.conftest import Task, without_records
 from voice_provider.exceptions import (
     InvalidInputError,
     JobTimeoutError,
@@ -30,6 +30,7 @@ from voice_provider.lines.manifest import Row, read_manifest
 from voice_provider.lines.run import ScriptRun
 from voice_provider.lines.speaking import Speaking
 from voice_provider.operators import SpeakLinesOperator
+from voice_provider.trust.provenance import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,14 +70,20 @@ class Lines:
         new, self.bill = total - self.bill, total
         return new
 
+    def spent(self) -> float:
+        """Return what the service has put on the bill, in dollars."""
+        return sum(row["usd"] for row in self.emulator.ledger())
+
     def rows(self) -> dict[str, Row]:
-        """Read the manifest, and check that each take it names is whole and the one it says."""
+        """Read the manifest, and check that each take it names is whole and the one it says; so says its record."""
         rows = {row.id: row for row in read_manifest(f"{self.folder}/manifest.jsonl")}
         for row in rows.values():
             if row.uri is not None:
                 with Path(row.uri).open("rb") as file:
                     info = probe(file, Path(row.uri).stat().st_size)
                 assert row.seconds == pytest.approx(info.seconds)
+                record, problem = verify(row.uri)
+                assert (problem, record and record.file.sha256) == (None, row.sha256)
         return rows
 
     def outcomes(self) -> dict[str, str]:
@@ -121,7 +128,7 @@ def test_a_script_is_spoken_once_and_what_changes_costs_what_it_changes(lines: L
         "manifest": f"{lines.folder}/manifest.jsonl",
         "counts": {"spoken": 6},
         "seconds": pytest.approx(sum(row.seconds or 0 for row in lines.rows().values()), abs=0.01),
-        "cost": None,
+        "cost": {"usd": 0.00063, "basis": "computed", "units": {"bytes": 42}},
     }
     assert lines.paid() == 6
     other = lines.a_task(run_id="tomorrow")
@@ -142,15 +149,22 @@ def test_a_script_is_spoken_once_and_what_changes_costs_what_it_changes(lines: L
     ]
     paid = {}
     for name, script, changes, _ in cases:
-        counts = lines.run(script, other, **changes)["counts"]
+        bill = lines.spent()
+        told = lines.run(script, other, **changes)
+        counts = told["counts"]
         paid[name] = lines.paid()
+        assert told["cost"]["usd"] == pytest.approx(lines.spent() - bill), name
+        assert sum(row.cost["usd"] for row in lines.rows().values() if row.cost) == pytest.approx(
+            lines.spent() - bill
+        ), name
         assert sum(counts.values()) == len(script), name
         assert lines.rows().keys() == {line.get("id", str(n)) for n, line in enumerate(script, 1)}, name
     assert paid == {name: count for name, *_, count in cases}
-    left = sorted(path.name for path in lines.folder.iterdir())
-    assert left == ["journal", "manifest.jsonl", "takes"]
+    left = without_records(path.name for path in lines.folder.iterdir())
+    assert left == [*(f"{line['id']}.wav" for line in SCRIPT), "journal", "manifest.jsonl", "takes"]
     assert len(list((lines.folder / "journal").iterdir())) == 1
-    assert not [path for path in (lines.folder / "takes").iterdir() if path.suffix != ".wav"]
+    takes = without_records(path.name for path in (lines.folder / "takes").iterdir())
+    assert not [name for name in takes if not name.endswith(".wav")]
     assert "Line" not in "".join(path.read_text() for path in (lines.folder / "journal").iterdir())
 
 
@@ -163,6 +177,26 @@ def test_a_script_from_storage_and_voices_by_name(lines: Lines, tmp_path: Path) 
     assert lines.paid() == 2  # the first and the third are one take
     rows = lines.rows()
     assert rows["1"].uri == rows["3"].uri != rows["2"].uri
+
+
+def test_only_what_is_missing_has_to_be_within_the_budget(lines: Lines) -> None:
+    two = [{"text": "One."}, {"text": "Two."}]
+    lines.run(two)
+    three = [*two, {"text": "Three three three."}]
+    takes = sorted(path.name for path in (lines.folder / "takes").iterdir())
+    refused: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
+        (three, {"max_cost": 0.0001}, r"1 takes that are missing would cost about \$0.00027, allowed are \$0.0001"),
+        (two, {"max_cost": "0.00001", "redo": ["2"]}, "nothing was uploaded or paid"),
+        (three, {"max_cost": 1, "model": "of-next-year"}, "not known what the 3 takes that are missing would cost"),
+        (three, {"max_cost": "much"}, "max_cost is 'much'"),
+    ]
+    for script, changes, why in refused:
+        with pytest.raises(PermanentVoiceError, match=why):
+            lines.run(script, **changes)
+    assert lines.paid() == 2
+    assert sorted(path.name for path in (lines.folder / "takes").iterdir()) == takes
+    assert lines.run(three, max_cost=0.0003)["counts"] == {"reused": 2, "spoken": 1}
+    assert lines.run(three, max_cost=0)["cost"] == {"usd": 0, "basis": "computed", "units": {}}
 
 
 def test_what_is_wrong_costs_nothing(lines: Lines) -> None:
@@ -254,7 +288,9 @@ def test_too_many_at_a_time_is_no_failed_line(lines: Lines) -> None:
     assert lines.paid() == 6
 
 
-def test_as_many_go_at_a_time_as_are_allowed(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_go_at_a_time_as_are_allowed(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch, set_connection: Callable[..., None]
+) -> None:
     paces: list[int] = []
     real = Speaking.run
 
@@ -266,7 +302,11 @@ def test_as_many_go_at_a_time_as_are_allowed(lines: Lines, monkeypatch: pytest.M
     limit = VoiceHook.for_connection("voice_default").room().limit
     lines.run(SCRIPT[:1], concurrency=None)
     lines.run(SCRIPT[1:2], concurrency=3)
-    assert paces == [limit, 3]
+    set_connection(service="fish_audio", concurrency=2)
+    lines.run(SCRIPT[2:3], concurrency=None)
+    lines.run(SCRIPT[3:4], concurrency=7)
+    assert limit not in (2, 3, 7)
+    assert paces == [limit, 3, 2, 7]
 
 
 def test_nobody_answers_for_too_long(lines: Lines) -> None:
@@ -351,11 +391,14 @@ def test_an_object_store_serves_as_well(lines: Lines, s3: Any, monkeypatch: pyte
     place = {"output": "s3://studio/night/", "concurrency": 1}
     with dies(monkeypatch, Download, "publish", 2), pytest.raises(Killed):
         lines.run(SCRIPT[:2], **place)
-    assert lines.run(SCRIPT[:3], **place)["counts"] == {"reused": 2, "spoken": 1}  # the second lay on this worker
+    script = [{**SCRIPT[0], "file": "ann/a.wav"}, *SCRIPT[1:3]]
+    assert lines.run(script, **place)["counts"] == {"reused": 2, "spoken": 1}  # the second lay on this worker
+    assert verify("s3://studio/night/ann/a.wav")[1] is None
     assert lines.paid() == 3
     rows = read_manifest("s3://studio/night/manifest.jsonl")
     s3.invalidate_cache()
-    takes = sorted(f"s3://{name}" for name in s3.ls("studio/night/takes"))
+    takes = [f"s3://{name}" for name in without_records(s3.ls("studio/night/takes"))]
+    assert [verify(take)[1] for take in takes] == [None] * 3
     assert sorted(str(row.uri) for row in rows) == takes
     assert [row.seconds is not None and row.seconds > 0 for row in rows] == [True] * 3
     assert len(s3.ls("studio/night/journal")) == 1

@@ -8,16 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, get_args
 
+from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
+
+from tests.conftest import Task
 from tests.hooks.test_reading import LETTERS, answering, endless
-from tests.triggers.test_job import event, order_speech, waiting
+from tests.triggers.test_job import BUILT_IN, event, order_speech, waiting
 from voice_provider.emulator.world.faults import Kind
-from voice_provider.exceptions import VoiceError
-from voice_provider.hooks import base
+from voice_provider.exceptions import JobTimeoutError, VoiceError
+from voice_provider.hooks import transport
 from voice_provider.hooks.voice import VoiceHook
+from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.operators.speech import TTSOperator
+from voice_provider.sensors.job import TTSCompleteSensor, VoiceTrainedSensor
+from voice_provider.sensors.slot import VoiceSlotSensor
 from voice_provider.triggers import job as job_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import pytest
 
@@ -72,7 +80,7 @@ def test_no_wait_outlives_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert {kind for kind, _ in FAULTS} == set(get_args(Kind))
-    for module in (base, job_module):
+    for module in (transport, job_module):
         monkeypatch.setattr(module, "LAST_QUESTION", LAST)
     emulator.settings(concurrency=None)
     waits = {}
@@ -100,3 +108,62 @@ def test_no_wait_outlives_its_time(
 
         took = dict(zip(waits, asyncio.run(together()), strict=True))
         assert {name: seconds for name, seconds in took.items() if seconds > WAIT + LAST + LATE} == {}
+
+
+def test_no_attempt_outlives_its_time_by_what_it_asks_around_its_wait(
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    sample: Path,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(transport, "LAST_QUESTION", LAST)
+    set_connection(tts_mode="jobs", timeout=LONG, clone_slots=1)
+    emulator.settings(concurrency=None, job_seconds=3600)
+    times = {"timeout": WAIT, "task_id": "t"}
+
+    def speak(**more: Any) -> TTSOperator:
+        return TTSOperator(text="Hello.", voice_id=BUILT_IN, output=f"{tmp_path}/out/", **(times | more))
+
+    def clone(**more: Any) -> CloneVoiceOperator:
+        return CloneVoiceOperator(name="Ann", sample=str(sample), **times, **more)
+
+    ordered = [Task() for _ in range(4)]
+    for task in ordered:
+        with suppress(JobTimeoutError):
+            task.run(speak(timeout=0))
+    again, deferrable, resumed, lost = ordered
+    lost.store.set("voice_job", {**lost.record, "account": "another"})
+    job = again.record["job"]["id"]
+    late = {**resumed.record, "deadline": time.time() - 60}
+    resumed.store.set("voice_job", late)
+    attempts: dict[str, Callable[[], Any]] = {
+        "a second try": lambda: again.run(speak()),
+        "a second try that may defer": lambda: deferrable.run(speak(deferrable=True)),
+        "back from the triggerer": lambda: speak(deferrable=True).execute_complete(resumed.context),
+        "under another key": lambda: lost.run(speak()),
+        "a clone looks": lambda: Task().run(clone()),
+        "a clone waits for a slot": lambda: Task().run(clone(on_slot_limit="wait")),
+        "a sensor": lambda: Task().run(TTSCompleteSensor(job=job, output=f"{tmp_path}/s/", **times)),
+        "a sensor defers": lambda: Task().run(
+            TTSCompleteSensor(job=job, output=f"{tmp_path}/s/", deferrable=True, **times)
+        ),
+        "a voice is trained": lambda: Task().run(VoiceTrainedSensor(voice="0" * 24, **times)),
+        "a slot": lambda: Task().run(VoiceSlotSensor(**times)),
+    }
+
+    def lasts(attempt: Callable[[], Any]) -> float:
+        began = time.monotonic()
+        with suppress(VoiceError, AirflowSensorTimeout, TaskDeferred):
+            attempt()
+        return time.monotonic() - began
+
+    took = {}
+    for rule in ({"seconds": LONG}, {"seconds": 0.05, "bytes": 1}):
+        emulator.fault("slow", "*", method="GET", times=None, **rule)
+        with ThreadPoolExecutor(len(attempts)) as threads:
+            lasted = threads.map(lasts, attempts.values())
+            took |= {f"{name}, {rule}": seconds for name, seconds in zip(attempts, lasted, strict=True)}
+        emulator.clear_faults()
+    assert {name: seconds for name, seconds in took.items() if seconds > WAIT + LAST + LATE} == {}
+    assert min(took.values()) >= LAST, "each has asked"

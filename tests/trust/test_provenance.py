@@ -113,6 +113,7 @@ def test_speech_is_recorded_with_voice_samples_settings_run_and_consent(
             "job_id": result["job_id"],
             "submitted_at": result["submitted_at"],
             "outcome": None,
+            "cost": {"usd": None, "basis": "unknown", "units": {"bytes": len(SCRIPT), "characters": len(SCRIPT)}},
             "settings": {
                 "text": {"characters": len(SCRIPT), "sha256": digest(SCRIPT)},
                 "voice_id": clone["voice_id"],
@@ -228,7 +229,7 @@ def test_no_text_and_no_address_that_grants_access_is_told(
     assert settings["active_speaker"]["bounding_boxes_url"] == "https://files.example/boxes.json"
     assert settings["active_speaker"]["bounding_boxes"]["entries"] == 999
     assert found["inputs"][0] == {"role": "video", "url": str(asset.url).partition("?")[0]}
-    told = json.dumps(found) + json.dumps(task.store.get("voice_origin"))
+    told = json.dumps(found) + json.dumps(task.record["origin"])
     assert not [word for word in ("onfidential", "granted", "user:word") if word in told]
     assert found["voice"]["id"] == BUILT_IN
 
@@ -455,12 +456,15 @@ def test_the_record_never_tells_of_another_request_than_the_one_that_was_paid(
     emulator.settings(job_seconds=60)
     with pytest.raises(TaskDeferred):
         task.run(lip_sync(deferrable=True, sync_mode="cut_off"))
-    known = task.store.get("voice_origin")
     emulator.advance(61)
-    task.store.set("voice_origin", {**known, "fingerprint": "of another"})
-    found = record(lip_sync(deferrable=True).execute_complete(task.context))
-    assert (found["made"]["settings"], found["inputs"]) == ({}, [])
-    assert found["made"]["job_id"]
+    remembered = task.record
+    origin = {"settings": {"temperature": 0.5}}
+    task.store.set("voice_job", {name: value for name, value in remembered.items() if name != "origin"})
+    for fingerprint, settings in (("of another", {}), (remembered["fingerprint"], origin["settings"])):
+        task.store.set("voice_origin", {"fingerprint": fingerprint, "origin": origin})  # by the version before
+        found = record(lip_sync(deferrable=True).execute_complete(task.context))
+        assert (found["made"]["settings"], found["inputs"]) == (settings, [])
+        assert found["made"]["job_id"]
 
 
 def test_the_hook_does_not_lose_what_was_paid_for_want_of_a_record(

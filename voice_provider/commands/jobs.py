@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.jobs.left import LeftOrder
-    from voice_provider.models import Job, Manifest
+    from voice_provider.models import Manifest
 
 _HELP = "list and collect what tasks have ordered and not collected"
 
@@ -49,24 +49,16 @@ def run(options: argparse.Namespace) -> int:
     return connection.run(options, {"list": _list, "collect": _collect})
 
 
-def _left(hook: VoiceHook) -> list[LeftOrder]:
-    from voice_provider.jobs.left import left_orders  # noqa: PLC0415 - loads storage
-
-    location, account = hook.settings.state_location, hook.settings.account
-    if location is None:
-        return []
-    found = [order for order in left_orders(location) if order.record.account == account]
-    return sorted(found, key=lambda order: order.record.posted_at or "", reverse=True)
-
-
 def _list(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
+    from voice_provider.jobs.left import left_of, row_of_job  # noqa: PLC0415 - loads storage
+
     if hook.settings.state_location is None:
-        rows = [_row_of_job(job) for job in hook.list_jobs()]
+        rows = [row_of_job(job) for job in hook.list_jobs()]
         source = (
             f"the newest jobs that {hook.service.label} lists, collected or not: the connection has no state_location"
         )
     else:
-        rows = [_row(order) for order in _left(hook)]
+        rows = [order.row() for order in left_of(hook.settings)]
         source = f"not collected, from {hook.settings.state_location}"
     if options.json:
         return print_json(rows, out)
@@ -74,23 +66,6 @@ def _list(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
         print_table(_table(rows), out, LEAST)
     out.write(f"{len(rows)} order{'s' * (len(rows) != 1)}: {plain(source)}.\n")
     return DONE
-
-
-def _row(order: LeftOrder) -> dict[str, Any]:
-    return {
-        "id": order.id,
-        "kind": order.record.kind,
-        "task": order.task,
-        "run": order.run_id,
-        "namespace": order.namespace,
-        "ordered_at": order.record.posted_at,
-        "state": order.state,
-    }
-
-
-def _row_of_job(job: Job) -> dict[str, Any]:
-    state = job.status or job.state.value
-    return {"id": job.id, "kind": job.kind, "task": None, "run": None, "ordered_at": job.created_at, "state": state}
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -107,7 +82,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _collect(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
-    found = next((order for order in _left(hook) if order.id == options.id), None)
+    from voice_provider.jobs.left import left_of  # noqa: PLC0415 - loads storage
+
+    found = next((order for order in left_of(hook.settings) if order.id == options.id), None)
     if found is not None and found.record.kind == "clone":
         return fail(
             f"{options.id} is a voice, and no file. Use it by its id; or see: voice-provider voices list.", FAILED
@@ -139,7 +116,8 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
     check_name(location)
     place = Output(location, job_id, hook.settings.allowed_outputs)
     place.check_writable()
-    run = None
+    record = found.record if found is not None else None
+    origin, run = Origin.load(record.origin if record is not None else None), None
     if found is not None:
         run = Run(dag_id=found.dag_id, run_id=found.run_id, task_id=found.task_id, map_index=found.map_index)
     if found is not None and (received := found.record.manifest) is not None:
@@ -150,8 +128,7 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
             where = " or ".join([*found.record.held, received.uri])
             fail(f"What was received is at {where}, and cannot be read from this machine.", FAILED)
             return None
-        return keep(received.model_copy(update={"uri": uri, "outcome": "recovered"}), Origin(), run)
-    record = found.record if found is not None else None
+        return keep(received.model_copy(update={"uri": uri, "outcome": "recovered"}), origin, run)
     kind = record.kind if record is not None else "lip_sync"
     job = hook.get_job(kind, job_id, path=record.job.path if record is not None and record.job is not None else None)
     if not job.state.is_final:
@@ -161,4 +138,5 @@ def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) 
         )
         return None
     details = {"submitted_at": record.posted_at if record is not None else None, "outcome": "recovered"}
-    return keep(hook.keep(succeeded(job), place, **details), Origin(), run)
+    costs = record.costs if record is not None else ()
+    return keep(hook.keep(succeeded(job), place, costs, **details), origin, run)

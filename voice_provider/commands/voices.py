@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
 from voice_provider.commands import connection, plain
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from voice_provider.hooks.voice import VoiceHook
-    from voice_provider.models import Room, Voice
 
 _HELP = "list, show and delete the voices of a connection"
 
@@ -63,65 +61,13 @@ def run(options: argparse.Namespace) -> int:
     return connection.run(options, {"list": _list, "show": _show, "delete": _delete})
 
 
-@dataclass(frozen=True)
-class Account:
-    """What there is at the service, as one look has found it.
-
-    :param namespace: of the connection
-    :param voices: by id
-    :param clones: ids of those that take a slot
-    """
-
-    namespace: str
-    voices: dict[str, Voice]
-    clones: frozenset[str]
-    room: Room
-
-    @classmethod
-    def look(cls, hook: VoiceHook) -> Account:
-        """Ask for the voices and for the slots."""
-        voices = {voice.id: voice for voice in hook.list_voices()}
-        room = hook.slots()
-        # A service that lists built-in voices too names its clones; else all that it lists are clones.
-        clones = frozenset(voices) if room.ids is None else room.ids
-        return cls(hook.settings.namespace, voices, clones, room)
-
-    def facts(self, voice: Voice) -> dict[str, Any]:
-        """Return everything that is known of a voice, as plain values; dates in ISO 8601, UTC."""
-        from voice_provider.jobs.inventory import ManagedVoice, timestamp_of  # noqa: PLC0415
-        from voice_provider.jobs.names import ManagedName  # noqa: PLC0415
-
-        name = ManagedName.parse(voice.name)
-        made = ManagedVoice(voice, name).made if name is not None else timestamp_of(voice.created_at)
-        expires = name.expires if name is not None else None
-        return {
-            "id": voice.id,
-            "name": name.label if name is not None else voice.name,
-            "service": voice.service,
-            "name_at_service": voice.name,
-            "made_by_this_provider": name is not None,
-            "ours": name is not None and name.namespace == self.namespace,
-            "takes_slot": voice.id in self.clones,
-            "namespace": name.namespace if name is not None else None,
-            "owner": name.owner if name is not None else None,
-            "run": name.run if name is not None else None,
-            "fingerprint": name.fingerprint if name is not None else None,
-            "made_at": _iso(made),
-            "expires_at": _iso(expires),
-            "expired": expires is not None and expires <= time.time(),
-            **voice.model_dump(
-                mode="json",
-                include={"state", "status", "restricted", "visibility", "description", "tags", "languages"},
-            ),
-        }
-
-
 def _list(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
+    from voice_provider.jobs.account import Account  # noqa: PLC0415 - loads pendulum
+
     account = Account.look(hook)
-    rows = [account.facts(voice) for voice in account.voices.values()]
+    rows = account.rows()
     own = sum(row["ours"] for row in rows)
     rows = [row for row in rows if options.all or (row["ours"] if options.ours else row["takes_slot"])]
-    rows.sort(key=lambda row: (not row["takes_slot"], not row["expired"], row["made_at"] or "~", row["name"]))
     if options.json:
         return print_json(rows, out)
     if rows:
@@ -134,6 +80,8 @@ def _list(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
 
 
 def _show(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
+    from voice_provider.jobs.account import Account  # noqa: PLC0415 - loads pendulum
+
     voice = hook.get_voice(options.id)
     found = Account.look(hook).facts(voice)
     if options.json:
@@ -153,6 +101,7 @@ def _show(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
 def _delete(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
     """Delete what may be deleted; one that fails does not stop the rest."""
     from voice_provider.exceptions import NotFoundError, VoiceError  # noqa: PLC0415
+    from voice_provider.jobs.account import Account, objection  # noqa: PLC0415 - loads pendulum
 
     if not options.yes and not sys.stdin.isatty():
         return fail(
@@ -170,11 +119,12 @@ def _delete(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
         except VoiceError as error:
             report["failed"].append({"id": voice_id, "error": str(error)})
             continue
-        why = _objection(found, account.namespace, force=options.force)
+        why = objection(found, account.namespace, force=options.force)
         if why is None:
             goes.append(found)
         else:
-            report["failed"].append({"id": voice_id, "error": why})
+            more = " Say --force to delete it anyway." if found["takes_slot"] else ""
+            report["failed"].append({"id": voice_id, "error": f"{why}{more}"})
     if goes and not options.yes and not _agreed(goes):
         report["failed"] += [{"id": found["id"], "error": "Not deleted, as answered."} for found in goes]
         goes = []
@@ -196,16 +146,6 @@ def _delete(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
         for failure in report["failed"]:
             fail(f"{failure['id']}: {failure['error']}", FAILED)
     return FAILED if report["failed"] else DONE
-
-
-def _objection(found: dict[str, Any], namespace: str, *, force: bool) -> str | None:
-    """Say why a voice is not deleted, if it is not."""
-    if not found["takes_slot"]:
-        return f"'{found['name']}' is no clone of this account: it takes no slot, and the service does not delete it."
-    if found["ours"] or force:
-        return None
-    whose = f"belongs to namespace '{found['namespace']}'" if found["namespace"] else "was not made by this provider"
-    return f"'{found['name']}' {whose}; the connection's namespace is '{namespace}'. Say --force to delete it anyway."
 
 
 def _agreed(goes: Sequence[dict[str, Any]]) -> bool:
@@ -267,7 +207,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(value) if isinstance(value, list) else str(value or "")
-
-
-def _iso(seconds: float | None) -> str | None:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds is not None else None

@@ -120,7 +120,14 @@ def open_media(file: BinaryIO) -> Iterator[InputContainer]:
     file.seek(0)
     is_jpeg = file.read(3) == b"\xff\xd8\xff"  # a moving photo has a video behind it, which FFmpeg would take it for
     form = "jpeg_pipe" if is_jpeg else None
-    options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none", "max_pixels": MAX_PIXELS}
+    options = {
+        "format_whitelist": ",".join(_CONTAINERS),
+        "protocol_whitelist": "none",
+        "max_pixels": MAX_PIXELS,
+        # FFmpeg looks whether the samples of a WAV are a coded stream in disguise. One packet shows it; it would look
+        # at 32 of them, which takes longer than all the rest: 12 ms instead of 0.5 for ten seconds of sound.
+        "max_probe_packets": "1",
+    }
     # PyAV 18 raises for tags that are no UTF-8; 19 does not, and has no such argument any more.
     tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
@@ -206,6 +213,7 @@ class _Reading:
 
         self._file, self._size, self._head, self._opened = file, size, head, container
         self._missing: NotWholeError | None = None
+        self._frames: int | None = None
         self._name = container.format.name.partition(",")[0]
         self._is = _CONTAINERS[self._name]
         covers = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -232,7 +240,14 @@ class _Reading:
         if not seconds:
             nothing = "it holds no sound" if found.kind == "audio" else "it holds no pictures"
             raise self._missing or NotWholeError(nothing)
-        info = MediaInfo(found, seconds, sounds[0].codec_context.codec.canonical_name if sounds else None)
+        rate = self._pictures[0].average_rate if self._pictures else None
+        info = MediaInfo(
+            found,
+            seconds,
+            sounds[0].codec_context.codec.canonical_name if sounds else None,
+            fps=float(rate) if rate else None,
+            frames=self._frames,
+        )
         if self._missing:
             self._missing.info = info
             raise self._missing
@@ -276,6 +291,7 @@ class _Reading:
             first = first or packet
             tracks[packet.stream_index].add(packet)
         heard = [track for track in tracks.values() if track.last is not None]
+        self._frames = tracks[self._pictures[0].index].count if self._pictures else None
         if not heard:
             return 0, []
         if self._is.has_clock:
@@ -327,10 +343,12 @@ class _Track:
         self._start: int | None = None
         self._end = self._total = self._step = self._before = 0
         self._skipped = 0  # samples
+        self.count = 0
         self.last: Any = None
 
     def add(self, packet: Any) -> None:
         """Take the next packet."""
+        self.count += 1
         at = packet.dts if packet.dts is not None else packet.pts
         shown = packet.pts if packet.pts is not None else at
         duration = packet.duration or 0

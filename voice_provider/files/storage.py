@@ -125,6 +125,7 @@ class StoredFile:
         """Open the file anew and yield it piece by piece; a whole pass also gives the hash.
 
         A thread of its own hashes a piece while it is sent and the next one is read; it is never more than one behind.
+        The last piece needs none, and so does a file of one piece.
         """
         digest, sent = hashlib.sha256(), 0
         hashed: Future[None] | None = None
@@ -132,7 +133,10 @@ class StoredFile:
             while (piece := file.read(CHUNK)) and (sent := sent + len(piece)) <= self.size:
                 if hashed is not None:
                     hashed.result()
-                hashed = hasher.submit(digest.update, piece)
+                if sent < self.size:
+                    hashed = hasher.submit(digest.update, piece)
+                else:
+                    digest.update(piece)
                 yield piece
             if hashed is not None:
                 hashed.result()

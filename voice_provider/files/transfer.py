@@ -170,6 +170,18 @@ def exists(location: str) -> bool:
     return bool(path.fs.exists(path.path))  # path.exists() would not use Airflow's connection
 
 
+def names_in(folder: str) -> list[str]:
+    """Return the names of what is in a folder; none where there is no folder."""
+    if is_local(folder):  # fsspec would look at each file, and hold what it saw
+        with suppress(FileNotFoundError):
+            return [path.name for path in local_path(folder).iterdir()]
+        return []
+    path = open_path(folder)
+    path.fs.invalidate_cache()
+    found = path.fs.ls(path.path, detail=False) if exists(folder) else []
+    return [name.rstrip("/").rpartition("/")[2] for name in found]
+
+
 def remove(location: str) -> None:
     """Delete a file that is needed no more; what cannot be deleted stays."""
     with suppress(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -30,6 +31,7 @@ _PRIVATE = tuple(
 )
 
 
+@lru_cache(maxsize=256)  # the same few, several times a request
 def origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port of a URL; two URLs with the same origin may share a key."""
     parts = urlsplit(url)

@@ -56,6 +56,7 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; a longer Retry-After is left to Airflow's own retry
 CONNECT_TIMEOUT = 10.0
+LAST_QUESTION = 5.0  # seconds beyond the end of a wait in which the last answer may come
 # Bytes a second that a file comes with at least. What is being made and paid is waited for as long as it moves at all.
 READY, IN_THE_MAKING = 1024, 16
 MAX_REDIRECTS = 3  # of a file behind a public URL
@@ -63,7 +64,8 @@ MAX_REDIRECTS = 3  # of a file behind a public URL
 _NO_ATTEMPT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, UnicodeError)
 # Many waits share few connections: each request costs about a millisecond of the triggerer's one thread.
 CONNECTIONS = 8
-_LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120)
+# Seconds: httpcore looks at every idle connection twice a request, so those that a rush has left behind are let go.
+_LIMITS = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=15)
 
 
 # A proxy of the environment is not asked for this machine: it could not reach it, and it would see the key.
@@ -100,21 +102,26 @@ class Transport:
     :param log: where attempts are reported
     """
 
+    attempts = ATTEMPTS  # fewer where a person waits
+
     def __init__(self, settings: Settings, service: Service, log: Logger) -> None:
         self.settings = settings
         self._targets = Targets(settings)
         self._service = service
         self._log = log
         self._client: httpx.Client | None = None
+        self.until = math.inf  # monotonic time at which the wait ends that all this is for
         self._making = threading.Lock()  # many lines are asked after at a time
 
-    def run(self, flow: Flow[T], attempts: int = ATTEMPTS, at_most: float | None = None) -> T:
+    def run(self, flow: Flow[T], attempts: int | None = None, until: float = math.inf) -> T:
         """Drive a flow to its end on the worker.
 
-        :param attempts: how often a request is sent at most
-        :param at_most: seconds that an answer may take, where somebody waits for it no longer
+        :param attempts: how often a request is sent at most; default: ``self.attempts``
+        :param until: monotonic time after which nobody waits for the answer: from then on nothing but a file is tried
+             again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
         """
-        return self._drive(flow, lambda request: self._send_often(replace(request, at_most=at_most), attempts))
+        often, until = attempts or self.attempts, min(until, self.until)
+        return self._drive(flow, lambda request: self._send_often(request, often, until))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the triggerer: small JSON only, and one attempt, because its caller asks again anyway."""
@@ -152,25 +159,29 @@ class Transport:
 
     # attempts
 
-    def _send_often(self, request: Request, attempts: int) -> Response:
+    def _send_often(self, request: Request, attempts: int, until: float) -> Response:
         """Send, again where that is safe; an order whose fate one sending leaves open makes what follows doubtful."""
         open_ended = False
 
         def send() -> Response:
             nonlocal open_ended
             try:
-                return self._send(request)
+                return self._send(_in_time(request, until))
             except VoiceError as error:
                 error.doubtful = error.doubtful or open_ended
                 unknown = isinstance(error, ServiceUnavailableError) and error.sent
                 open_ended = open_ended or (request.method == "POST" and unknown)
                 raise
 
-        return self._retrying(request, attempts)(send)
+        return self._retrying(request, attempts, until)(send)
 
-    def _retrying(self, request: Request, attempts: int) -> tenacity.Retrying:
+    def _retrying(self, request: Request, attempts: int, until: float) -> tenacity.Retrying:
+        def is_over(state: tenacity.RetryCallState) -> bool:
+            too_late = request.sink is None and time.monotonic() + state.upcoming_sleep > until
+            return too_late or state.attempt_number >= attempts
+
         return tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(attempts),
+            stop=is_over,
             wait=_wait,
             retry=tenacity.retry_if_exception(lambda error: _may_repeat(request, error)),
             before_sleep=lambda state: self._report(request, attempts, state),
@@ -311,8 +322,6 @@ class Transport:
     ) -> httpx.Request:
         try:
             target = self._targets.of(request, url or request.url)
-            if request.params:  # as httpx writes them, in half of the time: a hundred ids are a long question
-                target += f"?{urlencode(request.params, doseq=True)}"
         except ValueError:
             raise ServiceUnavailableError("The service gave an address that cannot be used.") from None
         at_home = not request.public and origin(target) == origin(self.settings.base_url)
@@ -330,7 +339,7 @@ class Transport:
             form.setdefault(name, []).append(value)
         files = [(name, (body.name, cast("IO[bytes]", _Reader(body)), body.media_type)) for name, body in request.files]
         try:
-            return client.build_request(
+            message = client.build_request(
                 request.method,
                 target,
                 json=request.json,
@@ -343,6 +352,10 @@ class Transport:
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"The service gave an address that cannot be used: {error}.") from None
+        if request.params:  # past httpx, which looks at each letter of an address: a hundred ids are a long question
+            query = urlencode(request.params, doseq=True).encode()
+            message.extensions["target"] = message.url.raw_path + b"?" + query
+        return message
 
     def _read(self, request: Request, answer: httpx.Response, content: bytes) -> Response:
         response = Response(status=answer.status_code, headers=_headers(answer), content=content)
@@ -449,6 +462,13 @@ def _shown(response: Response) -> str:
 
 def _line(text: str, longest: int) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:longest].rstrip()
+
+
+def _in_time(request: Request, until: float) -> Request:
+    """Return a question with the time that its answer may take; what orders is never given up for being late."""
+    if until == math.inf or request.method != "GET" or request.sink is not None:
+        return request
+    return replace(request, at_most=max(0.0, until - time.monotonic()) + LAST_QUESTION)
 
 
 def _may_repeat(request: Request, error: BaseException) -> bool:

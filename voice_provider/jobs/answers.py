@@ -93,7 +93,7 @@ class Answers:
                     raise
                 what, seconds = job.model or job.service, manifest.seconds or 0
                 self.log.info("%s spoke; kept %s: %.1f s, %s bytes.", what, kept.uri, seconds, f"{kept.bytes:,}")
-                return self.notes.keep(record, collected=True, held=[])
+                return record  # a try after a kill finds it in its place
         # Where it is known what came, a clear of the task is a new order; a mere retry never is.
         raise NoAnswerError(self.notes.save(record, finished=answered), failure)
 

@@ -248,8 +248,10 @@ def _run_state(name: ManagedName | AssetName, made: float | None, state_of: Stat
 
 def timestamp_of(text: str | None) -> float | None:
     """Return a service's date in seconds since 1970; ``None`` for none, and for what is no date."""
+    if not text:
+        return None
     try:
-        parsed = pendulum.parse(text or "", tz="UTC")
+        parsed = pendulum.parse(text, tz="UTC")
     except (ValueError, TypeError):  # pendulum raises the latter for intervals that it cannot read
         return None
     return parsed.timestamp() if isinstance(parsed, pendulum.DateTime) else None

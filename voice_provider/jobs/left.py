@@ -12,6 +12,9 @@ from voice_provider.jobs.store import folder_of, newest_of, task_folders
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from voice_provider.hooks.settings import Settings
+    from voice_provider.models import Job
+
 _DONE = "collected-{}.txt"
 
 
@@ -45,12 +48,40 @@ class LeftOrder:
     def state(self) -> str:
         """Say what is known of it."""
         if self.record.manifest is not None:
-            return f"received, held at {', '.join(self.record.held)}" if self.record.held else "kept, not told"
+            if self.record.collected or not self.record.held:
+                return "kept, not told"
+            return f"received, held at {', '.join(self.record.held)} if not at {self.record.manifest.uri}"
         return "ordered" if self.record.job is not None else "unknown"
+
+    def row(self) -> dict[str, Any]:
+        """Return what the lists show of it."""
+        return {
+            "id": self.id,
+            "kind": self.record.kind,
+            "task": self.task,
+            "run": self.run_id,
+            "namespace": self.namespace,
+            "ordered_at": self.record.posted_at,
+            "state": self.state,
+        }
 
     def note_collected(self) -> None:
         """Remember, beside what the task itself remembers, that a person has collected it."""
         folder_of(self.folder).write(_DONE.format(short_hash(self.record.key, 16)), self.id.encode())
+
+
+def row_of_job(job: Job) -> dict[str, Any]:
+    """Return what the lists show of a job that only the service tells of."""
+    state = job.status or job.state.value
+    return {"id": job.id, "kind": job.kind, "task": None, "run": None, "ordered_at": job.created_at, "state": state}
+
+
+def left_of(settings: Settings) -> list[LeftOrder]:
+    """List what is left of a connection's account, the newest first; nothing without a ``state_location``."""
+    if settings.state_location is None:
+        return []
+    found = [order for order in left_orders(settings.state_location) if order.record.account == settings.account]
+    return sorted(found, key=lambda order: order.record.posted_at or "", reverse=True)
 
 
 def left_orders(location: str) -> Iterator[LeftOrder]:

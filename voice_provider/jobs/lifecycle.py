@@ -3,10 +3,13 @@
 Nothing in here knows Airflow: a store, a hook and a scope are handed in, so that tests can kill it between any two
 lines. The order of events is what keeps the promise "paid once":
 
-1. The order is written down, with its nonce and whether it carries its key; then it is sent.
+1. The order is written down, with its nonce and whether it carries its key; then it is sent. What has media is
+   written down before they are uploaded, too.
 2. The job's id is written down, or for speech that is the answer itself what came and where it is.
-3. The result is put in its place, and that is written down.
+3. The result is put in its place. That is written down where it would have to be fetched again.
 4. The task has told its result; only then is it written that it is finished, and only now a clear is a new order.
+
+Each of these writes is a request to Airflow's API server, and there is no other unless something goes wrong.
 """
 
 from __future__ import annotations
@@ -52,6 +55,8 @@ from voice_provider.jobs.record import (
 )
 from voice_provider.jobs.uploads import Uploads
 from voice_provider.models import Job, JobState, Manifest
+from voice_provider.money.budget import check_budget
+from voice_provider.money.prices import total
 from voice_provider.services.base import Input
 
 if TYPE_CHECKING:
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.jobs.orders import Order
+    from voice_provider.models import Cost
     from voice_provider.services.base import Body
 
 
@@ -94,7 +100,8 @@ class Lifecycle:
     _accepted: Job | None = field(default=None, init=False)
     _ordered_again: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
-    deadline: float = field(default=0, init=False)  # until when it is tried to put a result in its place
+    deadline: float = field(default=0, init=False)  # of this attempt's wait, seconds since 1970; see ``ends_at``
+    max_cost: float | None = field(default=None, init=False)  # dollars that an order may cost; None: any
 
     def __post_init__(self) -> None:
         self._notes = Notes(self.store, self.log)
@@ -105,8 +112,18 @@ class Lifecycle:
         """Read what is remembered."""
         return self._notes.load()
 
+    def ends_at(self, deadline: float) -> None:
+        """Let this attempt end at a time: nothing is asked, looked for or put in its place much longer.
+
+        :param deadline: seconds since 1970
+        """
+        self.deadline = deadline
+        self.hook.ask_until(deadline)
+
     def wait_until(self, record: Record, deadline: float, redefers: int = 0) -> Record:
         """Remember how long this attempt waits, so that a wait that fails on the triggerer does not begin anew."""
+        if (record.deadline, record.redefers) == (deadline, redefers):
+            return record  # written with the order
         return self._notes.save(record, deadline=deadline, redefers=redefers)
 
     def note_evicted(self, names: list[str]) -> None:
@@ -148,6 +165,7 @@ class Lifecycle:
             return self._submit(order, self._new(order, fingerprint, record))
         if (known := self._knowing_clears(record)) != record:
             record = self._notes.save(known)
+        record = record.model_copy(update={"origin": dict(order.origin)})  # written with whatever comes next
         if decision is Decision.DELIVERED:
             return self._delivered(order, record)
         if decision is Decision.ATTACH:
@@ -213,7 +231,10 @@ class Lifecycle:
             created_at=now(),
             name=order.name(self.scope, int(time.time())),
             details=order.details(),
+            origin=dict(order.origin),
+            deadline=self.deadline,
             outcome=outcome,
+            costs=self._costs(order),
         )
         if old is not None:
             record = old.followed_by(record.with_uploads_of(old))
@@ -223,17 +244,24 @@ class Lifecycle:
                 "another. Set state_location in connection '%s' to have it remembered.",
                 self.hook.voice_conn_id,
             )
-        return self._notes.save(record)
+        return record
+
+    def _costs(self, order: Order) -> list[Cost]:
+        return list(order.costs(self.hook, surely=self.max_cost is not None))
 
     def _submit(self, order: Order, record: Record) -> Record:
+        if record.posted_at is None and self.max_cost is not None:  # one that was sent may be paid already
+            cost = total(record.costs or self._costs(order))
+            check_budget(cost, self.max_cost, f"The {order.kind.replace('_', ' ')}")
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
             try:
                 return self._answers.order(order, record, self.deadline)
             except NoAnswerError as lost:
                 return self._unknown(order, lost.record, f"the answer was lost ({lost})", lost.error)
         if record.posted_at is None:
-            if (name := order.name(self.scope, int(time.time()))) != record.name:
-                record = self._notes.save(record, name=name)  # it has waited, and nothing has had the old name
+            record = record.model_copy(update={"name": order.name(self.scope, int(time.time()))})  # nothing has it yet
+            if order.sources and record != self.load():  # what is uploaded, or looked for, is found again by it
+                record = self._notes.save(record)
             there = self.hook.run(order.look(self.hook.service, record))
             if there is not None:
                 self.log.info("%s is there already and is used: nothing is sent.", describe(there))
@@ -254,9 +282,7 @@ class Lifecycle:
         except VoiceError as error:
             return self._not_accepted(order, record, error, doubtful=before is not None or error.doubtful)
         record = self._accept(record, job)
-        line = f"{describe(job)} was accepted by {job.service} ({job.status or job.state.value})."
-        self.log.info("%s", line)
-        self.tell(line)
+        self.log.info("%s was accepted by %s (%s).", describe(job), job.service, job.status or job.state.value)
         return record
 
     def _not_accepted(self, order: Order, record: Record, error: VoiceError, *, doubtful: bool) -> Record:
@@ -316,7 +342,7 @@ class Lifecycle:
         assert kept is not None  # noqa: S101  # decide() looked
         if is_kept(kept.uri, kept.sha256, kept.bytes):
             self.log.info("The result is kept already: %s.", kept.uri)
-            return self._notes.save(record, collected=True, held=[])
+            return record
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
             if (found := self._answers.find(order, record)) is not None:
                 return found
@@ -325,7 +351,7 @@ class Lifecycle:
             # Where it was is not forgotten: it may be another worker's disk that lacks it.
             raise OutcomeUnknownError(
                 f"The speech of {record.posted_at} was received, and is not as it was at "
-                f"{' and '.join(record.held or [kept.uri])}, as this worker ({socket.gethostname()}) sees it. A try "
+                f"{' and '.join([*record.held, kept.uri])}, as this worker ({socket.gethostname()}) sees it. A try "
                 "that finds it there uses it, and nothing is paid again; to order it again, clear the task with "
                 "on_clear='resubmit'."
             )
@@ -339,7 +365,7 @@ class Lifecycle:
         :param seconds: how long it is looked for again, where it may still be in the making
         :param others: what is found can only be another task's, because no answer to this one was lost
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + min(seconds, max(0.0, self.deadline - time.time()))
         while (found := self.hook.run(order.find(self.hook.service, record))) is None:
             if time.monotonic() + LOOK_EVERY > until:
                 return None
@@ -422,7 +448,7 @@ class Lifecycle:
         try:
             with suppress(NotFoundError):
                 return self.hook.get_job(job.kind, job.id, path=job.path)
-            time.sleep(CONFIRM_AFTER)
+            time.sleep(CONFIRM_AFTER if time.time() < self.deadline else 0)
             return self.hook.get_job(job.kind, job.id, path=job.path)
         except NotFoundError as error:
             if job.kind == "clone":  # by a person or a sweep; another under its name can be no second one
@@ -455,7 +481,7 @@ class Lifecycle:
         succeeded(job)
         details |= {"submitted_at": record.posted_at, "outcome": record.outcome}
         try:
-            manifest = self.hook.keep(job, output, **details)
+            manifest = self.hook.keep(job, output, record.costs, **details)
         except ServiceUnavailableError as error:
             if error.status is None or error.status >= 500 or record.job is None:
                 raise
@@ -466,7 +492,7 @@ class Lifecycle:
                     f"again. {self.hook.service.speech_hint}"
                 ) from None
             self.log.info("The link to the result has expired; asking for a new one.")
-            manifest = self.hook.keep(self.refresh(record), output, **details)
+            manifest = self.hook.keep(self.refresh(record), output, record.costs, **details)
         self._notes.keep(record, manifest=manifest, collected=True)
         return manifest
 
@@ -493,7 +519,7 @@ class Lifecycle:
         assert record is not None  # noqa: S101  # there is a result
         if not record.finished:
             job = record.job.model_copy(update={"url": None, "state": JobState.SUCCEEDED}) if record.job else None
-            record = self._notes.save(record, finished=True, job=job)
+            record = self._notes.save(record, finished=True, collected=True, held=[], job=job)
         self._uploads.discard(record)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pendulum
@@ -21,22 +21,28 @@ KEEP_FOR = 60.0  # seconds for which what came is written down again, where the 
 
 @dataclass
 class Notes:
-    """Reads and writes the record.
+    """Reads and writes the record; nobody else writes it while this try is the newest, so it is read once.
 
     :param store: where it is kept
     """
 
     store: Store
     log: Logger
+    _record: Record | None = field(default=None, init=False)
+    _is_known: bool = field(default=False, init=False)
 
     def load(self) -> Record | None:
-        """Read what is remembered."""
-        return Record.load(self.store.get(RECORD_KEY))
+        """Return what is remembered."""
+        if not self._is_known:
+            self._record, self._is_known = Record.load(self.store.get(RECORD_KEY)), True
+        return self._record
 
     def save(self, record: Record, **changes: object) -> Record:
         """Write the record with changes, and return it."""
         record = record.model_copy(update=changes)
+        self._is_known = False  # a write that fails may have arrived
         self.store.set(RECORD_KEY, record.dump())
+        self._record, self._is_known = record, True
         return record
 
     def keep(self, record: Record, **changes: object) -> Record:

@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.jobs.names import AssetName, owner_of, take_name, task_key
-from voice_provider.models import Job, JobKind, Manifest
+from voice_provider.models import Cost, Job, JobKind, Manifest
 from voice_provider.services.base import Input
 
 MAX_BYTES = 60_000  # Airflow refuses 65,535
@@ -113,6 +113,7 @@ class Record(BaseModel):
     take: str = Field(
         default="", description="name in a folder of what is kept; not of orders before it was remembered"
     )
+    costs: list[Cost] = Field(default_factory=list, description="what it would cost, as it was ordered, by its parts")
     uploading: list[str] = Field(default_factory=list, description="names of uploads that were begun, and maybe made")
     uploads: dict[str, str] = Field(default_factory=dict, description="sha256 of a file -> id of the asset it became")
     inputs: list[Input] = Field(default_factory=list, description="what was sent; the same key needs the same body")
@@ -127,6 +128,9 @@ class Record(BaseModel):
     outcome: Outcome | None = Field(default=None, description="where it was not simply ordered once")
     redefers: int = Field(default=0, description="how often this attempt went back to waiting")
     details: dict[str, Any] = Field(default_factory=dict, description="for those who use the result; see the order")
+    origin: dict[str, Any] | None = Field(
+        default=None, description="what the record beside the result will say; not of orders before it was kept here"
+    )
     evicted: list[str] = Field(default_factory=list, description="names of the voices that had to go for this one")
     earlier: list[Record] = Field(default_factory=list, description="open orders before this one, newest last")
 

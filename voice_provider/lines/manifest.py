@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
+import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.locations import check_allowed, explained, open_path, reading
 from voice_provider.files.transfer import persist, put
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 NAME = "manifest.jsonl"
 Outcome = Literal["spoken", "reused", "failed", "unknown", "missing"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of a script, and its take.
 
@@ -32,12 +32,17 @@ class Row:
     :param uri: of the take; None where there is none
     :param sha256: of the take
     :param seconds: its length
-    :param cost: what it cost; None: not known
+    :param cost: what it cost in the last try, as ``models.Cost`` has it: nothing where its take was there, or is that
+        of a line before; None: it was not ordered, or was refused
     :param error: why there is no take
     :param voice: as the script names it
+    :param voice_id: at the service
+    :param samples: sha256 of what the voice was made of, if known
+    :param consent: those of the person whose voice it is, as ``models.ConsentRef`` has them
     :param start: seconds, where the script has times
     :param end: seconds
     :param file: as the script names it
+    :param copy: location of the copy of the take under that name; None: there is none
     :param notes: the script's own columns
     """
 
@@ -51,9 +56,13 @@ class Row:
     cost: dict[str, Any] | None = None
     error: str | None = None
     voice: str | None = None
+    voice_id: str | None = None
+    samples: list[str] | None = None
+    consent: list[dict[str, Any]] | None = None
     start: float | None = None
     end: float | None = None
     file: str | None = None
+    copy: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,13 +72,22 @@ def write_manifest(location: str, rows: Iterable[Row]) -> None:
     :param location: path or URI
     :raises StorageError: the storage does not take it
     """
-    text = "".join(f"{json.dumps(asdict(row), ensure_ascii=False)}\n" for row in rows)
-    with explained(f"The manifest {location} cannot be written", "The takes are kept; a retry writes it."):
-        persist(lambda: put(io.BytesIO(text.encode()), location))
+    with (
+        explained(f"The manifest {location} cannot be written", "The takes are kept; a retry writes it."),
+        tempfile.TemporaryFile() as file,
+    ):
+        for row in rows:
+            file.write(f"{json.dumps(asdict(row), ensure_ascii=False)}\n".encode())
+        persist(lambda: put(cast("BinaryIO", file), location))
 
 
 def read_manifest(location: str, allowed: Sequence[str] = ()) -> list[Row]:
-    """Read what ``write_manifest`` wrote.
+    """Read what ``write_manifest`` wrote; see ``iter_manifest``."""
+    return list(iter_manifest(location, allowed))
+
+
+def iter_manifest(location: str, allowed: Sequence[str] = ()) -> Iterator[Row]:
+    """Read what ``write_manifest`` wrote, a row at a time.
 
     :param location: path or URI
     :param allowed: the connection's allowed input prefixes
@@ -77,18 +95,19 @@ def read_manifest(location: str, allowed: Sequence[str] = ()) -> list[Row]:
     """
     check_allowed(location, allowed, "input")
     with reading(location), open_path(location).open("rb") as file:
-        data = bytes(file.read())
-    rows = []
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            try:
-                rows.append(Row(**json.loads(line)))
-            except (ValueError, TypeError):
-                raise InvalidInputError(
-                    f"{location}, line {number}, is no line of a manifest. Delete the file: the takes beside it are "
-                    "kept, and the next run writes it anew."
-                ) from None
-    return rows
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _row(location, number, line)
+
+
+def _row(location: str, number: int, line: bytes) -> Row:
+    try:
+        return Row(**json.loads(line))
+    except (ValueError, TypeError):
+        raise InvalidInputError(
+            f"{location}, line {number}, is no line of a manifest. Delete the file: the takes beside it are kept, and "
+            "the next run writes it anew."
+        ) from None
 
 
 def counts_of(rows: Iterable[Row]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The rows of a script as they stand in its file: CSV, JSONL or a list of dicts; each knows where it stands.
+"""The rows of a script: of CSV, of JSONL, of a list of dicts, or cut out of a long text; each knows where it stands.
 
 A file is read to its end, and all that is wrong with it is told at once: who corrects ten thousand lines does not want
 to be told ten times.
@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+from voice_provider.lines.split import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -92,6 +94,17 @@ def from_jsonl(text: str, problems: Problems) -> Iterator[Row]:
             problems.add(f"line {place}", f"it is no JSON that can be read: {str(error)[:100]}")
             continue
         yield from _row(number, f"line {place}", value, problems)
+
+
+def from_text(text: str, longest: int) -> Iterator[Row]:
+    """Cut a long text into rows; ``chapter`` is the title of their chapter.
+
+    :param longest: characters of a row
+    """
+    for number, piece in enumerate(split(text, longest), 1):
+        yield Row(
+            number, f"line {piece.line}", {"text": piece.text} | ({"chapter": piece.title} if piece.title else {})
+        )
 
 
 def from_dicts(values: Iterable[Any], problems: Problems) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import (
@@ -11,29 +12,37 @@ from voice_provider.exceptions import (
     OutcomeUnknownError,
     PermanentVoiceError,
     TransientVoiceError,
+    UnusableSpeechError,
     VoiceError,
 )
-from voice_provider.files.locations import explained, open_path, reading
-from voice_provider.files.storage import Output, StoredFile
-from voice_provider.files.transfer import exists, remove
-from voice_provider.lines.manifest import NAME, Row, counts_of, read_manifest, write_manifest
+from voice_provider.files.locations import explained
+from voice_provider.files.storage import Output
+from voice_provider.files.transfer import exists, names_in, remove
+from voice_provider.lines.delivery import Delivery
+from voice_provider.lines.manifest import NAME, Row, counts_of, iter_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking
-from voice_provider.lines.takes import FOLDER, take_key, text_hash
+from voice_provider.lines.takes import FOLDER, Take, text_hash
 from voice_provider.lines.ways import Wanted, way_of
+from voice_provider.models import Cost, Manifest
+from voice_provider.money.budget import check_budget
+from voice_provider.money.prices import total
+from voice_provider.trust.provenance import ENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.sdk.types import Logger
 
     from voice_provider.hooks.voice import VoiceHook
-    from voice_provider.jobs.orders import SpeechOrder
     from voice_provider.lines.journal import Journal
+    from voice_provider.lines.orders import Orders
     from voice_provider.lines.pace import Pace
+    from voice_provider.lines.records import Records
     from voice_provider.lines.script import Line
     from voice_provider.lines.speaking import Rest
 
 NAMED = 10  # lines that a message names
+NOTHING = Cost(usd=0.0, basis="computed")
 STEPS = 20  # log lines of a whole script: one each 5 %
 UNKNOWN = (
     "it may be paid, and there is no take of it: an earlier try ended while it was on its way. Look at the account, "
@@ -50,6 +59,7 @@ class ScriptRun:
     :param journal: the claim on it
     :param lines: of the script
     :param orders: what each line asks for
+    :param records: writes what stands beside each take
     :param show: takes the line of progress for people
     """
 
@@ -59,36 +69,45 @@ class ScriptRun:
         folder: str,
         journal: Journal,
         lines: Sequence[Line],
-        orders: Sequence[SpeechOrder],
+        orders: Orders,
+        records: Records,
         show: Callable[[str], None],
         log: Logger,
     ) -> None:
         self._hook, self._folder, self._journal, self._lines = hook, folder, journal, lines
-        self._show, self._log = show, log
-        name = hook.service.name
-        self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
-        self._orders = dict(zip(self._keys, orders, strict=True))
-        self._known: dict[str, Row] = {}  # what the manifest before tells of takes that are there
+        self._orders, self._records, self._show, self._log = orders, records, show, log
+        self._keys = orders.keys_of_lines
+        self._known: dict[str, Take] = {}  # what is known of takes that are there
         self._ours: set[str] = set()  # of those, spoken by this very try, before it waited on a triggerer
         self._there: dict[str, str] = {}  # location of a take by its key
+        self._bare: set[str] = set()  # of those, without a record: a try was killed before it had written it
+        self._received: dict[str, Manifest] = {}  # what a try before has noted of takes that it could not put in place
         self._errors: dict[str, VoiceError] = {}
         self._way = way_of(hook, self._place)
+        self._delivery = Delivery(folder, hook.settings.allowed_outputs)
         self._speaking: Speaking | None = None
         self._told = 0
+        self._max_cost: float | None = None
         self.rows: list[Row] = []
 
-    def begin(self, owner: str, redo: set[str], *, resubmit: bool) -> None:
+    def begin(self, owner: str, redo: set[str], *, resubmit: bool, max_cost: float | None = None) -> None:
         """Find out what is there, what is in doubt, and what is to be bought again.
 
         :param owner: task instance and clear, for which a refusal and a ``redo`` hold
         :param redo: ids of lines
         :param resubmit: buy once more what is in doubt
+        :param max_cost: dollars that what is missing may cost; None: any
+        :raises BudgetError: it would cost more; no take is deleted for ``redo``
         """
+        self._max_cost = max_cost
         entries = self._journal.entries
-        if entries.owner != owner:
+        ours = entries.owner == owner
+        if not ours:
             entries.owner, entries.failed, entries.redone = owner, {}, set()
         self._there = self._takes()
         again = {key for key, line in zip(self._keys, self._lines, strict=True) if line.id in redo} - entries.redone
+        if again:  # before a paid take is deleted; what an earlier try has received is not looked for yet
+            self._check_budget(key for key in self._orders if key in again or key not in self._there)
         self._forget(again)
         entries.again -= again | self._there.keys()
         for key in again:
@@ -118,6 +137,16 @@ class ScriptRun:
             if key not in self._there:
                 self._errors.setdefault(key, PermanentVoiceError(entries.failed[key]))
         self._journal.write()
+        self._mend_records(ours=ours)
+
+    def _mend_records(self, *, ours: bool) -> None:
+        """Write the records of takes that a kill has left without one."""
+        for key in self._bare & self._there.keys() & self._orders.keys():
+            take = self._received.pop(key, None) or self._records.describe(self._orders[key], self._there[key])
+            self._known[key] = Take(take.uri, take.sha256, take.seconds)
+            if take.cost is None:
+                take = take.model_copy(update={"cost": self._hook.speech_cost(self._orders[key].options)})
+            self._records.mend(self._orders[key], take, ours=ours)
 
     def speak(self, pace: Callable[[], Pace], *, stop_on_error: bool, **waits: Any) -> Rest | None:
         """Speak what is missing.
@@ -127,9 +156,7 @@ class ScriptRun:
         :return: jobs that are to be waited for elsewhere, after ``leave``; None: all is done
         """
         wanted = [
-            Wanted(key, order)
-            for key, order in self._orders.items()
-            if key not in self._there and key not in self._errors
+            Wanted(key, self._orders) for key in self._orders if key not in self._there and key not in self._errors
         ]
         self._log.info(
             "%s lines are %s takes: %s are there, %s are to be spoken.",
@@ -137,8 +164,16 @@ class ScriptRun:
         )
         if not wanted or (stop_on_error and self._errors):
             return None
+        self._check_budget(one.key for one in wanted)
         self._speaking = Speaking(
-            self._way, self._journal, pace(), stop_on_error=stop_on_error, tell=self._tell, log=self._log, **waits
+            self._way,
+            self._journal,
+            pace(),
+            stop_on_error=stop_on_error,
+            record=self._records.keep,
+            tell=self._tell,
+            log=self._log,
+            **waits,
         )
         return self._speaking.run(wanted)
 
@@ -151,21 +186,30 @@ class ScriptRun:
         self._journal.leave(until)
 
     def end(self) -> dict[str, Any]:
-        """Write the manifest and give the folder back; return what the task returns.
+        """Write the manifest, deliver copies and give the folder back; return what the task returns.
 
         :raises StaleTryError: another run has taken over; what is there is its business
+        :raises VoiceError: a copy cannot be delivered; the manifest tells which are
         """
         self._journal.write()
         try:
             self._write_rows()
+            rows, trouble = self._delivery.deliver(self.rows)
+            if rows != self.rows:
+                self.rows = rows
+                write_manifest(f"{self._folder}{NAME}", rows)
+            if trouble is not None:
+                raise trouble
         finally:
             self._journal.close()
+        cost = total(cost for key in self._orders if (cost := self._cost(key)) is not None)
+        self._log.info("Cost of this try: %s.", cost)
         seconds = {row.take: row.seconds or 0.0 for row in self.rows}
         return {
             "manifest": f"{self._folder}{NAME}",
             "counts": counts_of(self.rows),
             "seconds": round(sum(seconds.values()), 3),
-            "cost": None,
+            "cost": cost.dump(),
         }
 
     def judge(self, max_failed: int) -> None:
@@ -194,6 +238,31 @@ class ScriptRun:
             f"each line. Of '{named[0].id[:60]}': {(named[0].error or 'it was not tried').rstrip('.')}."
         )
 
+    # what it costs
+
+    def _check_budget(self, keys: Iterable[str]) -> None:
+        """Hold what would be ordered against the limit; what an earlier try has sent may be paid already."""
+        sent = self._journal.entries.open
+        missing = [self._hook.speech_cost(self._orders[key].options) for key in keys if key not in sent]
+        check_budget(total(missing), self._max_cost, f"The {len(missing):,} takes that are missing")
+
+    def _cost(self, key: str) -> Cost | None:
+        """Return what a take has cost in this try, or may have; None: it was not ordered, or was refused."""
+        failure = self._speaking.failures.get(key) if self._speaking else None
+        if self._is_spoken(key):
+            return self._hook.speech_cost(self._orders[key].options)
+        if key in self._there:
+            return NOTHING
+        if isinstance(failure, UnusableSpeechError) or (failure is not None and self._is_in_doubt(key)):
+            return Cost(basis="unknown", units=self._hook.speech_cost(self._orders[key].options).units)
+        return None
+
+    def _is_spoken(self, key: str) -> bool:
+        return key in self._ours or (self._speaking is not None and key in self._speaking.takes)
+
+    def _is_in_doubt(self, key: str) -> bool:
+        return key in self._journal.entries.unknown or key in self._journal.entries.held
+
     # takes
 
     @property
@@ -214,13 +283,13 @@ class ScriptRun:
     def _takes(self) -> dict[str, str]:
         location = f"{self._folder}{FOLDER}"
         with explained(f"The takes in {location} cannot be listed", "Check the worker's permissions."):
-            path = open_path(location)
-            path.fs.invalidate_cache()
-            names = path.fs.ls(path.path, detail=False) if exists(location) else []
-        found = (name.rstrip("/").rpartition("/")[2] for name in names)
+            found = names_in(location)
         endings = self._hook.service.makes["speech"]
         parts = ((name, *name.partition(".")) for name in found)
-        return {stem: f"{location}{name}" for name, stem, _, ending in parts if stem and ending in endings}
+        there = {stem: f"{location}{name}" for name, stem, _, ending in parts if stem and ending in endings}
+        recorded = {name.partition(".")[0] for name in found if name.endswith(ENDING)}
+        self._bare = there.keys() - recorded
+        return there
 
     def _is_there(self, key: str) -> bool:
         """Whether there is a take; one that was received before a kill, or could not be put in its place, is now."""
@@ -232,62 +301,76 @@ class ScriptRun:
         elif (receipt := place.received()) is not None:
             uri = str(receipt.facts["uri"])
             found = place.recover(uri, receipt.sha256, receipt.bytes)
+            self._received[key] = Manifest.model_validate(receipt.facts)
         else:
             return False
         if found:
             self._there[key] = uri
+            self._bare.add(key)
             self._log.info("Take %s… was received by an earlier try; it is kept.", key[:12])
         return found
 
     def _forget(self, again: set[str]) -> None:
         """Delete takes that are bought again; the manifest never tells of a take that is not there."""
         location = f"{self._folder}{NAME}"
-        before = read_manifest(location) if exists(location) else []
-        rows = [row for row in before if row.uri is None or (row.take in self._there and row.take not in again)]
-        if len(rows) < len(before):
-            write_manifest(location, rows)
-        self._known = {row.take: row for row in rows if row.uri is not None}
-        if self._journal.came_back:
-            self._ours = {key for key, row in self._known.items() if row.outcome == "spoken"} & self._there.keys()
+        if exists(location):
+            gone = False
+            for row in iter_manifest(location):
+                if row.uri is None:
+                    continue
+                if not self._stays(row, again):
+                    gone = True
+                    continue
+                self._known[row.take] = Take(row.uri, row.sha256, row.seconds)
+                self._delivery.remember(row)
+                if self._journal.came_back and row.outcome == "spoken":
+                    self._ours.add(row.take)
+            if gone:
+                write_manifest(location, (row for row in iter_manifest(location) if self._stays(row, again)))
         for key in again & self._there.keys():
             remove(self._there[key])
+            remove(f"{self._there[key]}{ENDING}")
             if exists(self._there[key]):
                 raise InvalidInputError(f"redo: {self._there[key]} cannot be deleted. Check the worker's permissions.")
             del self._there[key]
 
-    def _facts(self, key: str) -> tuple[str | None, float | None]:
-        """Return hash and length of a take that was there."""
-        if (row := self._known.get(key)) is not None and row.uri == self._there[key]:
-            return row.sha256, row.seconds
-        uri, rate = self._there[key], self._orders[key].options.pcm_rate
-        if rate is None:
-            file = StoredFile(uri)
-            return file.sha256(), file.seconds()
-        with reading(uri), open_path(uri).open("rb") as samples:  # they are no file of media
-            data = bytes(samples.read())
-        return hashlib.sha256(data).hexdigest(), len(data) / 2 / rate
+    def _stays(self, row: Row, again: set[str]) -> bool:
+        """Whether a row of the manifest before still tells the truth."""
+        return row.uri is None or (row.take in self._there and row.take not in again)
+
+    def _take(self, key: str) -> Take:
+        """Return what is known of a take that was there; reads it, where nothing else tells."""
+        known, uri = self._known.get(key), self._there[key]
+        if known is None or known.uri != uri:
+            take = self._records.describe(self._orders[key], uri)
+            known = self._known[key] = Take(uri, take.sha256, take.seconds)
+        return known
 
     # what became of them
 
     def _write_rows(self) -> None:
-        facts = {key: self._facts(key) for key in self._there_of_it}
-        self.rows = [self._row(key, line, facts) for key, line in zip(self._keys, self._lines, strict=True)]
+        seen: set[str] = set()
+        rows = []
+        for key, line in zip(self._keys, self._lines, strict=True):
+            cost = self._cost(key)
+            told = cost if cost is None or key not in seen else NOTHING  # equal lines share a take
+            rows.append(replace(self._row(key, line), cost=told.dump() if told is not None else None))
+            seen.add(key)
+        self.rows = self._delivery.standing(rows)
         write_manifest(f"{self._folder}{NAME}", self.rows)
 
     def _error(self, key: str) -> VoiceError | None:
         return self._errors.get(key) or (self._speaking.failures.get(key) if self._speaking else None)
 
-    def _row(self, key: str, line: Line, facts: dict[str, tuple[str | None, float | None]]) -> Row:
+    def _row(self, key: str, line: Line) -> Row:
         take = self._speaking.takes.get(key) if self._speaking else None
         error, outcome = self._error(key), "missing"
-        uri, sha256, seconds = None, None, None
         if take is not None:
-            outcome, uri, sha256, seconds = "spoken", take.uri, take.sha256, take.seconds
+            outcome = "spoken"
         elif key in self._there:
-            outcome, uri, (sha256, seconds) = "spoken" if key in self._ours else "reused", self._there[key], facts[key]
+            outcome, take = "spoken" if key in self._ours else "reused", self._take(key)
         elif error is not None:
-            entries = self._journal.entries
-            outcome = "unknown" if key in entries.unknown or key in entries.held else "failed"
+            outcome = "unknown" if self._is_in_doubt(key) else "failed"
         elif key in self._journal.entries.open:
             error = JobTimeoutError(ORDERED)
         return Row(
@@ -295,11 +378,12 @@ class ScriptRun:
             text_sha256=text_hash(line.text),
             take=key,
             outcome=outcome,  # type: ignore[arg-type]  # one of those above
-            uri=uri,
-            sha256=sha256,
-            seconds=seconds,
+            uri=take and take.uri,
+            sha256=take and take.sha256,
+            seconds=take and take.seconds,
             error=str(error) if error is not None else None,
             voice=line.voice,
+            **self._records.told(self._orders[key]),
             start=line.start,
             end=line.end,
             file=line.file,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.lines.delivery import problem_of, same_file
 from voice_provider.lines.problems import Problems
-from voice_provider.lines.rows import MAX_CELL, from_csv, from_dicts, from_jsonl
+from voice_provider.lines.rows import MAX_CELL, from_csv, from_dicts, from_jsonl, from_text
+from voice_provider.lines.split import LONGEST
 from voice_provider.lines.subtitles import from_subtitles, seconds
 from voice_provider.services.texts import script_of, text_of
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024 * 1024  # of a script: a million lines
 COLUMNS = ("id", "text", "voice", "language", "start", "end", "file", "take")
-FORMATS = ("csv", "jsonl", "srt", "vtt")
+FORMATS = ("csv", "jsonl", "srt", "vtt", "txt", "md")
 NOTHING = "it is empty: there is nothing to say"
+WAY = "A text of its own, as .txt or .md, is cut into lines"  # for what is too long for one
 NEAR = 0.8  # of difflib: one letter wrong in five
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Line:
     :param language: code, where the script says it
     :param start: seconds from the beginning, where the line has a time
     :param end: seconds; never before ``start``
-    :param file: name of a copy beside the takes, where one is wanted
+    :param file: name below the output folder of a copy of the take, where one is wanted
     :param take: lines of equal text share one recording unless this differs
     :param options: speech options of this line alone
     :param notes: columns that mean nothing here; they are carried into the manifest
@@ -64,32 +65,36 @@ def read_lines(
     options: Collection[str] = (),
     voices: Collection[str] | None = None,
     check: Callable[[str], Any] | None = None,
+    longest: int | None = None,
 ) -> list[Line]:
     """Read a script, and find out all that is wrong with it before anything is paid.
 
-    :param script: the bytes of a CSV, JSONL, SRT or VTT file, in UTF-8, or rows as dicts
+    :param script: the bytes of a CSV, JSONL, SRT or VTT file, or of a text (``.txt``, ``.md``) that is cut into lines,
+        in UTF-8; or rows as dicts
     :param name: what it is called in messages; of a file, it tells the kind by its ending
     :param options: names of columns that are speech options of the service
     :param voices: the names that a line's voice may have; None: any, they are ids at the service
     :param check: raises InvalidInputError for a text that the service would not speak
+    :param longest: characters that the service takes at most; a text is cut into lines of 1,000 at most in any case
     :return: the lines, in their order
     :raises InvalidInputError: names each line and column that is wrong; nothing was sent
     """
     problems = Problems(name)
     reader = _Reader(problems, frozenset(options) - {"text"}, voices, check)
-    lines = [line for row in _rows(script, name, problems) if (line := reader.line(row))]
+    rows = _rows(script, name, problems, min(longest or LONGEST, LONGEST))
+    lines = [line for row in rows if (line := reader.line(row))]
     if not lines and not problems:
         problems.add("line 1", "there is no line in it")
     problems.check()
     return lines
 
 
-def _rows(script: bytes | Iterable[Any], name: str, problems: Problems) -> Iterator[Row]:
+def _rows(script: bytes | Iterable[Any], name: str, problems: Problems, longest: int) -> Iterator[Row]:
     if not isinstance(script, bytes):
         return from_dicts(script, problems)
     kind = PurePosixPath(name).suffix[1:].lower()
     if kind not in FORMATS:
-        raise InvalidInputError(f"'{name}' is no script that can be read: give {', '.join(FORMATS[:-1])} or vtt.")
+        raise InvalidInputError(f"'{name}' is no script that can be read: give {', '.join(FORMATS[:-1])} or md.")
     if len(script) > MAX_BYTES:
         raise InvalidInputError(f"{name} has {len(script):,} bytes; a script has at most {MAX_BYTES:,}. Cut it up.")
     text = _decode(script, name)
@@ -97,6 +102,8 @@ def _rows(script: bytes | Iterable[Any], name: str, problems: Problems) -> Itera
         return from_csv(text, problems)
     if kind == "jsonl":
         return from_jsonl(text, problems)
+    if kind in ("txt", "md"):
+        return from_text(text, longest)
     return from_subtitles(text, kind, problems)
 
 
@@ -144,7 +151,7 @@ class _Reader:
         self._look_at_names(row)
         for name, cell in cells.items():
             if isinstance(cell, str) and len(cell) > MAX_CELL:
-                self._wrong(row, name, f"it has {len(cell):,} characters; at most {MAX_CELL:,} are one line")
+                self._wrong(row, name, f"it has {len(cell):,} characters; at most {MAX_CELL:,} are one line. {WAY}")
         if len(self._problems.found) > before:
             return None
         texts = {name: self._text(row, name, cells.get(name)) for name in COLUMNS if name not in ("start", "end")}
@@ -181,13 +188,14 @@ class _Reader:
         start, end = times["start"], times["end"]
         if start is not None and end is not None and end < start:
             self._wrong(row, "end", f"it ends at {end:g} s, before it starts at {start:g} s")
-        self._only_once(row, "id", texts["id"], self._ids)
-        self._only_once(row, "file", texts["file"], self._files)
-        if (file := texts["file"]) and (_CONTROL.search(file) or "/" in file or file.startswith(".")):
-            self._wrong(row, "file", f"{file[:60]!a} is no name of a file: letters, digits, '-', '_' and '.'")
+        self._only_once(row, "id", texts["id"] or "", texts["id"] or "", self._ids)
+        if file := texts["file"]:
+            if problem := problem_of(file):
+                self._wrong(row, "file", problem)
+            self._only_once(row, "file", file, same_file(file), self._files)
 
-    def _only_once(self, row: Row, name: str, value: str | None, seen: dict[str, str]) -> None:
-        if value and (other := seen.setdefault(value, row.where)) != row.where:
+    def _only_once(self, row: Row, name: str, value: str, key: str, seen: dict[str, str]) -> None:
+        if (other := seen.setdefault(key, row.where)) != row.where:
             self._wrong(row, name, f"'{value[:60]}' stands in {other}, too")
 
     def _text(self, row: Row, name: str, value: Any) -> str | None:

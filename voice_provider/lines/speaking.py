@@ -25,6 +25,7 @@ from voice_provider.exceptions import (
     StorageError,
     VoiceError,
 )
+from voice_provider.lines.takes import Take
 from voice_provider.lines.ways import UnknownOutcome, Unplaced
 from voice_provider.models import Job, Manifest
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk.types import Logger
 
-    from voice_provider.lines.journal import Journal
+    from voice_provider.jobs.orders import SpeechOrder
+    from voice_provider.lines.journal import Journal, Sent
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.ways import Wanted, Way
 
@@ -81,6 +83,7 @@ class Speaking:
     :param inline: seconds without news after which jobs are waited for elsewhere; None: all of it is done here
     :param poll_interval: seconds between two questions after a job at most, where the service does not ask for more
     :param stop_on_error: send nothing more after the first line that fails
+    :param record: writes the record of a take that is in its place
     :param tell: is called after each take, and each failure
     """
 
@@ -95,13 +98,14 @@ class Speaking:
         inline: float | None,
         poll_interval: float,
         stop_on_error: bool,
+        record: Callable[[SpeechOrder, Manifest], Manifest],
         tell: Callable[[], None],
         log: Logger,
     ) -> None:
-        self._way, self._journal, self._pace = way, journal, pace
+        self._way, self._journal, self._pace, self._record = way, journal, pace, record
         self._patience, self._inline, self._poll_interval = patience, inline, poll_interval
         self._stop_on_error, self._tell, self._log = stop_on_error, tell, log
-        self.takes: dict[str, Manifest] = {}
+        self.takes: dict[str, Take] = {}
         self.failures: dict[str, VoiceError] = {}
         self._waiting: deque[Wanted] = deque()
         self._written: deque[Wanted] = deque()
@@ -205,7 +209,12 @@ class Speaking:
 
     def _fly(self, pool: ThreadPoolExecutor, one: Wanted) -> None:
         sent = self._journal.entries.open[one.key]
-        self._flying[pool.submit(self._way.step, one, sent)] = one, time.monotonic()
+        self._flying[pool.submit(self._step, one, sent)] = one, time.monotonic()
+
+    def _step(self, one: Wanted, sent: Sent) -> Manifest | Job:
+        """Take the line's next step, in a thread of its own; a take has its record before anybody hears of it."""
+        came = self._way.step(one, sent)
+        return came if isinstance(came, Job) else self._record(one.order, came)
 
     def _write_down(self) -> None:
         """Write down which jobs there are, once in a quiet time; without a key they are found by nothing else."""
@@ -316,7 +325,7 @@ class Speaking:
             running.due = now + max(pause, job.retry_after or 0.0)
 
     def _keep(self, one: Wanted, take: Manifest) -> None:
-        self.takes[one.key] = take
+        self.takes[one.key] = Take(take.uri, take.sha256, take.seconds)
         self._journal.entries.open.pop(one.key, None)
         if self._running.pop(one.key, None) is None:
             self._accepted()

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = 1  # of what is hashed; another one makes all takes anew, and that is paid
 FOLDER = "takes/"
+
+
+class Take(NamedTuple):
+    """What a manifest says of a take; there may be ten thousand of them in memory."""
+
+    uri: str
+    sha256: str | None
+    seconds: float | None
 
 
 def take_key(service: str, heard: Mapping[str, Any], take: str | None = None) -> str:

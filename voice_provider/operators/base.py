@@ -270,6 +270,10 @@ class JobOperator(VoiceOperator):
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:
         """Collect a succeeded job and return what the task returns."""
 
+    def spending_limit(self) -> float | None:
+        """Return how many dollars the order may cost; None: any, or it costs none."""
+        return None
+
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
         """Return what the completion sensor needs."""
         return {
@@ -295,21 +299,23 @@ class JobOperator(VoiceOperator):
         record = lifecycle.load()
         if record is not None and record.redefers:
             lifecycle.wait_until(record, deadline)  # triggers that failed in the try before are not this one's
-        return self._order_and_follow(context, deadline)
+        return self._order_and_follow(context, lifecycle, deadline)
 
-    def _order_and_follow(self, context: Context, deadline: float) -> dict[str, Any]:
-        lifecycle = self._lifecycle(context)
+    def _order_and_follow(self, context: Context, lifecycle: Lifecycle, deadline: float) -> dict[str, Any]:
+        lifecycle.ends_at(deadline)
         try:
             order = self.order(context)
+            lifecycle.max_cost = self.spending_limit()
         except InvalidInputError as error:
             record = lifecycle.load()
             if not self.collects_blindly or record is None or not lifecycle.is_running(record):
                 raise
             self.log.warning("%s What was ordered before is collected all the same.", error)
         else:
-            lifecycle.deadline = deadline
             record = self._begin(lifecycle, order, deadline)
-        return self._follow(context, lifecycle, lifecycle.wait_until(record, deadline, record.redefers))
+        if record.manifest is None:
+            record = lifecycle.wait_until(record, deadline, record.redefers)
+        return self._follow(context, lifecycle, record)
 
     def _begin(self, lifecycle: Lifecycle, order: Order, deadline: float) -> Record:
         """Order; an order that is refused because too many are at work is no failure, but has to wait its turn."""
@@ -377,18 +383,21 @@ class JobOperator(VoiceOperator):
         if record.job is None or not self.collects_blindly:
             if record.job is None and record.redefers > MAX_REDEFERS:
                 raise JobTimeoutError("Waiting on the triggerer failed again and again; nothing was ordered or paid.")
-            return self._order_and_follow(context, record.deadline)
+            return self._order_and_follow(context, lifecycle, record.deadline)
+        lifecycle.ends_at(record.deadline)
         return self._follow(context, lifecycle, record)
 
     def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
-        deadline = lifecycle.deadline = record.deadline
+        deadline = lifecycle.deadline
         if record.manifest is not None:
             return self._finished(context, lifecycle, self._return_kept(record.manifest, lifecycle))
         job = self._job = lifecycle.refresh(record)
         self.job_page = job.page_url
-        if job.state.is_final and (self._came_back or context["ti"].try_number > 1):
-            lifecycle.tell(f"{describe(job)}: {job.status or job.state.value}.")  # else it shows what was told before
-        if not self.wait_for_completion and not job.state.is_final:
+        hands_over = not self.wait_for_completion and not job.state.is_final
+        # Who watches it tells more; and what is there at once, in the first try, needs no line.
+        if hands_over or (job.state.is_final and (self._came_back or context["ti"].try_number > 1)):
+            lifecycle.tell(f"{describe(job)}: {job.status or job.state.value}.")
+        if hands_over:
             ticket = self.ticket(record, job)
             tell_result(self, context, ticket)
             lifecycle.hand_over(record)

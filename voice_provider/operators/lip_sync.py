@@ -135,7 +135,7 @@ class LipSyncOperator(ResultOperator):
         self.check_place(context, service.makes["lip_sync"])
         sources = tuple(self.hook.resolve(media, argument) for argument, media in options.named_media)
         origin = lip_sync_origin(options, sources, speakers_of(self.voice_id), consents_in(self.voice_id))
-        return self.remember(context, LipSyncOrder(options, sources, made_from(self.voice_id)), origin)
+        return LipSyncOrder(options, sources, made_from(self.voice_id), origin=origin.dump())
 
     def _options(self) -> LipSyncOptions:
         values = {name: getattr(self, name) for name in _OPTIONS}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.endings import check_ending
 from voice_provider.files.locations import bare, is_location, output_of
 from voice_provider.files.storage import Output
 from voice_provider.jobs.store import path_of
+from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import JobOperator, VoiceOperator, scope_of
 from voice_provider.services.options import is_path
 from voice_provider.trust.origin import Origin
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from voice_provider.jobs.lifecycle import Lifecycle
-    from voice_provider.jobs.orders import Order
     from voice_provider.jobs.record import Record
     from voice_provider.models import Job, Manifest
     from voice_provider.services.options import PathObject
 
-ORIGIN_KEY = "voice_origin"  # what the record beside the result will say
-OrderT = TypeVar("OrderT", bound="Order")
+ORIGIN_KEY = "voice_origin"  # where versions before kept what the record beside the result will say
 
 
 class ResultOperator(JobOperator):
@@ -36,13 +35,20 @@ class ResultOperator(JobOperator):
         ends in ``/``, and a path object without an ending, is a folder, in which each order's file has a name of its
         own: task, map index or its label, and a short hash. A file's ending has to be of what the service makes
         (templated; the rendered field is called ``output_location``, because ``output`` is the operator's XCom)
+    :param max_cost: dollars that the order may cost, of each task instance where the task is mapped; checked before
+        anything is uploaded or ordered, not for a job that an earlier try has ordered. One whose price is not known
+        fails, too: give it in the connection's ``prices``. Default: any (templated)
+    :raises BudgetError: it would cost more than ``max_cost``
     """
 
-    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location")
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location", "max_cost")
 
-    def __init__(self, *, output: str | PathObject | XComArg, **kwargs: Any) -> None:
+    def __init__(
+        self, *, output: str | PathObject | XComArg, max_cost: float | str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.output_location: Any = output_of(output) if is_path(output) else output
+        self.max_cost = max_cost
         self._origin = Origin()
         self._run: Run | None = None
         self._spool: str | None = None
@@ -87,6 +93,10 @@ class ResultOperator(JobOperator):
                 "they overwrite each other's result."
             )
 
+    def spending_limit(self) -> float | None:
+        """Return ``max_cost``."""
+        return limit_of(self.max_cost, "max_cost")
+
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
         """Add where the result is to be kept, and what its manifest says besides."""
         return {
@@ -95,6 +105,7 @@ class ResultOperator(JobOperator):
             "name": record.file_name,
             "details": self.details(),
             "origin": self._origin.dump(),
+            "costs": [cost.dump() for cost in record.costs],
         }
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
@@ -104,18 +115,16 @@ class ResultOperator(JobOperator):
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
         return self._return_kept(manifest, lifecycle)
 
-    def remember(self, context: Context, order: OrderT, origin: Origin) -> OrderT:
-        """Keep what the record beside the result will say: the try that keeps the result may be another one."""
-        known: dict[str, Any] = {"fingerprint": order.fingerprint(), "origin": origin.dump()}
-        self.state(context).set(ORIGIN_KEY, known)
-        return order
-
     def _follow(self, context: Context, lifecycle: Lifecycle, record: Record) -> dict[str, Any]:
-        known: Any = self.state(context).get(ORIGIN_KEY) or {}
-        is_of_it = known.get("fingerprint") == record.fingerprint  # else a request that was refused came after it
-        self._origin = Origin.load(known.get("origin") if is_of_it else None)
+        self._origin = Origin.load(self._former_origin(context, record) if record.origin is None else record.origin)
         self._run, self._spool = Run.of(context["ti"]), self._spool_of(context)
         return super()._follow(context, lifecycle, record)
+
+    def _former_origin(self, context: Context, record: Record) -> Any:
+        """Return the origin of an order of the version before."""
+        known: Any = self.state(context).get(ORIGIN_KEY) or {}
+        is_of_it = known.get("fingerprint") == record.fingerprint  # else a request that was refused came after it
+        return known.get("origin") if is_of_it else None
 
     def _return_kept(self, manifest: Manifest, lifecycle: Lifecycle) -> dict[str, Any]:
         """Put it where it is wanted now, and write the record beside it, also where a try was killed in between."""
@@ -127,6 +136,8 @@ class ResultOperator(JobOperator):
         if (complete := self.complete(manifest)) != manifest:
             manifest = lifecycle.note_kept(complete)
         place.tidy()
+        if manifest.cost is not None:
+            self.log.info("Cost of %s: %s.", manifest.uri, manifest.cost)
         return super()._return_kept(keep(manifest, self._origin, self._run), lifecycle)
 
     def complete(self, manifest: Manifest) -> Manifest:

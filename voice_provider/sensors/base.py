@@ -76,6 +76,7 @@ class VoiceSensor(TakesPaths, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait here, or on the triggerer."""
         if not self.deferrable:
+            self.hook.ask_until(self._began(context) + limit_of(self)[0])
             found = super().execute(context)
             self.spare_outputs(context, found)
             return found
@@ -107,7 +108,13 @@ class VoiceSensor(TakesPaths, BaseSensorOperator):
         stored = store.get(WAIT_KEY) if told is None and store is not None else told
         return stored if isinstance(stored, dict) else {"deadline": time.time() + limit_of(self)[0], "redefers": 0}
 
+    def _began(self, context: Context) -> float:
+        """Return when the wait began, seconds since 1970; in ``mode="reschedule"`` with the first look of many."""
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        return first.timestamp() if first is not None else time.time()
+
     def _look_or_defer(self, context: Context, deadline: float, redefers: int = 0) -> Any:
+        self.hook.ask_until(deadline)
         try:
             answer = self.look(context, deadline)
         except VoiceError as error:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from voice_provider.exceptions import CapabilityError, InvalidInputError
 from voice_provider.models import Capability, Room
+from voice_provider.money.prices import PriceList
 from voice_provider.services.options import TranscriptionOptions
 
 if TYPE_CHECKING:
@@ -186,6 +187,16 @@ class Input:
     url: str | None = None
 
 
+class JobList(Protocol):
+    """An answer about many jobs, of which a triggerer that waits for ten thousand reads only what is new."""
+
+    def glance(self, job_id: str) -> Hashable | None:
+        """Return what differs as soon as there is news of a job; None where the answer does not have it."""
+
+    def read(self, job_id: str) -> Job | None:
+        """Return what the answer says about a job; None where it says nothing."""
+
+
 class Service(ABC):
     """One vendor's dialect.
 
@@ -203,7 +214,9 @@ class Service(ABC):
     free_clones: ClassVar[bool] = False
     takes_sound_only: ClassVar[bool] = False  # of samples and references: no videos
     speech_model: str | None = None  # what speaks where an order names none, for services that have several
+    max_script: ClassVar[int | None] = None  # characters of one request; None: no limit is known
     times_speech: ClassVar[bool] = False  # ``speak`` can also say where the words are
+    price_list: ClassVar[PriceList] = PriceList()  # what is published of its prices
     speech_hint: ClassVar[str] = ""  # how to avoid that it is unknown whether speech was accepted
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
@@ -377,6 +390,10 @@ class Service(ABC):
         """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
         raise self.lacks(Capability.LIP_SYNC)
 
+    def lip_sync_seconds(self, options: LipSyncOptions, seen: float | None, said: float | None) -> float | None:  # noqa: ARG002
+        """Return how long the result of a lip sync will be, from the lengths of video and sound (seconds)."""
+        return None
+
     def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:  # noqa: ARG002
         """Order a lip sync; ``inputs`` are ``options.media`` as the service knows them, in the same order."""
         raise self.lacks(Capability.LIP_SYNC)
@@ -385,12 +402,8 @@ class Service(ABC):
     def get_job(self, kind: JobKind, job_id: str, *, path: str | None = None, wait: float = 0) -> Flow[Job]:
         """Ask after a job, if the service can for at most ``wait`` seconds until it has ended."""
 
-    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Callable[[str], Job | None]]:  # noqa: ARG002
-        """Ask after many jobs in one request, at most 100.
-
-        :return: reads, of the answer, what it says about one job; None where it says nothing. A triggerer that waits
-            for ten thousand never has more than one in its hands: what outlives a moment costs it long collections
-        """
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[JobList]:  # noqa: ARG002
+        """Ask after many jobs in one request, at most 100."""
         raise self.lacks(Capability.ASKS_FOR_MANY)
 
     def room(self) -> Flow[Room]:

@@ -74,6 +74,12 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "description": "How many cloned voices the plan holds, where the service does not tell. Empty: not known.",
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 100000},
     },
+    "concurrency": {
+        "label": "Lines at a time",
+        "description": "How many lines of a script are spoken at a time, where a task does not say. Empty: as many as "
+        "the service says that the account may, else 5.",
+        "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 100000},
+    },
     "state_location": text(
         "State location",
         "Where it is remembered what was ordered: a folder that all workers share, or s3://bucket/path/. Airflow 3.2 "
@@ -96,6 +102,13 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "description": "No result is longer than this, whatever its sender says. Default: 4096.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000},
     },
+    "prices": text(
+        "Prices",
+        'JSON with what you pay, in dollars a unit, where it is not what is published, or nothing is: {"speech": '
+        '{"characters": 0.0002}}. Kinds: speech (bytes of UTF-8, or characters), transcription (seconds), lip_sync '
+        "(frames, or seconds); of one model: speech/MODEL. Empty: the published ones.",
+        format="multiline",
+    ),
     "spool_location": text(
         "Spool location",
         "Where paid audio is kept that cannot be put in its place, until a later try puts it there: a folder that all "

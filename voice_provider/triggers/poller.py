@@ -23,7 +23,7 @@ from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from voice_provider.hooks.base import Progress
     from voice_provider.models import Job, JobKind
@@ -133,7 +133,7 @@ class Wait(asyncio.Future["Job | None"]):
     :param tell: gets a line whenever there is something new
     """
 
-    __slots__ = ("_context", "_timer", "interval", "job_id", "kind", "progress", "tell")
+    __slots__ = ("_context", "_timer", "interval", "job_id", "kind", "progress", "seen", "tell")
 
     def __init__(
         self, kind: JobKind, job_id: str, interval: float, until: float, progress: Progress, tell: Callable[[str], None]
@@ -142,6 +142,7 @@ class Wait(asyncio.Future["Job | None"]):
         super().__init__(loop=loop)
         self.kind, self.job_id, self.interval = kind, job_id, interval
         self.progress, self.tell = progress, tell
+        self.seen: Hashable = None  # a glance at the last answer
         self._context = copy_context()  # where Airflow looks whose log a line belongs to
         self._timer = loop.call_later(until - time.monotonic(), self._time_is_over, context=self._context)
 
@@ -204,7 +205,7 @@ class Rounds:
         """Ask after some jobs, and tell who waits for them; return whether there was an answer."""
         ids = list(dict.fromkeys(wait.job_id for wait in waits))
         try:
-            read = await self._poller.ask(lambda hook: hook.service.get_jobs(self._kind, ids))
+            answer = await self._poller.ask(lambda hook: hook.service.get_jobs(self._kind, ids))
         except PermanentVoiceError as error:
             for wait in waits:
                 if not wait.done():
@@ -214,8 +215,11 @@ class Rounds:
             log.info("Asking after %d jobs did not succeed; asking again. %s", len(ids), error)
             return False
         for wait in waits:
-            if wait.hear(read(wait.job_id)):
-                self._waits.pop(wait, None)
+            glance = answer.glance(wait.job_id)
+            if glance is None or glance != wait.seen:
+                wait.seen = glance
+                if wait.hear(answer.read(wait.job_id)):
+                    self._waits.pop(wait, None)
         return True
 
 

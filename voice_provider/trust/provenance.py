@@ -21,10 +21,11 @@ from voice_provider.exceptions import InvalidInputError, StorageError
 from voice_provider.files import beside
 from voice_provider.files.locations import explained, open_path
 from voice_provider.files.storage import is_kept
+from voice_provider.models import Cost
 from voice_provider.trust.origin import Origin, Part, Speaker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow.sdk import ObjectStoragePath
 
@@ -34,6 +35,7 @@ ENDING = ".provenance.json"
 GENERATOR = "airflow-provider-voice"
 MAX_NAME = 255  # bytes of a file's name
 MAX_RECORD = 1024 * 1024  # bytes
+AT_ONCE = 100  # records that are asked for together, where the storage can
 
 T = TypeVar("T")
 
@@ -77,6 +79,7 @@ class _Making(Part):
     job_id: str | None = None
     submitted_at: str | None = None
     outcome: str | None = None
+    cost: Cost | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -166,6 +169,22 @@ def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
     return carry(manifest, origin)
 
 
+def copy_record(source: str, copy: str, allowed: Sequence[str] = ()) -> None:
+    """Write the record of a kept result beside a copy of it.
+
+    :param source: of the result, path or URI
+    :param copy: path or URI
+    :param allowed: the connection's allowed output prefixes
+    :raises VoiceError: there is no record, or it cannot be written
+    """
+    with explained(f"The record of {source} cannot be copied to {copy}{ENDING}", "Check the worker's permissions."):
+        with open_path(source + ENDING).open("rb") as stream:
+            record = json.loads(stream.read(MAX_RECORD))
+        record["file"]["name"] = _name(copy)
+        text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+        beside.put(copy + ENDING, text.encode(), "copy", allowed=allowed)
+
+
 def _name(location: str) -> str:
     return location.rpartition("/")[2]
 
@@ -208,6 +227,30 @@ def verify(location: str) -> tuple[Sidecar | None, str | None]:
         f"{location} is not the file that was kept ({sidecar.file.bytes:,} bytes, sha256 {sidecar.file.sha256}): it "
         "has been changed, cut short or replaced. Fetch it anew from where the result was kept."
     )
+
+
+def records_below(location: str) -> Iterator[Sidecar | None]:
+    """Read every record below a folder; None for each that cannot be read.
+
+    :param location: path or URI
+    :raises InvalidInputError: there is no such folder
+    :raises StorageError: the storage does not answer
+    """
+    with explained(f"{location} cannot be read", "Check the location and your permissions."):
+        folder = open_path(location)
+        if not folder.fs.exists(folder.path):
+            raise FileNotFoundError("there is nothing there")
+        names = sorted(name for name in folder.fs.find(folder.path) if name.endswith(ENDING))
+        for start in range(0, len(names), AT_ONCE):
+            for found in folder.fs.cat_ranges(names[start : start + AT_ONCE], 0, MAX_RECORD + 1, on_error="raise"):
+                yield _read(found)
+
+
+def _read(data: bytes) -> Sidecar | None:
+    try:
+        return Sidecar.model_validate_json(data if len(data) <= MAX_RECORD else b"")
+    except ValidationError:
+        return None
 
 
 def _is_file(path: ObjectStoragePath) -> bool:

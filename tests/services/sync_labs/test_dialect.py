@@ -473,7 +473,7 @@ def test_a_job_whose_path_is_not_known_is_asked_after_in_the_mode_of_the_connect
     [
         ("", "script is empty: there is nothing to say. Nothing was paid"),
         ("\n\t ", "script is empty"),
-        ("x" * 5001, "5,001 characters; sync. labs takes at most 5,000 in one call. Split it"),
+        ("x" * 5001, "5,001 characters; sync. labs takes at most 5,000 in one call. SpeakLines"),
     ],
 )
 def test_a_script_that_cannot_be_spoken_is_refused_for_speech_and_for_lip_sync(
@@ -817,6 +817,20 @@ def test_a_body_that_is_not_json_is_nothing() -> None:
 
 def test_one_job_that_cannot_be_read_does_not_hide_the_others(service: SyncLabs) -> None:
     body = [{"id": "A", "status": "PROCESSING"}, {"id": "B"}, {"status": "COMPLETED"}, {"id": "C", "status": "FAILED"}]
-    read, [request] = drive(service.get_jobs("lip_sync", ["A", "B", "C"]), answer(body))
-    assert {name: job.state for name in "ABCD" if (job := read(name))} == {"A": JobState.RUNNING, "C": JobState.FAILED}
+    jobs, [request] = drive(service.get_jobs("lip_sync", ["A", "B", "C"]), answer(body))
+    assert {name: job.state for name in "ABCD" if (job := jobs.read(name))} == {
+        "A": JobState.RUNNING,
+        "C": JobState.FAILED,
+    }
     assert request.params["ids"] == ["A", "B", "C"]
+
+
+def test_a_glance_tells_whether_there_is_news_of_a_job(service: SyncLabs) -> None:
+    def glance(**job: Any) -> Any:
+        return drive(service.get_jobs("lip_sync", ["A"]), answer([{"id": "A", **job}]))[0].glance("A")
+
+    news = [{"status": "PENDING"}, {"status": "PROCESSING"}, {"status": "PROCESSING", "progress_percent": 50}]
+    news += [{"status": "PROCESSING", "progress_percent": 75}, {"status": "COMPLETED"}, {"status": "FAILED"}]
+    assert len({glance(**one) for one in news}) == len(news)
+    assert glance(status="PROCESSING", createdAt="1") == glance(status="PROCESSING", createdAt="2")
+    assert drive(service.get_jobs("lip_sync", ["B"]), answer([{"id": "A"}]))[0].glance("B") is None

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from voice_provider.emulator.engine import EngineError
@@ -25,6 +25,8 @@ from voice_provider.emulator.world.files import StoredFile
 from voice_provider.emulator.world.state import Upload, Voice, new_id
 
 router = APIRouter()
+
+PREVIEW = "This is how I sound."
 
 SAMPLE_ERRORS = {
     "sample_too_short": (400, "voice_sample_too_short"),
@@ -75,18 +77,39 @@ async def list_voices(request: Request, caller: Authenticated) -> JSONResponse:
         Voice, "service = ? AND org = ? AND ready ORDER BY created_at", SERVICE, caller.org
     )
     built_in = [_builtin_json(voice_id, name) for voice_id, (name, _) in builtins(caller.emulator).items()]
-    return JSONResponse(built_in + [voice_json(voice) for voice in clones])
+    return JSONResponse([_heard(request, voice) for voice in built_in + [voice_json(voice) for voice in clones]])
 
 
 @router.get("/v2/voices/{voice_id}")
 async def get_voice(voice_id: str, request: Request, caller: Authenticated) -> JSONResponse:
     check_provider(request)
     if built_in := builtins(caller.emulator).get(voice_id):
-        return JSONResponse(_builtin_json(voice_id, built_in[0]))
+        return JSONResponse(_heard(request, _builtin_json(voice_id, built_in[0])))
     voice = _clone(caller, voice_id)
     if voice is None:
         raise ApiError(404, "voice_not_found")
-    return JSONResponse(voice_json(voice))
+    return JSONResponse(_heard(request, voice_json(voice)))
+
+
+def _heard(request: Request, voice: dict[str, Any]) -> dict[str, Any]:
+    return {**voice, "previewUrl": f"{request.base_url}previews/{voice['id']}.mp3"}
+
+
+@router.get("/previews/{voice_id}.mp3")
+async def preview(voice_id: str, request: Request) -> Response:
+    """A few words in a voice; public, and made whenever they are asked for."""
+    emulator: Emulator = request.app.state.emulator
+    built_in = builtins(emulator).get(voice_id)
+    voice = emulator.state.first(Voice, "id = ? AND service = ? AND ready", voice_id, SERVICE)
+    if built_in is None and voice is None:
+        raise ApiError(404, "voice_not_found")
+    learnt = emulator.files.path("voices", voice.profile) if voice is not None and voice.profile else None
+    speaker = (
+        learnt if learnt is not None and learnt.exists() else (built_in or ("", emulator.engine.builtin_voices[0]))[1]
+    )
+    pieces = emulator.engine.stream([(speaker, PREVIEW)], form="mp3")
+    sound = await emulator.jobs.in_thread(lambda: b"".join(piece.audio for piece in pieces))
+    return Response(sound, media_type="audio/mpeg")
 
 
 @router.delete("/v2/voices/{voice_id}")
@@ -125,7 +148,7 @@ async def clone_voice(request: Request, caller: Authenticated) -> JSONResponse:
     with emulator.state.transaction():
         if emulator.state.update(voice):
             emulator.state.insert(charge)
-    return JSONResponse(voice_json(voice), 201)
+    return JSONResponse(_heard(request, voice_json(voice)), 201)
 
 
 def _reserve(caller: Caller, name: str) -> Voice:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from sys import intern
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError, VoiceError
 from voice_provider.models import Capability, Estimate, Job, JobState, LipSyncModel, Room
-from voice_provider.services.base import Flow, Input, Request, Service, path_segment, present
+from voice_provider.services.base import Flow, Input, Request, Response, Service, path_segment, present
 from voice_provider.services.options import LipSyncOptions, SampleFacts, SpeechOptions, check_lip_sync_shape
 from voice_provider.services.sync_labs.answers import (
     NAME,
@@ -21,6 +22,7 @@ from voice_provider.services.sync_labs.answers import (
     read_job,
 )
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
+from voice_provider.services.sync_labs.prices import result_seconds
 from voice_provider.services.sync_labs.requests import (
     AT_WORK,
     MARKUP,
@@ -33,12 +35,31 @@ from voice_provider.services.sync_labs.requests import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from voice_provider.models import JobKind
     from voice_provider.services.texts import Markup
 
 MAX_LONG_POLL = 10  # seconds
+
+
+class Generations:
+    """An answer about many generations."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self._items = {str(item.get("id")): item for item in items_of(response)}
+
+    def glance(self, job_id: str) -> tuple[str, Any] | None:
+        """Return state and progress, which are the news of a generation until it has ended."""
+        item = self._items.get(job_id)
+        return (intern(str(item.get("status"))), item.get("progress_percent")) if item else None
+
+    def read(self, job_id: str) -> Job | None:
+        """Return one of them; one that cannot be read does not hide the others."""
+        with suppress(ServiceUnavailableError, KeyError):
+            return read_job("lip_sync", self._response, body=self._items[job_id])
+        return None
 
 
 class Jobs(Service):
@@ -99,6 +120,10 @@ class Jobs(Service):
         check_lip_sync_shape(options)
         return check_model(options) + [warning for item in options.text for warning in check_script(item.text)]
 
+    def lip_sync_seconds(self, options: LipSyncOptions, seen: float | None, said: float | None) -> float | None:
+        """Return how long the result will be."""
+        return result_seconds(options, seen, said)
+
     def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
         """Order a generation."""
         headers = {"idempotency-key": key} if key else {}
@@ -140,20 +165,13 @@ class Jobs(Service):
         response = yield Request(method="GET", url=path, params=params, expects=is_job)
         return read_job(kind, response, path=path)
 
-    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Callable[[str], Job | None]]:
+    def get_jobs(self, kind: JobKind, job_ids: Sequence[str]) -> Flow[Generations]:
         """Ask after many generations at once; the service has no such question for speech and voices."""
         if kind != "lip_sync":
             raise self.lacks(Capability.ASKS_FOR_MANY)
         params: dict[str, str | list[str]] = {"ids": list(job_ids), "limit": str(MAX_LISTED)}
         response = yield Request(method="GET", url="/v2/generations", params=params, expects=is_list)
-        items = {str(item.get("id")): item for item in items_of(response)}
-
-        def read(job_id: str) -> Job | None:
-            with suppress(ServiceUnavailableError, KeyError):  # one that cannot be read does not hide the others
-                return read_job(kind, response, body=items[job_id])
-            return None
-
-        return read
+        return Generations(response)
 
     def room(self) -> Flow[Room]:
         """Count the generations that wait or run; the limit is only said with a refusal."""

@@ -134,6 +134,6 @@ def check_script(text: str) -> list[str]:
     if len(text) > MAX_SCRIPT:
         raise InvalidInputError(
             f"The script has {len(text):,} characters; sync. labs takes at most {MAX_SCRIPT:,} in one call. "
-            "Split it into several tasks, for example with .expand(text=[...]). Nothing was paid."
+            "SpeakLinesOperator cuts a longer one into lines: give it as a .txt or .md file, lines=. Nothing was paid."
         )
     return warnings
