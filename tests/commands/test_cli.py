@@ -24,13 +24,15 @@ from voice_provider import __version__
 from voice_provider.cli import main
 from voice_provider.demo import inputs
 from voice_provider.demo.airflow_home import AirflowHome, example_dag
-from voice_provider.demo.scenarios import NEW_LINE
+from voice_provider.demo.scenarios import DUB, NEW_LINE
 from voice_provider.demo.screen import LineScreen, TableScreen, open_screen
 from voice_provider.demo.steps import Step, Story, read_tasks
 from voice_provider.demo.summary import fitted, ui_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from voice_provider.demo.scenarios import Scenario
 
 DEMO = [sys.executable, "-m", "voice_provider.cli", "demo", "--engine", "tone"]
 
@@ -270,12 +272,13 @@ def test_example_dag_is_found_and_knows_the_story() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_table_fits_the_terminal(width: int) -> None:
-    story = Story(Step("Draw and voice two presenters"), NEW_LINE.tasks)
+@pytest.mark.parametrize("scenario", [NEW_LINE, DUB], ids=["new_line", "dub"])
+def test_table_fits_the_terminal(width: int, scenario: Scenario) -> None:
+    story = Story(Step("Draw and voice two presenters"), scenario.tasks)
     story.clips.begin()
-    story.tasks["lip_sync"].begin()
-    story.tasks["lip_sync"].share = 0.45
-    story.tasks["speak"].end("failed")
+    story.tasks[scenario.lip_sync].begin()
+    story.tasks[scenario.lip_sync].share = 0.45
+    story.tasks["delete_voice"].end("failed")
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=width)
     with open_screen(console, story) as screen:
