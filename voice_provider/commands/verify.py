@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from voice_provider.trust.provenance import Sidecar
+    from voice_provider.trust.sidecar import Sidecar
 
 SHOWN = 20  # inputs in the table: a track may have thousands of takes
 _HELP = "check a result against the record that is kept beside it"
