@@ -61,7 +61,7 @@ def measure(pieces: Iterable[bytes]) -> Measures:
     """
     meter = _Meter()
     low = array("h")
-    for frame in through(meter.watch(pieces), [("lowpass", "f=900"), ("aresample", str(LOW_RATE))]):
+    for frame in through(meter.watch(pieces), [("lowpass", "f=500"), ("aresample", str(LOW_RATE))]):
         low.frombytes(bytes_of(frame))
     return meter.measures(_pitch(low))
 
