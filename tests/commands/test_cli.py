@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from rich.console import Console
 
-from tests.conftest import write_mp4, write_wav
+from tests.conftest import length_of, write_mp4, write_wav
 from voice_provider import __version__
 from voice_provider.cli import main
 from voice_provider.demo import inputs
@@ -28,6 +29,7 @@ from voice_provider.demo.scenarios import DUB, NEW_LINE
 from voice_provider.demo.screen import LineScreen, TableScreen, open_screen
 from voice_provider.demo.steps import Step, Story, read_tasks
 from voice_provider.demo.summary import fitted, ui_command
+from voice_provider.demo.workplace import Clips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +97,24 @@ def test_demo_leaves_the_results_and_nothing_else(
     assert not list(tmp_path.glob("m*-airflow"))
     assert not (tmp_path / "mine.db").exists()
     assert not left_processes(environment)
+
+
+def test_a_given_sample_and_the_drawn_clip_of_that_name_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    mine = write_mp4(tmp_path / "mine.mp4")
+
+    def popen(*command: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, **options)
+
+    order = inputs.Order(DUB, None, mine, None, tmp_path / "out", engine="tone")
+    place: Any = SimpleNamespace(order=order, folder=tmp_path, inbox=tmp_path / "inbox", popen=popen)
+    clips = Clips(place, Step("Draw"))
+    clips.begin()
+    while not clips.ready():
+        time.sleep(0.02)
+    assert clips.params == {"sample": "sample.mp4", "video": "target.mp4"}
+    assert (tmp_path / "inbox" / "sample.mp4").read_bytes() == mine.read_bytes()
+    assert length_of(tmp_path / "inbox" / "target.mp4") == pytest.approx(17.6, abs=0.01)
 
 
 def test_dub_without_the_extra_makes_placeholders_and_says_so(
