@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.base import ServiceHook
     from voice_provider.services.base import Input
-    from voice_provider.services.options import LipSyncOptions, Media
+    from voice_provider.services.lip_sync import LipSyncOptions
+    from voice_provider.services.options import Media
 
 FPS = 30.0  # where a video does not tell; the estimate's own default
 PATIENCE = 10.0  # seconds for an estimate that only has to be told

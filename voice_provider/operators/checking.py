@@ -58,7 +58,8 @@ class CheckLinesOperator(VoiceOperator):
     :param sample: which of those that seem right are listened to: a share such as 0.1, or a count; the same ones each
         time; default: all (templated)
     :param longest_silence: seconds that a pause in a take, or the silence at its end, may have; default: 2
-    :param concurrency: transcripts at a time; default: as many as the account may, else 5 (templated)
+    :param concurrency: transcripts at a time; default: the connection's ``concurrency``, else as many as the service
+        says that the account may, else 5 (templated)
     :param max_cost: dollars that takes which were not listened to before may cost, of each task instance; checked
         before any is sent; default: any (templated)
     :param max_bad: lines that drift with which the task still succeeds; default: any number (templated)
@@ -212,4 +213,5 @@ class CheckLinesOperator(VoiceOperator):
         return lambda hashes: {sha256 for sha256 in hashes if int(sha256[:8], 16) < share * 2**32}
 
     def _concurrency(self) -> int:
-        return min(max(number_of(self.concurrency, "concurrency") or self.hook.room().limit or USUAL, 1), MOST)
+        asked = number_of(self.concurrency, "concurrency") or self.hook.settings.concurrency
+        return min(max(asked or self.hook.room().limit or USUAL, 1), MOST)

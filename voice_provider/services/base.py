@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import Asset, Estimate, Job, JobKind, LipSyncModel, Transcript, Voice, Wallet
     from voice_provider.services.form import Form
+    from voice_provider.services.lip_sync import LipSyncOptions
     from voice_provider.services.options import (
         CloneOptions,
-        LipSyncOptions,
         SampleFacts,
         SpeechOptions,
         VoiceFilters,
