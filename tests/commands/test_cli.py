@@ -13,24 +13,28 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from rich.console import Console
 
-from tests.conftest import write_mp4, write_wav
+from tests.conftest import length_of, write_mp4, write_wav
 from voice_provider import __version__
 from voice_provider.cli import main
 from voice_provider.demo import inputs
 from voice_provider.demo.airflow_home import AirflowHome, example_dag
-from voice_provider.demo.scenarios import NEW_LINE
+from voice_provider.demo.scenarios import DUB, NEW_LINE
 from voice_provider.demo.screen import LineScreen, TableScreen, open_screen
 from voice_provider.demo.steps import Step, Story, read_tasks
 from voice_provider.demo.summary import fitted, ui_command
+from voice_provider.demo.workplace import Clips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from voice_provider.demo.scenarios import Scenario
 
 DEMO = [sys.executable, "-m", "voice_provider.cli", "demo", "--engine", "tone"]
 
@@ -93,6 +97,24 @@ def test_demo_leaves_the_results_and_nothing_else(
     assert not list(tmp_path.glob("m*-airflow"))
     assert not (tmp_path / "mine.db").exists()
     assert not left_processes(environment)
+
+
+def test_a_given_sample_and_the_drawn_clip_of_that_name_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    mine = write_mp4(tmp_path / "mine.mp4")
+
+    def popen(*command: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, **options)
+
+    order = inputs.Order(DUB, None, mine, None, tmp_path / "out", engine="tone")
+    place: Any = SimpleNamespace(order=order, folder=tmp_path, inbox=tmp_path / "inbox", popen=popen)
+    clips = Clips(place, Step("Draw"))
+    clips.begin()
+    while not clips.ready():
+        time.sleep(0.02)
+    assert clips.params == {"sample": "sample.mp4", "video": "target.mp4"}
+    assert (tmp_path / "inbox" / "sample.mp4").read_bytes() == mine.read_bytes()
+    assert length_of(tmp_path / "inbox" / "target.mp4") == pytest.approx(17.6, abs=0.01)
 
 
 def test_dub_without_the_extra_makes_placeholders_and_says_so(
@@ -270,12 +292,13 @@ def test_example_dag_is_found_and_knows_the_story() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_table_fits_the_terminal(width: int) -> None:
-    story = Story(Step("Draw and voice two presenters"), NEW_LINE.tasks)
+@pytest.mark.parametrize("scenario", [NEW_LINE, DUB], ids=["new_line", "dub"])
+def test_table_fits_the_terminal(width: int, scenario: Scenario) -> None:
+    story = Story(Step("Draw and voice two presenters"), scenario.tasks)
     story.clips.begin()
-    story.tasks["lip_sync"].begin()
-    story.tasks["lip_sync"].share = 0.45
-    story.tasks["speak"].end("failed")
+    story.tasks[scenario.lip_sync].begin()
+    story.tasks[scenario.lip_sync].share = 0.45
+    story.tasks["delete_voice"].end("failed")
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=width)
     with open_screen(console, story) as screen:

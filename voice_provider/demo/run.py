@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.demo.steps import LipSyncProgress, Step, Story, read_tasks
-from voice_provider.demo.workplace import Clips, DemoError, TaskError
+from voice_provider.demo.workplace import NAMES, Clips, DemoError, TaskError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,8 +171,9 @@ def collect(place: Workplace, seconds: float) -> Result:
         files.append((label, _place(kept, order.output, name)))
     inputs = {}
     for param, label in scenario.inputs.items():
-        drawn = scenario.clips[param]
-        path = order.given[param] or _place(next(place.inbox.glob(f"{drawn}.*")), order.output, drawn)
+        path = order.given[param]
+        if path is None:
+            path = _place(next(place.inbox.glob(f"{NAMES[param]}.*")), order.output, scenario.clips[param])
         inputs[path] = label  # a clip that is both is told once
     return Result(
         files=[*files, *((label, path) for path, label in inputs.items())],

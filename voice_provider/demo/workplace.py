@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from voice_provider.demo.steps import Step
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-NAMES = {"sample": "sample", "video": "target"}  # in the inbox, of the files that are given
+NAMES = {"sample": "sample", "video": "target"}  # of files in the inbox, by the DAG's parameter
 
 
 class DemoError(Exception):
@@ -200,10 +200,9 @@ class Clips:
             drawn = json.loads(self._process.stdout.read().splitlines()[-1])
         order = self._place.order
         for param, given in order.given.items():
-            stem = NAMES[param] if given else order.scenario.clips[param]
-            path = given or Path(drawn[stem])
+            path = given or Path(drawn[order.scenario.clips[param]])
             # A name of our own, with the extension that fits the bytes: the DAG takes plain names only.
-            name = f"{stem}.{check_media(path, param, ('audio', 'video')).format.extension}"
+            name = f"{NAMES[param]}.{check_media(path, param, ('audio', 'video')).format.extension}"
             shutil.copyfile(path, self._place.inbox / name)
             self.params[param] = name
         self._step.end()
