@@ -41,20 +41,15 @@ from tests.leaks import (  # noqa: E402, F401  # pytest finds hooks here
     pytest_terminal_summary,
     pytest_testnodedown,
 )
-from voice_provider.compat import SINCE_3_3  # noqa: E402
-from voice_provider.hooks import base as hooks_base  # noqa: E402
-from voice_provider.hooks import transport  # noqa: E402
-from voice_provider.hooks.voice import VoiceHook  # noqa: E402
-from voice_provider.jobs import lifecycle  # noqa: E402
-from voice_provider.operators import base as operators_base  # noqa: E402
-from voice_provider.triggers import job as triggers_job  # noqa: E402
-from voice_provider.trust.provenance import ENDING  # noqa: E402
 
+# What loads Airflow is imported where it is used: the process that starts xdist's workers, and that they wait for, does
+# without it.
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from voice_provider.emulator.process import EmulatorHandle
+    from voice_provider.hooks.voice import VoiceHook
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,9 +60,31 @@ def _one_tls_context() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _schemas_checked_once() -> Iterator[None]:
+    """Let Airflow check the schema of a DAG's parameter once, and not again for each task that looks at its value."""
+    from jsonschema import Draft202012Validator
+
+    check, good = Draft202012Validator.check_schema, set()
+
+    def check_new(schema: Any, *more: Any) -> None:
+        if (written := json.dumps(schema, sort_keys=True, default=str)) not in good:
+            check(schema, *more)
+            good.add(written)
+
+    with patch.object(Draft202012Validator, "check_schema", check_new):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that are there for real services; what is done stays the same."""
+    from voice_provider.hooks import base as hooks_base
+    from voice_provider.hooks import transport
+    from voice_provider.jobs import lifecycle
+    from voice_provider.operators import base as operators_base
+    from voice_provider.triggers import job as triggers_job
+
     monkeypatch.setattr(transport, "FIRST_WAIT", 0.02)
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
@@ -92,6 +109,7 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000, 10, 10)  # the default of 700 has it look at Airflow again and again
         gc.enable()
 
 
@@ -178,6 +196,8 @@ def task() -> Task:
 
 def remembering(folder: Path | None) -> dict[str, str]:
     """Return the field of a connection without which Airflow 3.2 orders nothing; later ones remember by themselves."""
+    from voice_provider.compat import SINCE_3_3
+
     return {} if SINCE_3_3 or folder is None else {"state_location": str(folder)}
 
 
@@ -214,11 +234,15 @@ def emulator(voice_emulator: EmulatorHandle, set_connection: Callable[..., None]
 
 @pytest.fixture
 def hook(emulator: EmulatorHandle) -> VoiceHook:
+    from voice_provider.hooks.voice import VoiceHook
+
     return VoiceHook.for_connection("voice_default")
 
 
 def without_records(names: Iterable[str]) -> list[str]:
     """Leave out the records that stand beside their results; one that stands alone is seen."""
+    from voice_provider.trust.provenance import ENDING
+
     found = list(names)
     return sorted(name for name in found if not (name.endswith(ENDING) and name.removesuffix(ENDING) in found))
 

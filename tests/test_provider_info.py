@@ -40,6 +40,7 @@ COMMON = {
     "plain_http",
     "max_download_mb",
     "spool_location",
+    "prices",
 }
 OWN = {"sync_labs": {"tts_mode"}, "fish_audio": {"speech_model"}}
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from voice_provider.groups import ephemeral_voice
+    from voice_provider.groups import checked_lines, ephemeral_voice
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.retries import voice_retry_policy
 
 __version__ = "0.1.0"
 
-__all__ = ["VoiceHook", "__version__", "ephemeral_voice", "voice_retry_policy"]
+__all__ = ["VoiceHook", "__version__", "checked_lines", "ephemeral_voice", "voice_retry_policy"]
 
 
 def front_door(package: str, rooms: Mapping[str, str]) -> Callable[[str], Any]:
@@ -33,7 +33,13 @@ def front_door(package: str, rooms: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 __getattr__ = front_door(
-    __name__, {"VoiceHook": "hooks.voice", "ephemeral_voice": "groups", "voice_retry_policy": "retries"}
+    __name__,
+    {
+        "VoiceHook": "hooks.voice",
+        "checked_lines": "groups",
+        "ephemeral_voice": "groups",
+        "voice_retry_policy": "retries",
+    },
 )
 
 

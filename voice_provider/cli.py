@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voice_provider import __version__
-from voice_provider.commands import jobs, verify, voices
+from voice_provider.commands import costs, jobs, verify, voices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +27,13 @@ def parser() -> argparse.ArgumentParser:
     verify.add(commands)
     voices.add(commands)
     jobs.add(commands)
+    costs.add(commands)
     return top
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
+    add("--dub", action="store_true", help="dub a video instead: four subtitles in German, spoken, fitted, lip synced")
     add("--script", metavar="TEXT", help="the line to speak, in English; at most 5,000 characters")
     add("--sample", metavar="FILE", type=Path, help="audio or video whose voice is cloned (default: one is made)")
     add("--video", metavar="FILE", type=Path, help="video whose lips are moved (default: one is made)")
@@ -40,7 +42,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=_folder,
         default=Path("voice-demo"),
-        help="folder for lip_sync.mp4, the speech and the clips; an earlier demo's are replaced (default: %(default)s)",
+        help="folder for the video, the speech and the clips; an earlier demo's are replaced (default: %(default)s)",
     )
     add("--keep", action="store_true", help="keep the Airflow home, the emulator's data and the logs")
     add("--ui", action="store_true", help="open the same DAG in an Airflow UI instead, until Ctrl-C")

@@ -6,6 +6,7 @@
     ├── PermanentVoiceError          another try would fail the same way: the task fails at once
     │   ├── AuthError                the key is missing, wrong, or not allowed
     │   ├── QuotaError               no credit, or the plan lacks the feature
+    │   ├── BudgetError              it would cost more than the author allows; nothing was ordered
     │   ├── InvalidInputError        a file, text or option that the service will not take
     │   │   ├── NotAllowedError      a location outside the connection's allowed storage
     │   │   └── ConsentError         no consent, one that holds no more, or one for another recording
@@ -84,6 +85,10 @@ class AuthError(PermanentVoiceError):
 
 class QuotaError(PermanentVoiceError):
     """The account has no credit left, or its plan lacks the feature."""
+
+
+class BudgetError(PermanentVoiceError):
+    """It would cost more than the author allows, or nobody knows how much: nothing was ordered."""
 
 
 class InvalidInputError(PermanentVoiceError):

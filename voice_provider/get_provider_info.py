@@ -29,7 +29,17 @@ def get_provider_info() -> dict[str, Any]:
             for form in FORMS
         ],
         "operators": _modules(
-            "operators", "asset", "cleanup", "clone", "lines", "lip_sync", "speech", "tracks", "voice"
+            "operators",
+            "asset",
+            "checking",
+            "cleanup",
+            "clone",
+            "gate",
+            "lines",
+            "lip_sync",
+            "speech",
+            "tracks",
+            "voice",
         ),
         "sensors": _modules("sensors", "job", "slot"),
         "triggers": _modules("triggers", "job", "jobs", "turn"),

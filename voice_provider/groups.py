@@ -1,4 +1,4 @@
-"""Task groups for what belongs together: a voice for a while."""
+"""Task groups for what belongs together: a voice for a while; lines that are spoken, checked, and spoken again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk import TaskGroup
 
 from voice_provider.hooks.voice import VoiceHook
+from voice_provider.operators.checking import CheckLinesOperator
 from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.operators.lines import SpeakLinesOperator
 from voice_provider.operators.voice import DeleteVoiceOperator
 
 if TYPE_CHECKING:
@@ -68,3 +70,62 @@ def ephemeral_voice(
         gone = DeleteVoiceOperator(task_id="delete_voice", voice=made.output, voice_conn_id=voice_conn_id)
         with gone.as_teardown(setups=made):
             yield cast("PlainXComArg", made.output)
+
+
+def checked_lines(
+    lines: str | PathObject | list[dict[str, Any]] | XComArg,
+    output: str | PathObject | XComArg,
+    *,
+    rounds: int = 2,
+    max_bad: int | str | None = 0,
+    check: dict[str, Any] | None = None,
+    group_id: str = "checked_lines",
+    voice_conn_id: str = VoiceHook.default_conn_name,
+    **speak: Any,
+) -> PlainXComArg:
+    """Speak a script, check what was spoken, and speak again what is wrong, at most ``rounds`` times.
+
+    ::
+
+        spoken = checked_lines("s3://studio/script.csv", "s3://studio/takes/", check={"transcribe": True})
+        JoinLinesOperator(task_id="join", lines=spoken, output="s3://studio/book.m4a")
+
+    Each line that is spoken again is paid again. Where nothing is wrong any more the rounds that are left pay nothing:
+    their takes and transcripts are there. Tasks in the group are called ``<group_id>.speak``, ``.check``,
+    ``.speak_again_1``, ``.check_again_1`` and so on; several groups in a DAG need a ``group_id`` each.
+
+    :param lines: the script, see ``SpeakLinesOperator`` (templated)
+    :param output: folder of takes, manifest and verdicts, ending in ``/`` (templated)
+    :param rounds: how often wrong lines are spoken again; default: 2
+    :param max_bad: lines that may still be wrong after the last round; more fail its check, and what is behind it does
+        not run; None: any number; default: 0 (templated)
+    :param check: further arguments of ``CheckLinesOperator``: ``transcribe``, ``sample`` ...
+    :param group_id: id of the task group; default: ``checked_lines``
+    :param voice_conn_id: id of the connection that speaks and, unless ``check`` names another one, listens (templated)
+    :param speak: further arguments of ``SpeakLinesOperator``: ``voices``, ``voice_id``, ``model`` ...
+    :return: what the last check returns, for ``lines=`` of ``JoinLinesOperator`` and ``FitLinesOperator``
+    :raises ValueError: ``rounds`` is less than 0
+    """
+    if rounds < 0:
+        raise ValueError(f"rounds is {rounds!r}; give 0 or more.")
+    redo = {"redo": speak.pop("redo")} if "redo" in speak else {}
+    with TaskGroup(group_id, tooltip=f"Spoken, checked, and spoken again where it is wrong, at most {rounds} times."):
+        for number in range(rounds + 1):
+            again = f"_again_{number}" if number else ""
+            spoken = SpeakLinesOperator(
+                task_id=f"speak{again}",
+                lines=lines,
+                output=output,
+                voice_conn_id=voice_conn_id,
+                **{**speak, **redo},
+            )
+            checked = CheckLinesOperator(
+                task_id=f"check{again}",
+                spoken=spoken.output,
+                lines=lines,
+                max_bad=max_bad if number == rounds else None,
+                **{"voice_conn_id": voice_conn_id, **(check or {})},
+            )
+            bad: Any = checked.output
+            redo = {"redo": bad["bad"]}
+    return cast("PlainXComArg", checked.output)

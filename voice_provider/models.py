@@ -9,11 +9,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
 
 from voice_provider.exceptions import one_line
 
 JobKind = Literal["clone", "speech", "lip_sync", "transcription"]
+Basis = Literal["service", "computed", "estimated", "unknown"]
 # A service's own words: they are shown in logs and in Airflow, so they are a line, and a short one.
 Said = Annotated[str, AfterValidator(lambda text: one_line(text, 500))]
 
@@ -112,6 +113,31 @@ class Job(_Noun):
     created_at: str | None = None
 
 
+class Cost(_Noun):
+    """What something costs, and how that is known.
+
+    :param usd: dollars; None where they are not known
+    :param basis: ``service``: it says so itself; ``computed``: by its published price, or the connection's, from what
+        was ordered or came; ``estimated``: before it is there; ``unknown``
+    :param units: how much it is: ``bytes`` (of the text in UTF-8), ``characters``, ``seconds``, ``frames``
+    """
+
+    usd: float | None = None
+    basis: Basis
+    units: dict[str, float] = Field(default_factory=dict)
+
+    @model_serializer
+    def _whole(self) -> dict[str, Any]:
+        """Show dollars also where they are not known, and no dust of computing."""
+        usd = None if self.usd is None else round(self.usd, 6)
+        return {"usd": usd, "basis": self.basis, "units": {unit: round(n, 3) for unit, n in self.units.items()}}
+
+    def __str__(self) -> str:
+        units = " and ".join(f"{round(amount, 3):,g} {unit}" for unit, amount in self.units.items())
+        known = "not known" if self.usd is None else f"${self.usd:,.6f}".rstrip("0").rstrip(".")
+        return ", ".join(part for part in (known, self.basis if self.usd is not None else "", units) if part)
+
+
 class Segment(_Noun):
     """A part of a transcript: a word, a phrase, or what one speaker says at a stretch; times in seconds."""
 
@@ -134,6 +160,7 @@ class Transcript(_Noun):
     turns: tuple[Segment, ...] = Field(default=(), description="one for each stretch of one speaker")
     model: str | None = None
     request_id: str | None = Field(default=None, description="what the service's support asks for")
+    cost: Cost | None = Field(default=None, description="of writing it down")
 
 
 class Wallet(_Noun):
@@ -221,3 +248,4 @@ class Manifest(_Noun):
     )
     captions: Captions | None = None
     samples: tuple[str, ...] | None = Field(default=None, description="sha256 of what the voice was made of, if known")
+    cost: Cost | None = None

@@ -13,23 +13,28 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from rich.console import Console
 
-from tests.conftest import write_mp4, write_wav
+from tests.conftest import length_of, write_mp4, write_wav
 from voice_provider import __version__
 from voice_provider.cli import main
 from voice_provider.demo import inputs
 from voice_provider.demo.airflow_home import AirflowHome, example_dag
+from voice_provider.demo.scenarios import DUB, NEW_LINE
 from voice_provider.demo.screen import LineScreen, TableScreen, open_screen
-from voice_provider.demo.steps import TASKS, Step, Story, read_tasks
-from voice_provider.demo.summary import ui_command
+from voice_provider.demo.steps import Step, Story, read_tasks
+from voice_provider.demo.summary import fitted, ui_command
+from voice_provider.demo.workplace import Clips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from voice_provider.demo.scenarios import Scenario
 
 DEMO = [sys.executable, "-m", "voice_provider.cli", "demo", "--engine", "tone"]
 
@@ -76,7 +81,7 @@ def test_demo_leaves_the_results_and_nothing_else(
     done = run(clips, environment)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
-    for task in TASKS:
+    for task in NEW_LINE.tasks:
         assert re.search(rf"\({task}\): done after \d+\.\d s", done.stdout), task
     assert "no voice and no uploaded file" in done.stdout
     assert "Lip sync" in done.stdout
@@ -92,6 +97,49 @@ def test_demo_leaves_the_results_and_nothing_else(
     assert not list(tmp_path.glob("m*-airflow"))
     assert not (tmp_path / "mine.db").exists()
     assert not left_processes(environment)
+
+
+def test_a_given_sample_and_the_drawn_clip_of_that_name_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    mine = write_mp4(tmp_path / "mine.mp4")
+
+    def popen(*command: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, **options)
+
+    order = inputs.Order(DUB, None, mine, None, tmp_path / "out", engine="tone")
+    place: Any = SimpleNamespace(order=order, folder=tmp_path, inbox=tmp_path / "inbox", popen=popen)
+    clips = Clips(place, Step("Draw"))
+    clips.begin()
+    while not clips.ready():
+        time.sleep(0.02)
+    assert clips.params == {"sample": "sample.mp4", "video": "target.mp4"}
+    assert (tmp_path / "inbox" / "sample.mp4").read_bytes() == mine.read_bytes()
+    assert length_of(tmp_path / "inbox" / "target.mp4") == pytest.approx(17.6, abs=0.01)
+
+
+def test_dub_without_the_extra_makes_placeholders_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(inputs, "find_spec", lambda name: None if name == "cv2" else name)
+    (tmp_path / "file").touch()
+    assert main(["demo", "--dub", "--output", f"{tmp_path}/file/out"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "Without cv2 there will be tones and a grey card" in error
+    assert "'airflow-provider-voice[local]'" in error
+    assert "file/out cannot be written" in error, "nothing else is wrong"
+
+
+def test_what_was_done_to_a_line_is_said_in_words() -> None:
+    plain = {"tempo": 1.0, "removed": 0.0, "overflow": 0.0, "late": 0.0}
+    cases: list[tuple[dict[str, float], str]] = [
+        ({}, "as spoken"),
+        ({"tempo": 0.9}, "10 % slower"),
+        ({"removed": 0.31, "tempo": 1.15}, "0.31 s less silence, 15 % faster"),
+        ({"tempo": 1.2, "overflow": 0.7}, "20 % faster, 0.70 s too long"),
+        ({"late": 0.25}, "0.25 s late"),
+    ]
+    for change, words in cases:
+        assert fitted({**plain, **change}) == words
 
 
 def test_failed_demo_names_the_task_and_the_reason_and_keeps_the_logs(
@@ -154,6 +202,7 @@ def test_keep_leaves_the_work_folder_and_says_where(
         (["--sample", "{}"], "cannot be read: is a directory."),
         (["--video", "{}/my sample.wav"], "my sample.wav is audio (wav). Give video."),
         (["--script", " "], "The script is empty."),
+        (["--dub", "--script", "Hi."], "This demo speaks subtitles of its own. Leave --script out."),
         (["--script", "a" * 5001], "The script has 5,001 characters; at most 5,000 are allowed."),
         (["--output", "{}/text.mp4/out"], "text.mp4/out cannot be written"),
         (
@@ -237,18 +286,19 @@ def test_environment_has_nothing_of_the_users_airflow(tmp_path: Path, monkeypatc
 
 def test_example_dag_is_found_and_knows_the_story() -> None:
     source = example_dag("clone_to_lip_sync.py").read_text()
-    assert set(re.findall(r'task_id="(\w+)"', source)) == set(TASKS)
+    assert set(re.findall(r'task_id="(\w+)"', source)) == set(NEW_LINE.tasks)
     with pytest.raises(FileNotFoundError):
         example_dag("missing.py")
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_table_fits_the_terminal(width: int) -> None:
-    story = Story(Step("Draw and voice two presenters"))
+@pytest.mark.parametrize("scenario", [NEW_LINE, DUB], ids=["new_line", "dub"])
+def test_table_fits_the_terminal(width: int, scenario: Scenario) -> None:
+    story = Story(Step("Draw and voice two presenters"), scenario.tasks)
     story.clips.begin()
-    story.tasks["lip_sync"].begin()
-    story.tasks["lip_sync"].share = 0.45
-    story.tasks["speak"].end("failed")
+    story.tasks[scenario.lip_sync].begin()
+    story.tasks[scenario.lip_sync].share = 0.45
+    story.tasks["delete_voice"].end("failed")
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=width)
     with open_screen(console, story) as screen:
@@ -262,7 +312,7 @@ def test_table_fits_the_terminal(width: int) -> None:
 
 
 def test_no_terminal_gets_a_line_for_each_change() -> None:
-    story = Story(Step("Take the files"))
+    story = Story(Step("Take the files"), NEW_LINE.tasks)
     output = io.StringIO()
     with open_screen(Console(file=output, width=40), story) as screen:
         assert isinstance(screen, LineScreen)
@@ -275,7 +325,7 @@ def test_no_terminal_gets_a_line_for_each_change() -> None:
 
 
 def test_missing_database_is_no_news(tmp_path: Path) -> None:
-    story = Story(Step("Take the files"))
+    story = Story(Step("Take the files"), NEW_LINE.tasks)
     read_tasks(tmp_path / "airflow.db", story)
     assert {step.state for step in story} == {"waiting"}
     assert not list(tmp_path.iterdir())

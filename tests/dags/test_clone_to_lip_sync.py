@@ -9,6 +9,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from tests.conftest import ROOT, without_records, write_mp4, write_wav
+from tests.dags.bill import PRICES, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ def test_a_line_is_spoken_in_the_cloned_voice_and_lip_synced(
     tts_mode: str,
     service_mode: str,
 ) -> None:
-    set_connection(tts_mode=tts_mode)
+    set_connection(tts_mode=tts_mode, prices=PRICES)
     emulator.settings(tts_mode=service_mode, job_seconds=0.5)
     dag_run = run()
     assert set(states(dag_run).values()) == {"success"}, states(dag_run)
@@ -57,6 +58,9 @@ def test_a_line_is_spoken_in_the_cloned_voice_and_lip_synced(
     [speech] = results[1:]
     assert re.fullmatch(r"speak-[a-z2-7]{10}\.mp3", speech)
     assert [row["kind"] for row in emulator.ledger()] == ["clone", "speech", "lip_sync"]
+    costs = told(dag_run)
+    assert [cost["basis"] for cost in costs] == ["computed"] * 2
+    assert sum(cost["usd"] for cost in costs) == pytest.approx(sum(row["usd"] for row in emulator.ledger()), abs=1e-5)
     state = emulator.state()
     assert state["voices"].get("main", 0) == 0
     assert state["assets"] == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
 from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,17 @@ import av
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.types import DagRunType
+from rich.console import Console
 
 from tests.conftest import ROOT, without_records, write_mp4, write_wav
+from tests.dags.bill import PRICES, told
+from voice_provider.demo import summary
+from voice_provider.demo.inputs import Order
+from voice_provider.demo.run import collect, new_story
+from voice_provider.demo.scenarios import DUB, DUBBED_LINES, NEW_LINE
+from voice_provider.files.media import probe
 from voice_provider.jobs.names import ManagedName, short_hash
+from voice_provider.lines.script import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,14 +49,28 @@ def run(
     monkeypatch.setenv("AIRFLOW_VAR_VOICE_ROOT", str(tmp_path))
     set_connection("voice_default", service="fish_audio")
     set_connection("fish_audio_default", service="fish_audio")
-    set_connection("sync_labs_default", service="sync_labs")
+    set_connection("sync_labs_default", service="sync_labs", prices=PRICES)
 
     def run(name: str, **params: Any) -> Any:
         bag = DagBag(str(ROOT / "example_dags" / f"{name}.py"))
         assert not bag.import_errors
-        return bag.dags[name].test(run_conf=params)
+        before = spent(emulator)
+        dag_run = bag.dags[name].test(run_conf=params)
+        check_bill(dag_run, spent(emulator) - before)
+        return dag_run
 
     return run
+
+
+def spent(emulator: EmulatorHandle) -> float:
+    return sum(row["usd"] for row in emulator.ledger())
+
+
+def check_bill(dag_run: Any, bill: float) -> None:
+    """What the tasks of a run say that they have cost is what the service has put on the bill, to the cent."""
+    costs = told(dag_run)
+    assert {cost["basis"] for cost in costs} <= {"computed"}
+    assert sum(cost["usd"] for cost in costs) == pytest.approx(bill, abs=0.00001)
 
 
 def states(dag_run: Any) -> Counter[str]:
@@ -59,6 +83,15 @@ def results(folder: Path) -> list[str]:
 
 def paid(emulator: EmulatorHandle) -> Counter[str]:
     return Counter(f"{row['service']} {row['kind']}" for row in emulator.ledger())
+
+
+def rows(manifest: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in manifest.read_text().splitlines()]
+
+
+def seconds_of(path: Path) -> float:
+    with path.open("rb") as file:
+        return round(probe(file, path.stat().st_size).seconds or 0, 1)
 
 
 def left(emulator: EmulatorHandle) -> tuple[int, int, int]:
@@ -106,19 +139,112 @@ def test_only_lines_that_changed_are_spoken_night_after_night(
         assert states(dag_run) == {"speak: success": 1}
         bills.append(len(emulator.ledger("speech")))
     assert bills == [2, 3, 4]
-    rows = [json.loads(row) for row in (tmp_path / "results/nightly_lines/manifest.jsonl").read_text().splitlines()]
-    assert [(row["id"], row["outcome"]) for row in rows] == [("2", "spoken"), ("1", "reused")]
+    told = rows(tmp_path / "results/nightly_lines/manifest.jsonl")
+    assert [(row["id"], row["outcome"]) for row in told] == [("2", "spoken"), ("1", "reused")]
+
+
+def test_subtitles_become_a_dubbed_video_in_each_language(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    video = write_mp4(tmp_path / "inbox" / "talk.mp4", seconds=17.6)
+    [ann] = emulator.seed_models(["Ann"], visibility="public", org="another")
+    (tmp_path / "inbox" / "subs").mkdir()
+    texts = {"de": DUB.inbox["subs/de.srt"], "fr": "1\n00:00:01,000 --> 00:00:02,000\n<v Ann>Merci.\n"}
+    for language, text in texts.items():
+        (tmp_path / "inbox" / "subs" / f"{language}.srt").write_text(text)
+    asked = {"languages": ["de", "fr"], "video": "talk.mp4", "sample": "speaker.wav", "voices": {"Ann": ann["id"]}}
+    dag_run = run("dub_subtitles", **asked)
+    assert states(dag_run) == {
+        **{f"{task}: success": 1 for task in ("files_of", "clone_voice", "wait_until_trained", "delete_voice")},
+        **{f"dub.{task}: success": 2 for task in ("speak", "fit", "lip_sync")},
+    }
+    [kept] = (tmp_path / "results").glob("dub_subtitles-*")
+    made = [f"{language}.{ending}" for language in ("de", "fr") for ending in ("cues.json", "fitted.srt", "mp4", "wav")]
+    assert without_records(path.name for path in kept.iterdir()) == sorted(made)
+    assert {seconds_of(kept / name) for name in made if name.endswith(("mp4", "wav"))} == {17.6}
+    assert [row["voice"] for row in rows(tmp_path / "results/dub_subtitles/fr/manifest.jsonl")] == ["Ann"]
+    assert paid(emulator) == {"fish_audio clone": 1, "fish_audio speech": 5, "sync_labs lip_sync": 2}
+    check_demo(emulator, tmp_path, video)
+
+
+def check_demo(emulator: EmulatorHandle, folder: Path, video: Path) -> None:
+    """What the demo brings home of a run, and tells of it."""
+    (folder / "out").mkdir()
+    order = Order(DUB, None, folder / "inbox" / "speaker.wav", video, folder / "out")
+    place = SimpleNamespace(order=order, root=folder, inbox=folder / "inbox", emulator=emulator)
+    result = collect(place, 12.0)  # type: ignore[arg-type]  # what it needs of one
+    assert without_records(path.name for path in order.output.iterdir()) == ["dubbed.mp4", "dubbed.srt", "dubbed.wav"]
+    assert (result.left_voices, result.left_assets) == (0, 0), "the other one's voice is not counted"
+    cues = read_lines((order.output / "dubbed.srt").read_bytes(), "dubbed.srt")
+    assert [cue.start for cue in cues] == [start for start, *_ in DUBBED_LINES]
+    output = io.StringIO()
+    summary.show(Console(file=output, width=80), new_story(order), result, "tone", DUB.note, [])
+    told = re.findall(r"^  (\d)  .+ ([\d.]+)-([\d.]+) s +([\d.]+) s  (.+?) *$", output.getvalue(), re.MULTILINE)
+    assert [line[0] for line in told] == ["1", "2", "3", "4"]
+    for (_, start, end, spoken, how), cue in zip(told, cues, strict=True):
+        assert (float(start), float(end)) == next((begin, to) for begin, to, _ in DUBBED_LINES if begin == cue.start)
+        slowed = re.fullmatch(r"(\d+) % slower", how)  # a tone has no silence to give up
+        tempo = 1 - int(slowed[1]) / 100 if slowed else 1.0
+        assert (cue.end or 0) - (cue.start or 0) == pytest.approx(float(spoken) / tempo, rel=0.01)
+    assert re.search(r"Speech +\d+ bytes", output.getvalue()), "one sum for all lines"
+    assert "Dubbed from" in output.getvalue()
+
+
+def test_the_demo_knows_the_tasks_and_the_form_of_what_it_shows() -> None:
+    for scenario in (NEW_LINE, DUB):
+        dag = DagBag(str(ROOT / "example_dags" / f"{scenario.dag}.py")).dags[scenario.dag]
+        assert set(dag.task_ids) == set(scenario.tasks)
+        assert scenario.lip_sync in scenario.tasks
+        params = {name: dag.params.get_param(name) for name in (*scenario.form, *scenario.conf)}
+        titles = {name: (params[name].schema["title"], params[name].value) for name in scenario.form}
+        assert titles == scenario.form
+
+
+def test_a_long_script_is_spoken_in_shards_and_told_as_one(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    script = tmp_path / "inbox" / "script.csv"
+    asked = {"voice_id": voice["id"], "lines_per_shard": 2}
+    script.write_text("text,scene,speed\nOne.,a,\nTwo.,b,1.1\nThree.,c,\n,d,\n")
+    assert states(run("sharded_lines", **asked))["shards_of: failed"] == 1
+    assert paid(emulator) == {}, "no shard is paid for a script whose last line is wrong"
+    script.write_text("text,scene,speed\nOne.,a,\nTwo.,b,1.1\nThree.,c,\n")
+    dag_run = run("sharded_lines", **asked)
+    assert states(dag_run) == {"shards_of: success": 1, "speak: success": 2, "merge: success": 1}
+    told = rows(tmp_path / "results/sharded_lines/script.csv/manifest.jsonl")
+    assert [(row["id"], row["notes"]["scene"]) for row in told] == [("1", "a"), ("2", "b"), ("3", "c")]
+    assert paid(emulator) == {"fish_audio speech": 3}
 
 
 def test_a_text_becomes_a_book_with_chapters(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:
     [voice] = emulator.seed_models(["Narrator"], visibility="public")
     text = "# The Sea\n\nIt is deep.\n\n* * *\n\nIt is cold.\n\nChapter 2\n\nThe end.\n"
     (tmp_path / "inbox" / "book.txt").write_text(text)
-    dag_run = run("audiobook", voice_id=voice["id"])
-    assert states(dag_run) == {"speak: success": 1, "join: success": 1}
+    dag_run = run("audiobook", voice_id=voice["id"], transcribe=False)
+    tasks = [f"checked_lines.{task}" for task in ("speak", "check", "speak_again_1", "check_again_1")]
+    assert states(dag_run) == {f"{task}: success": 1 for task in (*tasks, "join")}
     assert len(emulator.ledger("speech")) == 5
     with av.open(tmp_path / "results/audiobook/book.m4a") as track:
         assert [chapter["metadata"]["title"] for chapter in track.chapters()] == ["The Sea", "Chapter 2"]
+
+
+def test_a_wrong_take_is_spoken_again_and_none_passes(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    lines = ["Nobody in the village has ever seen so much snow.", "My sister repaired the red bicycle.", "Come in."]
+    (tmp_path / "inbox" / "script.csv").write_text("text\n" + "\n".join(lines))
+    emulator.fault("speech_swapped", "/v1/tts", after=2)
+    emulator.fault("speech_silenced", "/v1/tts", times=2)
+    dag_run = run("checked_lines", voice_id=voice["id"])
+    # Two of three lines are wrong, and one of them once more; who makes what depends on which is asked for first.
+    assert all(state.endswith(": success") for state in states(dag_run))
+    assert len(states(dag_run)) == 7
+    assert len(emulator.ledger("speech")) == 3 + 3
+    rows = [json.loads(row) for row in (tmp_path / "results/checked_lines/verdicts.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["verdict"]) for row in rows] == [("1", "ok"), ("2", "ok"), ("3", "ok")]
+    assert "checked_lines.mp3" in results(tmp_path)
 
 
 def test_two_services_make_one_video(run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path) -> None:
@@ -141,6 +267,17 @@ def test_the_voice_goes_also_when_it_could_not_speak(
     assert paid(emulator) == {"fish_audio clone": 1}
     assert results(tmp_path) == []
     assert left(emulator) == (0, 0, 0)
+
+
+def test_a_script_is_spoken_only_within_its_budget(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    (tmp_path / "inbox" / "script.csv").write_text("id,text\n1,Good night.\n2,Sleep well.\n")
+    for max_cost, state, lines in ((0.00001, "failed", 0), (1, "success", 2)):
+        dag_run = run("approved_budget", voice_id=voice["id"], max_cost=max_cost)
+        assert states(dag_run) == {"gate: success": 1, f"speak: {state}": 1}
+        assert len(emulator.requests("/v1/tts")) == len(emulator.ledger("speech")) == lines
 
 
 def orphan(label: str, **more: Any) -> str:
@@ -181,11 +318,21 @@ class TestApproval:
 
     def run(self, **params: Any) -> Any:
         dag = DagBag(str(ROOT / "example_dags" / "approved_voice.py")).dags["approved_voice"]
-        return dag.test(run_conf=params, mark_success_pattern="ask")
+        before = spent(self.emulator)
+        dag_run = dag.test(run_conf=params, mark_success_pattern="ask")
+        check_bill(dag_run, spent(self.emulator) - before)
+        return dag_run
 
     @pytest.fixture(autouse=True)
-    def consent(self, run: Callable[..., Any], set_connection: Callable[..., None], tmp_path: Path) -> Path:
-        set_connection("voice_default", service="sync_labs", require_consent=True)
+    def consent(
+        self,
+        run: Callable[..., Any],
+        emulator: EmulatorHandle,
+        set_connection: Callable[..., None],
+        tmp_path: Path,
+    ) -> Path:
+        self.emulator = emulator
+        set_connection("voice_default", service="sync_labs", require_consent=True, prices=PRICES)
         (tmp_path / "consents").mkdir()
         return tmp_path / "consents" / "release-7.json"
 

@@ -6,8 +6,10 @@ import asyncio
 import email
 import json
 import logging
+import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +80,25 @@ def ask(**values: Any) -> Flow[Response]:
 
 def sent(emulator: EmulatorHandle, path: str) -> list[int | None]:
     return [request["status"] for request in emulator.requests(path)]
+
+
+def test_many_at_a_time_share_one_client(hook: VoiceHook, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, real = [], Transport._new_client
+    together = threading.Barrier(4)
+
+    def slowly() -> httpx.Client:
+        time.sleep(0.01)
+        made.append(real())
+        return made[-1]
+
+    def question(_: int) -> None:
+        together.wait()
+        hook.run(ask())
+
+    monkeypatch.setattr(Transport, "_new_client", staticmethod(slowly))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(question, range(4)))
+    assert len(made) == 1
 
 
 # what is sent again

@@ -70,6 +70,10 @@ class Lines:
         new, self.bill = total - self.bill, total
         return new
 
+    def spent(self) -> float:
+        """Return what the service has put on the bill, in dollars."""
+        return sum(row["usd"] for row in self.emulator.ledger())
+
     def rows(self) -> dict[str, Row]:
         """Read the manifest, and check that each take it names is whole and the one it says; so says its record."""
         rows = {row.id: row for row in read_manifest(f"{self.folder}/manifest.jsonl")}
@@ -124,7 +128,7 @@ def test_a_script_is_spoken_once_and_what_changes_costs_what_it_changes(lines: L
         "manifest": f"{lines.folder}/manifest.jsonl",
         "counts": {"spoken": 6},
         "seconds": pytest.approx(sum(row.seconds or 0 for row in lines.rows().values()), abs=0.01),
-        "cost": None,
+        "cost": {"usd": 0.00063, "basis": "computed", "units": {"bytes": 42}},
     }
     assert lines.paid() == 6
     other = lines.a_task(run_id="tomorrow")
@@ -145,8 +149,14 @@ def test_a_script_is_spoken_once_and_what_changes_costs_what_it_changes(lines: L
     ]
     paid = {}
     for name, script, changes, _ in cases:
-        counts = lines.run(script, other, **changes)["counts"]
+        bill = lines.spent()
+        told = lines.run(script, other, **changes)
+        counts = told["counts"]
         paid[name] = lines.paid()
+        assert told["cost"]["usd"] == pytest.approx(lines.spent() - bill), name
+        assert sum(row.cost["usd"] for row in lines.rows().values() if row.cost) == pytest.approx(
+            lines.spent() - bill
+        ), name
         assert sum(counts.values()) == len(script), name
         assert lines.rows().keys() == {line.get("id", str(n)) for n, line in enumerate(script, 1)}, name
     assert paid == {name: count for name, *_, count in cases}
@@ -167,6 +177,26 @@ def test_a_script_from_storage_and_voices_by_name(lines: Lines, tmp_path: Path) 
     assert lines.paid() == 2  # the first and the third are one take
     rows = lines.rows()
     assert rows["1"].uri == rows["3"].uri != rows["2"].uri
+
+
+def test_only_what_is_missing_has_to_be_within_the_budget(lines: Lines) -> None:
+    two = [{"text": "One."}, {"text": "Two."}]
+    lines.run(two)
+    three = [*two, {"text": "Three three three."}]
+    takes = sorted(path.name for path in (lines.folder / "takes").iterdir())
+    refused: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
+        (three, {"max_cost": 0.0001}, r"1 takes that are missing would cost about \$0.00027, allowed are \$0.0001"),
+        (two, {"max_cost": "0.00001", "redo": ["2"]}, "nothing was uploaded or paid"),
+        (three, {"max_cost": 1, "model": "of-next-year"}, "not known what the 3 takes that are missing would cost"),
+        (three, {"max_cost": "much"}, "max_cost is 'much'"),
+    ]
+    for script, changes, why in refused:
+        with pytest.raises(PermanentVoiceError, match=why):
+            lines.run(script, **changes)
+    assert lines.paid() == 2
+    assert sorted(path.name for path in (lines.folder / "takes").iterdir()) == takes
+    assert lines.run(three, max_cost=0.0003)["counts"] == {"reused": 2, "spoken": 1}
+    assert lines.run(three, max_cost=0)["cost"] == {"usd": 0, "basis": "computed", "units": {}}
 
 
 def test_what_is_wrong_costs_nothing(lines: Lines) -> None:

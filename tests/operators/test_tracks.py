@@ -230,6 +230,14 @@ def test_lines_are_fitted_into_subtitles(tmp_path: Path) -> None:
         ("Two.", 3.5, 4.8),
         ("Three.", 5.0, 6.0),
     ]
+    sheet = json.loads((tmp_path / "o.cues.json").read_text())
+    assert made["cues"] == str(tmp_path / "o.cues.json")
+    assert [(cue["id"], cue["start"], cue["end"], cue["tempo"], cue["removed"]) for cue in sheet] == [
+        ("1", 1.0, 3.0, 1.0, 0.0),
+        ("2", 3.5, 4.8, 1.0, 0.28),
+        ("3", 5.0, 6.0, 1.0, 0.0),
+    ]
+    assert sheet[1]["sha256"] == second["sha256"]
 
 
 def test_what_does_not_fit_is_told_and_nothing_is_cut(tmp_path: Path) -> None:
@@ -237,6 +245,8 @@ def test_what_does_not_fit_is_told_and_nothing_is_cut(tmp_path: Path) -> None:
     made = fitted(tmp_path, lines, gap=0.2)
     assert made["overflow"] == [{"id": "1", "seconds": 0.7}]
     assert made["late"] == [{"id": "2", "seconds": 0.7}]
+    first, *_ = json.loads((tmp_path / "o.cues.json").read_text())
+    assert (first["tempo"], first["overflow"]) == (1.2, 0.7)
     heard = [edge for span in sound_in(made["uri"]) for edge in span]
     assert heard == pytest.approx([1.0, 4.0, 4.2, 4.8, 5.0, 6.0], abs=0.04)
 

@@ -219,7 +219,7 @@ def failing_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]
         EmulatorProcess(folder / "emulator", engine="tone", settings={"concurrency": None}) as emulator,
         AirflowComponents(home, environment=environment) as airflow,
     ):
-        for dag in ("on_worker", "deferred", "clone", "deadlines", "crowd"):
+        for dag in ("on_worker", "deferred", "clone", "lines", "deadlines", "crowd"):
             airflow.wait_for_dag(dag)
         state = remembering(folder / "state").get("state_location")
         yield Studio(airflow, emulator, root, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -17,7 +18,11 @@ import pytest
 from tests.conftest import without_records, write_mp4, write_wav
 from tests.emulator.engine.measure import measure, pitch_of
 from voice_provider.demo.airflow_home import AirflowHome, AirflowStandalone
+from voice_provider.demo.scenarios import DUBBED_LINES
 from voice_provider.emulator import API_KEY
+from voice_provider.files.filters import samples
+from voice_provider.files.filters import silences as silences_of
+from voice_provider.lines.script import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,9 +71,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Done:
     return run(tmp_path_factory.mktemp("demo"), traced=shutil.which("strace") is not None)
 
 
-def check_media(done: Done) -> None:
+def check_media(video: Path, speech: Path) -> None:
     """One video and one audio stream; the sound is the speech, in its place; the mouth follows it."""
-    found = measure(done.file("lip_sync"), done.file("speech"))
+    found = measure(video, speech)
     print(found)
     assert found.streams == {"video": 1, "audio": 1}
     assert found.seconds == pytest.approx(found.speech_seconds, abs=0.15)
@@ -80,7 +85,7 @@ def check_media(done: Done) -> None:
 def test_results_are_what_was_promised(demo: Done, record_property: pytest.RecordProperty) -> None:
     record_property("seconds", round(demo.seconds, 1))
     print(f"the demo took {demo.seconds:.1f} s")
-    check_media(demo)
+    check_media(demo.file("lip_sync"), demo.file("speech"))
     assert "no voice and no uploaded file" in demo.output
     names = without_records(path.name for path in demo.folder.iterdir())
     assert names == ["lip_sync.mp4", "sample.mp4", demo.file("speech").name, "target.mp4"]
@@ -105,13 +110,32 @@ def test_other_files_and_another_line(demo: Done, tmp_path: Path) -> None:
     sample, video = demo.file("speech"), demo.file("sample")
     line = "Something else entirely, from other files."
     done = run(tmp_path / "out", "--sample", str(sample), "--video", str(video), "--script", line)
-    check_media(done)
+    check_media(done.file("lip_sync"), done.file("speech"))
     assert "no voice and no uploaded file" in done.output
     assert [name.partition(".")[0] for name in without_records(path.name for path in done.folder.iterdir())] == [
         "lip_sync",
         "speech",
     ]
     assert pitch_of(done.file("speech")) == pytest.approx(pitch_of(sample), rel=0.08)
+
+
+def test_a_dub_is_heard_in_its_times_in_the_presenters_voice_and_the_lips_follow(tmp_path: Path) -> None:
+    done = run(tmp_path / "out", "--dub")
+    video, track, srt = (done.folder / f"dubbed.{ending}" for ending in ("mp4", "wav", "srt"))
+    check_media(video, track)
+    assert "no voice and no uploaded file" in done.output
+    cues = read_lines(srt.read_bytes(), "dubbed.srt")
+    assert [cue.start for cue in cues] == [start for start, *_ in DUBBED_LINES]
+    assert all((cue.end or 0) <= (after.start or 0) for cue, after in itertools.pairwise(cues))
+    with track.open("rb") as file:
+        seconds, silences = silences_of(samples(file))
+    ends = [0.0, *(second for span in silences for second in span), seconds]
+    spoken = [(start, end) for start, end in zip(ends[::2], ends[1::2], strict=True) if end - start > 0.02]
+    assert spoken
+    for start, end in spoken:
+        assert any((cue.start or 0) - 0.04 <= start and end <= (cue.end or 0) + 0.04 for cue in cues), (start, end)
+    assert pitch_of(track) == pytest.approx(pitch_of(done.folder / "sample.mp4"), rel=0.08)
+    assert not list(done.temporary.iterdir())
 
 
 @pytest.fixture

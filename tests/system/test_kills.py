@@ -96,6 +96,25 @@ def test_triggerer_killed_and_away_while_a_job_ends(studio: Studio) -> None:
     studio.check_books(lip_sync=1)
 
 
+def test_triggerer_killed_while_the_jobs_of_a_script_run(studio: Studio) -> None:
+    studio.emulator.settings(tts_mode="seed-async")  # no line has a key: what runs is known by the journal alone
+    studio.hold_jobs()
+    run = studio.start("lines")
+    run.until_state("deferred", "speak")
+    asked = len(studio.emulator.requests("/v2/tts/"))
+    until(lambda: len(studio.emulator.requests("/v2/tts/")) >= asked + 8, what="the triggerer to ask after each job")
+    assert studio.airflow.kill_component("triggerer") > 0
+    studio.finish_jobs()
+    studio.airflow.start_component("triggerer")
+    until(lambda: len(studio.emulator.ledger("speech")) == 6, what="the last two lines at the service")
+    studio.finish_jobs()
+    run.success()
+    assert run.tries() == {"speak": 1}
+    kept = [path for path in studio.results.rglob("takes/*") if path.is_file()]
+    assert len(kept) == 6
+    studio.check_books(speech=6)
+
+
 def test_service_killed_and_started_again_while_tasks_wait_for_it(studio: Studio) -> None:
     studio.hold_jobs()
     runs = [studio.start("deferred"), studio.start("on_worker")]

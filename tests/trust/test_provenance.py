@@ -113,6 +113,7 @@ def test_speech_is_recorded_with_voice_samples_settings_run_and_consent(
             "job_id": result["job_id"],
             "submitted_at": result["submitted_at"],
             "outcome": None,
+            "cost": {"usd": None, "basis": "unknown", "units": {"bytes": len(SCRIPT), "characters": len(SCRIPT)}},
             "settings": {
                 "text": {"characters": len(SCRIPT), "sha256": digest(SCRIPT)},
                 "voice_id": clone["voice_id"],

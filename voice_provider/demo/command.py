@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from voice_provider.demo import summary, ui
-from voice_provider.demo.inputs import SCRIPT, Order, UsageError
+from voice_provider.demo.inputs import INSTALL, Order, UsageError, missing_packages
 from voice_provider.demo.run import new_story, run
+from voice_provider.demo.scenarios import DUB, NEW_LINE
 from voice_provider.demo.screen import open_screen
 from voice_provider.demo.workplace import DemoError, Stopped, TaskError, Workplace, stoppable
 from voice_provider.emulator.process import EmulatorError
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE = 0, 1, 2
 LOG_LINES = 15
-INTRODUCTION = "A real Airflow DAG clones a voice, speaks with it and moves the lips in a video.\n"
 
 
 def demo(options: argparse.Namespace, given: Sequence[str]) -> int:
@@ -31,8 +32,10 @@ def demo(options: argparse.Namespace, given: Sequence[str]) -> int:
     """
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
+    scenario = DUB if options.dub else NEW_LINE
     order = Order(
-        script=SCRIPT if options.script is None else options.script,
+        scenario=scenario,
+        script=scenario.script if options.script is None else options.script,
         sample=options.sample,
         video=options.video,
         output=options.output,
@@ -40,6 +43,10 @@ def demo(options: argparse.Namespace, given: Sequence[str]) -> int:
         ui=options.ui,
         engine=options.engine,
     )
+    if scenario.placeholders and order.engine == "local" and (missing := missing_packages()):
+        order = replace(order, engine="tone")
+        told = f"Without {', '.join(missing)} there will be tones and a grey card. For speech and lips: {INSTALL}."
+        _say(errors, told, "yellow")
     try:
         order.check()
     except UsageError as error:
@@ -68,14 +75,14 @@ def demo(options: argparse.Namespace, given: Sequence[str]) -> int:
 
 def _play(place: Workplace, console: Console, given: Sequence[str]) -> int:
     story = new_story(place.order)
-    console.print(INTRODUCTION)
+    _say(console, f"{place.order.scenario.introduction}\n")
     with open_screen(console, story) as screen:
         try:
             result = run(place, story, screen)
         except (DemoError, EmulatorError, OSError):
             story.fail()
             raise
-    summary.show(console, story, result, place.emulator.engine, given)
+    summary.show(console, story, result, place.emulator.engine, place.order.scenario.note, given)
     return DONE if result.is_clean else FAILED
 
 

@@ -1,4 +1,4 @@
-"""A process of its own that runs the flagship DAG once, with the Airflow home that its environment names.
+"""A process of its own that runs an example DAG once, with the Airflow home that its environment names.
 
 Stdout is the line to the parent, one JSON object a line; everything else that is printed goes to stderr. One line
 comes in on stdin when the voice service is up (``{"environment": ..., "conf": ...}``); when stdin ends, so does this
@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from importlib import import_module
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import httpx
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk import DAG
-
-DAG_ID = "clone_to_lip_sync"
 
 
 def tell(parent: IO[str], **fact: Any) -> None:
@@ -38,7 +37,7 @@ def load(path: str) -> DAG:
     bag = DagBag(path)
     if bag.import_errors:
         raise RuntimeError(next(iter(bag.import_errors.values())).strip().splitlines()[-1])
-    return bag.dags[DAG_ID]
+    return bag.dags[Path(path).stem]
 
 
 def report_errors(dag: DAG, parent: IO[str]) -> None:

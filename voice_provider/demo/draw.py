@@ -1,4 +1,7 @@
-"""A process of its own that draws and voices the two clips of the demo; their paths are printed as JSON."""
+"""A process of its own that makes clips of the demo; their paths are printed as JSON, by their names.
+
+Arguments: folder, engine, names. The local engine draws and voices them, the other one makes placeholders.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from pathlib import Path
 
 
 def main() -> None:
+    folder, engine, *names = sys.argv[1:]
     # By name: the engine's packages are an extra, and nothing but this process needs them.
-    clips = import_module("voice_provider.emulator.engine.clips")
-    print(json.dumps([str(path) for path in clips.make_demo_clips(Path(sys.argv[1]))]))  # noqa: T201 - for the parent
+    maker = import_module(f"voice_provider.emulator.engine.{'clips' if engine == 'local' else 'placeholders'}")
+    made = maker.make_demo_clips(Path(folder), names)
+    print(json.dumps({name: str(path) for name, path in zip(names, made, strict=True)}))  # noqa: T201 - for the parent
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.demo.steps import LipSyncProgress, Step, Story, read_tasks
-from voice_provider.demo.workplace import Clips, DemoError, TaskError
+from voice_provider.demo.workplace import NAMES, Clips, DemoError, TaskError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_provider.demo.inputs import Order
+    from voice_provider.demo.scenarios import Lines
     from voice_provider.demo.screen import LineScreen, TableScreen
     from voice_provider.demo.workplace import Workplace
 
@@ -26,20 +27,15 @@ PAUSE = 0.2  # seconds between two looks
 
 
 @dataclass
-class Files:
-    """Where the results are for the user to find."""
-
-    lip_sync: Path
-    speech: Path
-    sample: Path
-    target: Path
-
-
-@dataclass
 class Result:
-    """What there is to tell afterwards."""
+    """What there is to tell afterwards.
 
-    files: Files
+    :param files: where the user finds what, by what it is called
+    :param lines: of a script, each with its subtitle, its take and how that was fitted
+    """
+
+    files: list[tuple[str, Path]]
+    lines: list[dict[str, Any]]
     ledger: list[dict[str, Any]]
     left_voices: int
     left_assets: int
@@ -71,7 +67,7 @@ class DagProcess:
                 self.facts.put(json.loads(line))
         self.facts.put({"gone": True})
 
-    def start(self, environment: dict[str, str], conf: dict[str, str]) -> None:
+    def start(self, environment: dict[str, str], conf: dict[str, Any]) -> None:
         """Tell it to begin."""
         assert self.process.stdin is not None  # noqa: S101 - it is a pipe
         self.process.stdin.write(json.dumps({"environment": environment, "conf": conf}) + "\n")
@@ -96,7 +92,8 @@ class DagProcess:
 
 def new_story(order: Order) -> Story:
     """Return the steps, none begun."""
-    return Story(Step("Draw and voice two presenters" if order.draws else "Take the files"))
+    drawn = {0: "Take the files", 1: "Draw and voice a presenter", 2: "Draw and voice two presenters"}
+    return Story(Step(drawn[len(order.drawn)]), order.scenario.tasks)
 
 
 def run(place: Workplace, story: Story, screen: LineScreen | TableScreen) -> Result:
@@ -107,7 +104,7 @@ def run(place: Workplace, story: Story, screen: LineScreen | TableScreen) -> Res
     began = time.monotonic()
     dag = _prepare(place, story, screen)
     progress = LipSyncProgress(place.emulator)
-    lip_sync = story.tasks["lip_sync"]
+    lip_sync = story.tasks[place.order.scenario.lip_sync]
     while not dag.ended:
         time.sleep(PAUSE)
         dag.listen()
@@ -118,7 +115,7 @@ def run(place: Workplace, story: Story, screen: LineScreen | TableScreen) -> Res
     screen.update()
     if dag.ended != "success":
         raise TaskError(_why(story, dag) + _left(place))
-    return _collect(place, time.monotonic() - began)
+    return collect(place, time.monotonic() - began)
 
 
 def _prepare(place: Workplace, story: Story, screen: LineScreen | TableScreen) -> DagProcess:
@@ -140,7 +137,9 @@ def _prepare(place: Workplace, story: Story, screen: LineScreen | TableScreen) -
         if dag.is_ready and story.airflow.state == "running":
             story.airflow.end()
     screen.update()
-    dag.start(place.environment(), {"script": place.order.script, **clips.params})
+    order = place.order
+    script = {} if order.script is None else {"script": order.script}
+    dag.start(place.environment(), {**order.scenario.conf, **script, **clips.params})
     return dag
 
 
@@ -155,28 +154,57 @@ def _left(place: Workplace) -> str:
         state = place.emulator.state()
     except OSError:
         return f"\nThe voice service itself is gone; its log is {place.emulator.log.name}."
-    voices, assets = sum(state["voices"].values()), state["assets"]
+    voices, assets = _voices(state), state["assets"]
     return f"\nLeft behind at the service: {voices} voices, {assets} uploaded files." if voices or assets else ""
 
 
-def _collect(place: Workplace, seconds: float) -> Result:
-    """Copy the results out, and look whether anything is left at the service."""
-    order = place.order
+def collect(place: Workplace, seconds: float) -> Result:
+    """Copy the results out, and look whether anything is left at the service.
+
+    :param seconds: that the demo took
+    """
+    order, scenario = place.order, place.order.scenario
     state = place.emulator.state()
-    kept = place.root.glob("results/*/speech/*.*")
-    files = Files(
-        lip_sync=_place(next(place.root.glob("results/*/lip_sync.mp4")), order.output, "lip_sync"),
-        speech=_place(next(path for path in kept if path.suffix != ".json"), order.output, "speech"),
-        sample=order.sample or _place(next(place.inbox.glob("sample.*")), order.output, "sample"),
-        target=order.video or _place(next(place.inbox.glob("target.*")), order.output, "target"),
-    )
+    files = []
+    for label, name, pattern in scenario.results:
+        kept = next(path for path in place.root.glob(f"results/{pattern}") if path.suffix != ".json")
+        files.append((label, _place(kept, order.output, name)))
+    inputs = {}
+    for param, label in scenario.inputs.items():
+        path = order.given[param]
+        if path is None:
+            path = _place(next(place.inbox.glob(f"{NAMES[param]}.*")), order.output, scenario.clips[param])
+        inputs[path] = label  # a clip that is both is told once
     return Result(
-        files=files,
+        files=[*files, *((label, path) for path, label in inputs.items())],
+        lines=_lines(place.root, scenario.lines) if scenario.lines else [],
         ledger=place.emulator.ledger(),
-        left_voices=sum(state["voices"].values()),
+        left_voices=_voices(state),
         left_assets=state["assets"],
         seconds=seconds,
     )
+
+
+def _voices(state: dict[str, Any]) -> int:
+    return sum(state[kind].get("main", 0) for kind in ("voices", "models"))  # of the account that the key is of
+
+
+def _lines(root: Path, where: Lines) -> list[dict[str, Any]]:
+    """Put together what is told of each line: its text and slot, its take, and what was done to that.
+
+    What reads these files in a DAG imports Airflow, and this process is to touch nobody's Airflow.
+    """
+    takes = [json.loads(row) for row in (root / where.manifest).read_text(encoding="utf-8").splitlines()]
+    cues = {cue["id"]: cue for cue in json.loads(next(root.glob(where.cues)).read_text(encoding="utf-8"))}
+    return [
+        {
+            "text": where.texts[take["id"]],
+            "slot": (take["start"], take["end"]),
+            "spoken": take["seconds"],
+            **cues[take["id"]],
+        }
+        for take in takes
+    ]
 
 
 def _place(path: Path, folder: Path, name: str) -> Path:

@@ -7,28 +7,17 @@ import sqlite3
 import time
 import urllib.request
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from voice_provider.emulator.process import EmulatorHandle
 
 State = Literal["waiting", "running", "retrying", "done", "skipped", "failed"]
-TASKS = {
-    "upload_sample": "Upload the sample",
-    "clone_voice": "Clone the voice in it",
-    "wait_until_trained": "Wait until it is trained",
-    "speak": "Order a new line in it",
-    "speech_complete": "Fetch the speech",
-    "upload_target": "Upload the video to re-voice",
-    "lip_sync": "Move the lips to the line",
-    "delete_voice": "Give the clone slot back",
-    "delete_uploads": "Delete the uploaded files",
-}
 AIRFLOW_STATES: dict[str, State] = {
     "running": "running",
     "deferred": "running",
@@ -75,12 +64,20 @@ class Step:
 
 @dataclass
 class Story:
-    """All that is shown: the preparations, then the tasks of the DAG."""
+    """All that is shown: the preparations, then the tasks of the DAG.
+
+    :param clips: the first preparation
+    :param labels: of the tasks, by their ids
+    """
 
     clips: Step
+    labels: InitVar[Mapping[str, str]]
     emulator: Step = field(default_factory=lambda: Step("Start a local voice service"))
     airflow: Step = field(default_factory=lambda: Step("Prepare a throwaway Airflow"))
-    tasks: dict[str, Step] = field(default_factory=lambda: {key: Step(label, key) for key, label in TASKS.items()})
+    tasks: dict[str, Step] = field(init=False)
+
+    def __post_init__(self, labels: Mapping[str, str]) -> None:
+        self.tasks = {task_id: Step(label, task_id) for task_id, label in labels.items()}
 
     @property
     def preparations(self) -> tuple[Step, ...]:

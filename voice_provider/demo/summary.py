@@ -6,7 +6,8 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
 
 from rich.style import Style
 from rich.table import Table
@@ -26,39 +27,38 @@ ENGINES = {
     "local": "local engine: approximate voice match, mouth follows loudness",
     "tone": "tone engine: placeholders, a tone and a grey card",
 }
+TEXT_WIDTH = 30  # letters of a line
+SHOWN = 0.005  # seconds; what is less is not told
 WORK = {"clone": "Clone", "speech": "Speech", "lip_sync": "Lip sync"}
 
 
-def show(console: Console, story: Story, result: Result, engine: str, options: Sequence[str]) -> None:
+def show(console: Console, story: Story, result: Result, engine: str, note: str, options: Sequence[str]) -> None:
     """Print the whole summary.
 
+    :param note: what the local engine cannot do
     :param options: what the demo was called with, to be shown as part of the command for the UI
     """
     console.print()
     if not console.is_terminal:  # there the live table is still to be seen
         _steps(console, story)
+    if result.lines:
+        _lines(console, result)
     _bill(console, result)
     _left(console, result)
-    _files(console, result, engine)
+    _files(console, result, engine, note)
     console.print("\nThe same in the Airflow UI, to click through:", style="bold")
     console.print(f"  {ui_command(options)}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _files(console: Console, result: Result, engine: str) -> None:
-    files = result.files
+def _files(console: Console, result: Result, engine: str, note: str) -> None:
     console.print(f"\nDone in {result.seconds:.0f} s. Play the video:", style="bold")
-    rows = (
-        ("Video", files.lip_sync),
-        ("Speech", files.speech),
-        ("Voice taken from", files.sample),
-        ("Lips moved in", files.target),
-    )
-    for label, path in rows:
+    for label, path in result.files:
         line = Text(f"  {label:<17}")
         line.append(shown(path), Style(color="cyan", link=path.resolve().as_uri()))
         line.append(f"  {_facts(path)}", "dim")
         console.print(line, soft_wrap=True)
-    console.print(f"  Made by the {ENGINES[engine]}.", style="dim")
+    told = f"  Made by the {ENGINES[engine]}." + (f" {note}" if note and engine == "local" else "")
+    console.print(told, style="dim", soft_wrap=True)
 
 
 def shown(path: Path) -> str:
@@ -69,11 +69,12 @@ def shown(path: Path) -> str:
 
 
 def _facts(path: Path) -> str:
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        seconds = probe(file, size).seconds
+    size, seconds = path.stat().st_size, None
+    if path.suffix != ".srt":
+        with path.open("rb") as file:
+            seconds = probe(file, size).seconds
     length = f"{seconds:.1f} s, " if seconds else ""
-    return length + (f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB")
+    return length + (f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.{size < 1e4:d}f} kB")
 
 
 def _steps(console: Console, story: Story) -> None:
@@ -87,14 +88,43 @@ def _steps(console: Console, story: Story) -> None:
     console.print()
 
 
+def _lines(console: Console, result: Result) -> None:
+    console.print("The lines, in their times", style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("  Line", no_wrap=True)
+    table.add_column("Slot", justify="right", no_wrap=True)
+    table.add_column("Spoken", justify="right", no_wrap=True)
+    table.add_column("Fitted")
+    for line in result.lines:
+        slot = "-".join(f"{second:.2f}" for second in line["slot"])
+        text = f"  {line['id']}  {shorten(line['text'], TEXT_WIDTH, placeholder=' ...')}"
+        table.add_row(text, f"{slot} s", f"{line['spoken']:.2f} s", fitted(line))
+    console.print(table)
+    console.print()
+
+
+def fitted(cue: dict[str, Any]) -> str:
+    """Say what was done to a line, of a track's cue sheet, to fit it into its time."""
+    change = round((cue["tempo"] - 1) * 100)
+    done = [
+        f"{cue['removed']:.2f} s less silence" if cue["removed"] >= SHOWN else "",
+        f"{abs(change)} % {'faster' if change > 0 else 'slower'}" if change else "",
+        f"{cue['overflow']:.2f} s too long" if cue["overflow"] >= SHOWN else "",
+        f"{cue['late']:.2f} s late" if cue["late"] >= SHOWN else "",
+    ]
+    return ", ".join(filter(None, done)) or "as spoken"
+
+
 def _bill(console: Console, result: Result) -> None:
     console.print("What a real service would have billed", style="bold")
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(justify="right")
     table.add_column(justify="right")
-    for row in result.ledger:
-        table.add_row(f"  {WORK[row['kind']]}", f"{row['units']:,.0f} {row['unit']}", f"${row['usd']:.4f}")
+    for kind, unit in dict.fromkeys((row["kind"], row["unit"]) for row in result.ledger):
+        rows = [row for row in result.ledger if (row["kind"], row["unit"]) == (kind, unit)]
+        units, usd = (sum(row[name] for row in rows) for name in ("units", "usd"))
+        table.add_row(f"  {WORK[kind]}", f"{units:,.0f} {unit}", f"${usd:.4f}")
     total = sum(row["usd"] for row in result.ledger)
     table.add_row("  Together", "", f"${total:.4f}")
     console.print(table)

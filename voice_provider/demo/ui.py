@@ -7,11 +7,9 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from voice_provider.demo.airflow_home import AirflowError, AirflowStandalone
-from voice_provider.demo.dag_run import DAG_ID
-from voice_provider.demo.inputs import SCRIPT
 from voice_provider.demo.run import PAUSE
 from voice_provider.demo.summary import shown
-from voice_provider.demo.workplace import CONN_ID, Clips, DemoError
+from voice_provider.demo.workplace import Clips, DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +27,7 @@ def serve(place: Workplace, story: Story, console: Console) -> NoReturn:
 
     :raises DemoError: something did not start
     """
-    clips = Clips(place, story.clips)
+    clips, dag_id = Clips(place, story.clips), place.order.scenario.dag
     with console.status("Starting a voice service and Airflow; this takes about half a minute."):
         clips.begin()
         place.start_emulator()
@@ -43,19 +41,16 @@ def serve(place: Workplace, story: Story, console: Console) -> NoReturn:
         airflow = AirflowStandalone(place.home, environment=environment, log=place.log)
         try:
             place.enter(airflow)
-            # Tasks read the environment's; this one is to be seen, and tested, in the list of connections.
-            shown_there = place.connection()
-            airflow.call(
-                "POST",
-                "connections",
-                {"connection_id": CONN_ID, **shown_there, "extra": json.dumps(shown_there["extra"])},
-            )
-            airflow.wait_for_dag(DAG_ID)
+            # Tasks read the environment's; these are to be seen, and tested, in the list of connections.
+            for conn_id, found in place.connections().items():
+                shown_there = {"connection_id": conn_id, **found, "extra": json.dumps(found["extra"])}
+                airflow.call("POST", "connections", shown_there)
+            airflow.wait_for_dag(dag_id)
         except AirflowError as error:
             raise DemoError(str(error)) from None
-    console.print("Airflow is up, with the DAG and a connection to a voice service on this machine.", style="bold")
+    console.print("Airflow is up, with the DAG and its connections to a voice service on this machine.", style="bold")
     for label, value in (
-        ("Open", f"{airflow.url}/dags/{DAG_ID}"),
+        ("Open", f"{airflow.url}/dags/{dag_id}"),
         ("Press", "Trigger, then Trigger again below the form (no login is needed)"),
         *(("Fill in", f"{title}: {value}") for title, value in _differences(place, clips)),
         ("See", f"{airflow.url}/plugin/voice (voices, jobs, results to play, money)"),
@@ -71,9 +66,7 @@ def serve(place: Workplace, story: Story, console: Console) -> NoReturn:
 
 def _differences(place: Workplace, clips: Clips) -> Iterator[tuple[str, str]]:
     """Go through what has to be typed into the form, because the DAG's own defaults are something else."""
-    if clips.params["sample"] != "sample.mp4":
-        yield "Voice sample", clips.params["sample"]
-    if clips.params["video"] != "target.mp4":
-        yield "Video to re-voice", clips.params["video"]
-    if place.order.script != SCRIPT:
-        yield "New line", place.order.script
+    wanted = {**clips.params, "script": place.order.script}
+    for param, (title, default) in place.order.scenario.form.items():
+        if (given := wanted[param]) and given != default:
+            yield title, given

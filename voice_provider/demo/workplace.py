@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from voice_provider.demo.airflow_home import AirflowHome, example_dag
-from voice_provider.demo.dag_run import DAG_ID
 from voice_provider.demo.inputs import check_media
 from voice_provider.emulator.process import EmulatorError, EmulatorProcess
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from voice_provider.demo.steps import Step
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-CONN_ID = "voice_default"
-CONNECTION = {"tts_mode": "jobs", "namespace": "demo"}
+NAMES = {"sample": "sample", "video": "target"}  # of files in the inbox, by the DAG's parameter
 
 
 class DemoError(Exception):
@@ -91,7 +89,12 @@ class Workplace:
         self.inbox = self.root / "inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)
         self.home = AirflowHome(self.folder / "airflow")
-        self.dag_file = self.home.add_dag(example_dag(f"{DAG_ID}.py"))
+        scenario = self.order.scenario
+        for name, text in scenario.inbox.items():
+            path = self.inbox / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        self.dag_file = self.home.add_dag(example_dag(f"{scenario.dag}.py"))
         self.log = self.folder / "airflow.log"
         self.emulator = EmulatorProcess(self.folder / "emulator", engine=self.order.engine)
 
@@ -128,19 +131,22 @@ class Workplace:
         """Enter a context that is left together with this one."""
         self._stack.enter_context(manager)
 
-    def connection(self) -> dict[str, Any]:
-        """Return the connection that the DAG needs, in Airflow's JSON form."""
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """Return the connections that the DAG needs by their ids, in Airflow's JSON form."""
         root = str(self.root)
-        limits: dict[str, Any] = {"allowed_inputs": [root], "allowed_outputs": [root]}
-        state = {"state_location": str(self.folder / "state")}  # so that it runs on Airflow 3.2, too
-        return self.emulator.connection(**limits, **state, **CONNECTION)
+        common: dict[str, Any] = {"allowed_inputs": [root], "allowed_outputs": [root], "namespace": "demo"}
+        common["state_location"] = str(self.folder / "state")  # so that it runs on Airflow 3.2, too
+        return {
+            conn_id: self.emulator.connection(service, **common, **settings)
+            for conn_id, (service, settings) in self.order.scenario.connections.items()
+        }
 
     def environment(self) -> dict[str, str]:
-        """Return the connection and the variable that the DAG needs, as Airflow reads them from the environment."""
-        return {
-            f"AIRFLOW_CONN_{CONN_ID.upper()}": json.dumps(self.connection()),
-            "AIRFLOW_VAR_VOICE_ROOT": str(self.root),
+        """Return the connections and the variable that the DAG needs, as Airflow reads them from the environment."""
+        connections = {
+            f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(value) for conn_id, value in self.connections().items()
         }
+        return {**connections, "AIRFLOW_VAR_VOICE_ROOT": str(self.root)}
 
     def save_logs(self) -> list[Path]:
         """Copy the logs to the output folder, for after a failure; returns where they are."""
@@ -160,7 +166,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 class Clips:
-    """The two files in the inbox: the user's, or drawn meanwhile.
+    """The files in the inbox that the DAG's parameters name: the user's, or drawn meanwhile.
 
     :param place: where
     :param step: the line on the screen
@@ -169,40 +175,35 @@ class Clips:
     def __init__(self, place: Workplace, step: Step) -> None:
         self._place = place
         self._step = step
-        self._names: dict[str, str] = {}
+        self.params: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
 
     def begin(self) -> None:
         """Start drawing what has to be drawn."""
         self._step.begin()
-        if self._place.order.draws:
-            folder = self._place.folder / "clips"
-            folder.mkdir()
-            self._process = self._place.popen("voice_provider.demo.draw", str(folder), stdin=subprocess.DEVNULL)
+        order = self._place.order
+        if order.drawn:
+            command = ("voice_provider.demo.draw", str(self._place.folder / "clips"), order.engine, *order.drawn)
+            self._process = self._place.popen(*command, stdin=subprocess.DEVNULL)
 
     def ready(self) -> bool:
         """Put the clips into the inbox when they are there, and return whether they are."""
-        if self._names:
+        if self.params:
             return True
-        drawn: list[str | None] = [None, None]
+        drawn: dict[str, str] = {}
         if self._process is not None:
             if self._process.poll() is None:
                 return False
             if self._process.returncode or self._process.stdout is None:
                 self._step.end("failed")
-                raise DemoError("The two presenters could not be drawn.")
+                raise DemoError("The presenters could not be drawn.")
             drawn = json.loads(self._process.stdout.read().splitlines()[-1])
         order = self._place.order
-        for role, given, made in zip(("sample", "target"), (order.sample, order.video), drawn, strict=True):
-            path = given or Path(str(made))
+        for param, given in order.given.items():
+            path = given or Path(drawn[order.scenario.clips[param]])
             # A name of our own, with the extension that fits the bytes: the DAG takes plain names only.
-            name = f"{role}.{check_media(path, role, ('audio', 'video')).format.extension}"
+            name = f"{NAMES[param]}.{check_media(path, param, ('audio', 'video')).format.extension}"
             shutil.copyfile(path, self._place.inbox / name)
-            self._names[role] = name
+            self.params[param] = name
         self._step.end()
         return True
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The parameters of the DAG that name the files."""
-        return {"sample": self._names["sample"], "video": self._names["target"]}

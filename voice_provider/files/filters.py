@@ -50,14 +50,14 @@ def samples(file: BinaryIO) -> Iterator[bytes]:
         resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
         for frame in container.decode(container.streams.audio[0]):
             frame.pts = None  # gaps and jumps of its clock are not heard
-            yield from map(_bytes_of, resampler.resample(frame))
-        yield from map(_bytes_of, resampler.resample(None))
+            yield from map(bytes_of, resampler.resample(frame))
+        yield from map(bytes_of, resampler.resample(None))
 
 
 def filtered(pieces: Iterable[bytes], filters: Iterable[Filter]) -> Iterator[bytes]:
     """Send sound through filters."""
-    for frame in _through(pieces, (*filters, ("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={RATE}"))):
-        yield _bytes_of(frame)
+    for frame in through(pieces, (*filters, ("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={RATE}"))):
+        yield bytes_of(frame)
 
 
 def without(pieces: Iterable[bytes], cuts: Iterable[tuple[float, float]]) -> Iterator[bytes]:
@@ -94,7 +94,7 @@ def silences(pieces: Iterable[bytes]) -> tuple[float, tuple[tuple[float, float],
 
     found: list[tuple[float, float]] = []
     start: float | None = None
-    for frame in _through(counted(), [("silencedetect", f"noise={SILENCE_DB}dB:duration={SHORTEST_SILENCE}")]):
+    for frame in through(counted(), [("silencedetect", f"noise={SILENCE_DB}dB:duration={SHORTEST_SILENCE}")]):
         start = float(frame.metadata.get("lavfi.silence_start", start if start is not None else -1))
         start = None if start == -1 else max(start, 0.0)
         if start is not None and (end := frame.metadata.get("lavfi.silence_end")):
@@ -109,7 +109,7 @@ def silences(pieces: Iterable[bytes]) -> tuple[float, tuple[tuple[float, float],
 def loudness(pieces: Iterable[bytes]) -> Loudness:
     """Measure sound by EBU R128, with its true peak."""
     last: dict[str, str] = {}
-    for frame in _through(pieces, [("ebur128", "peak=true:metadata=1")]):
+    for frame in through(pieces, [("ebur128", "peak=true:metadata=1")]):
         last = frame.metadata or last
     peak = float(last.get("lavfi.r128.true_peak", 0))
     return Loudness(float(last.get("lavfi.r128.I", -70)), _decibels(peak))
@@ -134,7 +134,8 @@ def frames(pieces: Iterable[bytes]) -> Iterator[AudioFrame]:
             yield frame
 
 
-def _through(pieces: Iterable[bytes], filters: Iterable[Filter]) -> Iterator[AudioFrame]:
+def through(pieces: Iterable[bytes], filters: Iterable[Filter]) -> Iterator[AudioFrame]:
+    """Send sound through filters, and return FFmpeg's frames, which carry what the filters have measured."""
     from av import BlockingIOError as NothingYetError  # noqa: PLC0415  # as in media.open_media
     from av import EOFError as EndError  # noqa: PLC0415
     from av.filter import Graph  # noqa: PLC0415
@@ -158,5 +159,6 @@ def _through(pieces: Iterable[bytes], filters: Iterable[Filter]) -> Iterator[Aud
     yield from ready()
 
 
-def _bytes_of(frame: AudioFrame) -> bytes:
+def bytes_of(frame: AudioFrame) -> bytes:
+    """Return the samples of a frame."""
     return bytes(frame.planes[0])[: frame.samples * SAMPLE]

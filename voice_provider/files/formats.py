@@ -29,8 +29,12 @@ class MediaInfo:
     :param format: by what is in it: a container without pictures is audio
     :param seconds: length; None for pictures
     :param sound: codec of its first sound, as FFmpeg names it; None: it has none
+    :param fps: frames a second, as its header tells them; None: it has no moving pictures, or does not tell
+    :param frames: pictures that were counted; None: it was not read through, or has none
     """
 
     format: Format
     seconds: float | None
     sound: str | None = None
+    fps: float | None = None
+    frames: int | None = None

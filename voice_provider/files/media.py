@@ -213,6 +213,7 @@ class _Reading:
 
         self._file, self._size, self._head, self._opened = file, size, head, container
         self._missing: NotWholeError | None = None
+        self._frames: int | None = None
         self._name = container.format.name.partition(",")[0]
         self._is = _CONTAINERS[self._name]
         covers = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -239,7 +240,14 @@ class _Reading:
         if not seconds:
             nothing = "it holds no sound" if found.kind == "audio" else "it holds no pictures"
             raise self._missing or NotWholeError(nothing)
-        info = MediaInfo(found, seconds, sounds[0].codec_context.codec.canonical_name if sounds else None)
+        rate = self._pictures[0].average_rate if self._pictures else None
+        info = MediaInfo(
+            found,
+            seconds,
+            sounds[0].codec_context.codec.canonical_name if sounds else None,
+            fps=float(rate) if rate else None,
+            frames=self._frames,
+        )
         if self._missing:
             self._missing.info = info
             raise self._missing
@@ -283,6 +291,7 @@ class _Reading:
             first = first or packet
             tracks[packet.stream_index].add(packet)
         heard = [track for track in tracks.values() if track.last is not None]
+        self._frames = tracks[self._pictures[0].index].count if self._pictures else None
         if not heard:
             return 0, []
         if self._is.has_clock:
@@ -334,10 +343,12 @@ class _Track:
         self._start: int | None = None
         self._end = self._total = self._step = self._before = 0
         self._skipped = 0  # samples
+        self.count = 0
         self.last: Any = None
 
     def add(self, packet: Any) -> None:
         """Take the next packet."""
+        self.count += 1
         at = packet.dts if packet.dts is not None else packet.pts
         shown = packet.pts if packet.pts is not None else at
         duration = packet.duration or 0

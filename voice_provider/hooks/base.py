@@ -29,8 +29,9 @@ from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks.inputs import check_kind
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import ATTEMPTS, Transport
-from voice_provider.models import Capability, Job, JobState, Manifest
-from voice_provider.services.base import Input, download
+from voice_provider.models import Capability, Cost, Job, JobState, Manifest
+from voice_provider.money.prices import cost_of, settled
+from voice_provider.services.base import Input, download, present
 from voice_provider.services.form import COMMON_FIELDS
 from voice_provider.services.forms import FORMS
 from voice_provider.services.options import SampleFacts, parse, plain
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Connection
 
-    from voice_provider.models import JobKind
+    from voice_provider.models import Basis, JobKind
     from voice_provider.services.base import Body, Flow, Service
     from voice_provider.services.options import Media, PathObject, SpeechOptions
 
@@ -306,9 +307,10 @@ class ServiceHook(BaseHook):
                 pause = min(pause * 1.5, poll_interval)
         return job
 
-    def keep(self, job: Job, output: Output, **details: Any) -> Manifest:
+    def keep(self, job: Job, output: Output, costs: Sequence[Cost] = (), **details: Any) -> Manifest:
         """Fetch a succeeded job's result, check it, and put it in its place.
 
+        :param costs: what it was expected to cost, part by part; default: not known
         :param details: more fields of the manifest
         :raises ResultError: cut short, empty, not media, or not what was ordered; nothing is kept
         """
@@ -319,7 +321,9 @@ class ServiceHook(BaseHook):
             kept = sink.keep(job.seconds, kind=ORDERED[job.kind])
         if not kept.uri.startswith(output.location):
             self.log.warning("The service has sent %s, so it is kept as %s.", kept.info.format.media_type, kept.uri)
-        return self._manifest(job, kept, **details)
+        came = present(frames=kept.info.frames, seconds=kept.info.seconds)
+        cost = settled(costs, came) if costs else Cost(basis="unknown", units=came)
+        return self._manifest(job, kept, cost=cost, **details)
 
     def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
         if job.kind not in ("speech", "lip_sync"):
@@ -333,6 +337,29 @@ class ServiceHook(BaseHook):
             engine=job.engine,
             **details,
         )
+
+    # what it costs
+
+    def price(self, kind: JobKind, model: str | None, amounts: Mapping[str, float], basis: Basis = "computed") -> Cost:
+        """Return what work costs by the connection's own prices, else by those that the service publishes.
+
+        :param model: that does it
+        :param amounts: how much it is, by unit
+        :param basis: how the amounts are known
+        """
+        return cost_of((self.settings.prices, self.service.price_list), kind, model, amounts, basis)
+
+    def text_cost(self, text: str, model: str | None = None) -> Cost:
+        """Return what a text costs when it is spoken: it is billed by its length, so this is known before.
+
+        :param model: that speaks; default: the connection's, else the service's
+        """
+        amounts = {"bytes": float(len(text.encode())), "characters": float(len(text))}
+        return self.price("speech", model or self.service.speech_model, amounts)
+
+    def speech_cost(self, order: SpeechOptions) -> Cost:
+        """Return what speech costs."""
+        return self.text_cost(order.text, getattr(order, "model", None))
 
     # speech
 
@@ -385,7 +412,8 @@ class ServiceHook(BaseHook):
 
     def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
         """Return the manifest of speech that was the answer itself."""
-        return self._manifest(job, kept, voice_id=", ".join(order.voice_ids) or None, **details)
+        voice_id = ", ".join(order.voice_ids) or None
+        return self._manifest(job, kept, voice_id=voice_id, cost=self.speech_cost(order), **details)
 
 
 def _monotonic(wall_clock: float) -> float:
@@ -407,12 +435,15 @@ def _says_no_hook(error: Exception) -> bool:
 
 
 class Progress:
-    """What is worth a line: a new status, a quarter more of the work; never every answer."""
+    """What is worth a line: a new status, a quarter more of the work; never every answer.
+
+    :param began: monotonic time at which the wait began; default: now
+    """
 
     __slots__ = ("_began", "_ended", "_last", "_running")
 
-    def __init__(self) -> None:
-        self._began = time.monotonic()
+    def __init__(self, began: float | None = None) -> None:
+        self._began = time.monotonic() if began is None else began
         self._running: float | None = None
         self._ended: float | None = None
         self._last: tuple[str, int] | None = None

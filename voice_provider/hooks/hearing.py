@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from voice_provider.exceptions import InvalidInputError, StorageError, VoiceError
 from voice_provider.files.captions import describe_captions, keep_captions, place_of, plan, read_captions, render
 from voice_provider.files.storage import StoredFile, is_kept
+from voice_provider.hooks.costs import transcription_cost
 from voice_provider.models import Capability
+from voice_provider.money.prices import total
 from voice_provider.services.base import present
 from voice_provider.services.options import parse
 
@@ -31,7 +33,7 @@ def transcript_of(
         return _of_hosted(hook, source, timeout)
     if not isinstance(source, StoredFile):
         raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
-    return hook.run(hook.service.transcribe(hook.as_sent(source), options))
+    return _priced(hook, hook.run(hook.service.transcribe(hook.as_sent(source), options)), source)
 
 
 def _of_hosted(hook: ServiceHook, source: Input | StoredFile, timeout: float) -> Transcript:
@@ -46,9 +48,14 @@ def _of_hosted(hook: ServiceHook, source: Input | StoredFile, timeout: float) ->
         else:
             asset = hook.run(hook.service.get_asset(source.asset_id or ""))
         job = hook.wait_for(hook.run(hook.service.start_transcription(asset)), timeout)
-        return hook.run(hook.service.get_transcript(job.id))
+        return _priced(hook, hook.run(hook.service.get_transcript(job.id)), source)
     finally:
         discard(hook, uploads)
+
+
+def _priced(hook: ServiceHook, heard: Transcript, source: Input | StoredFile) -> Transcript:
+    seconds = heard.seconds or (source.seconds() if isinstance(source, StoredFile) else None)
+    return heard.model_copy(update={"cost": transcription_cost(hook, heard.model, seconds)})
 
 
 def captioned(hook: ServiceHook, manifest: Manifest, form: CaptionFormat) -> Manifest:
@@ -61,7 +68,9 @@ def captioned(hook: ServiceHook, manifest: Manifest, form: CaptionFormat) -> Man
     else:
         hook.service.require(Capability.TRANSCRIPTION)
         hook.log.info("%s is transcribed for its captions, which the service may bill by the second.", manifest.uri)
-        cues = plan(transcript_of(hook, StoredFile(manifest.uri), segments=True))
+        heard = transcript_of(hook, StoredFile(manifest.uri), segments=True)
+        manifest = manifest.model_copy(update={"cost": total(filter(None, (manifest.cost, heard.cost)))})
+        cues = plan(heard)
         if not cues:
             hook.log.warning("Nothing was understood in %s: it has no captions.", manifest.uri)
             return manifest.model_copy(update={"captions": None})

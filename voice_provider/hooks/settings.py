@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from voice_provider.exceptions import AuthError, InvalidInputError
 from voice_provider.files.locations import is_location
 from voice_provider.hooks.addresses import is_loopback, origin, plain
+from voice_provider.money.prices import PriceList, read_prices
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -42,6 +43,7 @@ class Settings:
     max_download: int = MAX_DOWNLOAD * 1024**2
     allowed_hosts: tuple[str, ...] = ()
     plain_http: bool = False  # the base URL may be http:// at a host that has private addresses only
+    prices: PriceList = field(default_factory=PriceList)  # that go before those which are published
     unknown: str | None = None  # what is said of fields that no setting has
 
     @property
@@ -97,6 +99,7 @@ def read_settings(
         plain_http=plain_http,
         allowed_hosts=_lines(extra.get("allowed_hosts")),
         max_download=(_count(extra, "max_download_mb", name) or MAX_DOWNLOAD) * 1024**2,
+        prices=_prices(extra.get("prices"), name),
         unknown=_unknown(extra, known, name) if known else None,
     )
 
@@ -169,6 +172,13 @@ def _location(extra: Mapping[str, Any], field: str, name: str) -> str | None:
             f"{name}: {field} '{text[:200]}' has to be an absolute path or a URI such as s3://bucket/voice-state/."
         )
     return text or None
+
+
+def _prices(value: Any, name: str) -> PriceList:
+    try:
+        return read_prices(value)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{name}: its prices cannot be read: {error}.") from None
 
 
 def _lines(value: Any) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import math
 import os
 import re
 import ssl
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import replace
@@ -110,6 +111,7 @@ class Transport:
         self._log = log
         self._client: httpx.Client | None = None
         self.until = math.inf  # monotonic time at which the wait ends that all this is for
+        self._making = threading.Lock()  # many lines are asked after at a time
 
     def run(self, flow: Flow[T], attempts: int | None = None, until: float = math.inf) -> T:
         """Drive a flow to its end on the worker.
@@ -202,9 +204,9 @@ class Transport:
         if not request.may_repeat:
             with self._new_client() as client:
                 return self._send_with(client, request)
-        if self._client is None:
-            self._client = self._new_client()
-        return self._send_with(self._client, request)
+        with self._making:
+            client = self._client = self._client or self._new_client()
+        return self._send_with(client, request)
 
     @staticmethod
     def _new_client() -> httpx.Client:

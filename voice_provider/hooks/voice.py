@@ -27,6 +27,7 @@ from voice_provider.files.captions import CAPTION_FORMATS
 from voice_provider.files.locations import output_of, read_text
 from voice_provider.files.storage import Output, StoredFile
 from voice_provider.hooks.base import ServiceHook
+from voice_provider.hooks.costs import lip_sync_costs
 from voice_provider.hooks.hearing import TRANSCRIPTION_TIMEOUT, captioned, discard, transcript_of
 from voice_provider.hooks.inputs import COVERS
 from voice_provider.models import (
@@ -43,7 +44,7 @@ from voice_provider.models import (
     Wallet,
 )
 from voice_provider.services.base import Input, present
-from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse, plain
+from voice_provider.services.options import VoiceChanges, VoiceFilters, parse, plain
 from voice_provider.services.texts import checked
 from voice_provider.trust.consent import check, read_consent
 from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, speech_origin
@@ -465,7 +466,7 @@ class VoiceHook(ServiceHook):
         if Capability.ASYNC_SPEECH in self.service.capabilities:
             job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
             place = Output(output, job.id, self.settings.allowed_outputs)
-            manifest = self.keep(job, place, voice_id=", ".join(order.voice_ids) or None)
+            manifest = self.keep(job, place, [self.speech_cost(order)], voice_id=", ".join(order.voice_ids) or None)
             return self._recorded(manifest, origin)
         with Output(output, f"speech-{uuid4().hex[:12]}", self.settings.allowed_outputs).receive() as sink:
             job, kept = self.speak(order, references, sink)
@@ -480,6 +481,8 @@ class VoiceHook(ServiceHook):
         :param options: the fields of ``LipSyncOptions``
         """
         self.service.require(Capability.LIP_SYNC)
+        from voice_provider.services.lip_sync import LipSyncOptions  # noqa: PLC0415  # not when a DAG is parsed
+
         order = parse(LipSyncOptions, options)
         for warning in self.service.check_lip_sync(order):
             self.log.warning("%s", warning)
@@ -487,6 +490,7 @@ class VoiceHook(ServiceHook):
         self.check_output(output, self.service.makes["lip_sync"])
         sources = [self.resolve(media, argument) for argument, media in order.named_media]
         origin = lip_sync_origin(order, sources)
+        costs = lip_sync_costs(self, order, sources)
         uploads: list[str] = []
         try:
             inputs = []
@@ -495,7 +499,7 @@ class VoiceHook(ServiceHook):
                     uploads.append(self.upload_file(source).id)
                 inputs.append(Input(asset_id=uploads[-1]) if isinstance(source, StoredFile) else source)
             job = self.wait_for(self.run(self.service.start_lip_sync(order, inputs, uuid4().hex)), timeout)
-            manifest = self.keep(job, Output(output, job.id, self.settings.allowed_outputs))
+            manifest = self.keep(job, Output(output, job.id, self.settings.allowed_outputs), costs)
             return self._recorded(manifest, origin)
         except JobTimeoutError:
             self.log.warning("The job goes on and needs its files; delete them when it has ended: %s.", uploads)

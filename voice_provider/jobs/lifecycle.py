@@ -55,6 +55,8 @@ from voice_provider.jobs.record import (
 )
 from voice_provider.jobs.uploads import Uploads
 from voice_provider.models import Job, JobState, Manifest
+from voice_provider.money.budget import check_budget
+from voice_provider.money.prices import total
 from voice_provider.services.base import Input
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.jobs.orders import Order
+    from voice_provider.models import Cost
     from voice_provider.services.base import Body
 
 
@@ -98,6 +101,7 @@ class Lifecycle:
     _ordered_again: bool = field(default=False, init=False)
     _looked: bool = field(default=False, init=False)
     deadline: float = field(default=0, init=False)  # of this attempt's wait, seconds since 1970; see ``ends_at``
+    max_cost: float | None = field(default=None, init=False)  # dollars that an order may cost; None: any
 
     def __post_init__(self) -> None:
         self._notes = Notes(self.store, self.log)
@@ -230,6 +234,7 @@ class Lifecycle:
             origin=dict(order.origin),
             deadline=self.deadline,
             outcome=outcome,
+            costs=self._costs(order),
         )
         if old is not None:
             record = old.followed_by(record.with_uploads_of(old))
@@ -241,7 +246,13 @@ class Lifecycle:
             )
         return record
 
+    def _costs(self, order: Order) -> list[Cost]:
+        return list(order.costs(self.hook, surely=self.max_cost is not None))
+
     def _submit(self, order: Order, record: Record) -> Record:
+        if record.posted_at is None and self.max_cost is not None:  # one that was sent may be paid already
+            cost = total(record.costs or self._costs(order))
+            check_budget(cost, self.max_cost, f"The {order.kind.replace('_', ' ')}")
         if isinstance(order, SpeechOrder) and order.is_answer(self.hook.service):
             try:
                 return self._answers.order(order, record, self.deadline)
@@ -470,7 +481,7 @@ class Lifecycle:
         succeeded(job)
         details |= {"submitted_at": record.posted_at, "outcome": record.outcome}
         try:
-            manifest = self.hook.keep(job, output, **details)
+            manifest = self.hook.keep(job, output, record.costs, **details)
         except ServiceUnavailableError as error:
             if error.status is None or error.status >= 500 or record.job is None:
                 raise
@@ -481,7 +492,7 @@ class Lifecycle:
                     f"again. {self.hook.service.speech_hint}"
                 ) from None
             self.log.info("The link to the result has expired; asking for a new one.")
-            manifest = self.hook.keep(self.refresh(record), output, **details)
+            manifest = self.hook.keep(self.refresh(record), output, record.costs, **details)
         self._notes.keep(record, manifest=manifest, collected=True)
         return manifest
 

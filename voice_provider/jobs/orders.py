@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.storage import StoredFile
+from voice_provider.hooks.costs import lip_sync_costs
 from voice_provider.jobs.record import Scope, fingerprint_of
 from voice_provider.models import Capability, Job
 from voice_provider.services.base import Input
-from voice_provider.services.texts import spoken_characters
+from voice_provider.services.texts import SPOKEN_A_SECOND, spoken_characters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from voice_provider.files.captions import CaptionFormat
     from voice_provider.files.storage import Output
+    from voice_provider.hooks.voice import VoiceHook
     from voice_provider.jobs.record import Record
-    from voice_provider.models import JobKind
+    from voice_provider.models import Cost, JobKind
     from voice_provider.services.base import Body, Flow, Service
-    from voice_provider.services.options import LipSyncOptions, Media, SpeechOptions
+    from voice_provider.services.lip_sync import LipSyncOptions
+    from voice_provider.services.options import Media, SpeechOptions
 
 Source = Input | StoredFile
-SPOKEN_A_SECOND = 13  # letters and digits; people speak about 185 words a minute
 MOST_PACKED = 40_000  # bytes a second of packed audio: 320 kbit/s
 LEAST_ROOM = 256 * 1024  # bytes
 
@@ -106,6 +108,13 @@ class Order(ABC):
         """Whether it costs nothing, so that it may be ordered again after a bad answer."""
         return False
 
+    def costs(self, hook: VoiceHook, *, surely: bool = False) -> tuple[Cost, ...]:  # noqa: ARG002
+        """Return what it would cost, part by part; nothing, where what is made takes a slot and no money.
+
+        :param surely: a service that does not answer for a moment is an error, and no unknown price
+        """
+        return ()
+
     def is_settled_by_name(self, service: Service) -> bool:  # noqa: ARG002
         """Whether sending the order twice makes one thing, because the service refuses the name the second time."""
         return False
@@ -163,6 +172,10 @@ class SpeechOrder(Order):
         """Whether it costs nothing."""
         return service.is_free(self.options)
 
+    def costs(self, hook: VoiceHook, *, surely: bool = False) -> tuple[Cost, ...]:  # noqa: ARG002
+        """Return what it costs by the text."""
+        return (hook.speech_cost(self.options),)
+
     def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:  # noqa: ARG002
         """Send the line."""
         return (yield from service.start_speech(self.options, record.key if service.is_keyed("speech") else None))
@@ -195,6 +208,10 @@ class LipSyncOrder(Order):
     def former_fingerprint(self) -> str:
         """Hash the request with the ids of its voices."""
         return replace(self, made_from={}).fingerprint()
+
+    def costs(self, hook: VoiceHook, *, surely: bool = False) -> tuple[Cost, ...]:
+        """Return what the video would cost, and what is spoken for it."""
+        return lip_sync_costs(hook, self.options, self.media, surely=surely)
 
     def submit(self, service: Service, inputs: Sequence[Input | Body], record: Record) -> Flow[Job]:
         """Send the request."""

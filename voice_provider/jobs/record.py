@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voice_provider.jobs.names import AssetName, owner_of, take_name, task_key
-from voice_provider.models import Job, JobKind, Manifest
+from voice_provider.models import Cost, Job, JobKind, Manifest
 from voice_provider.services.base import Input
 
 MAX_BYTES = 60_000  # Airflow refuses 65,535
@@ -113,6 +113,7 @@ class Record(BaseModel):
     take: str = Field(
         default="", description="name in a folder of what is kept; not of orders before it was remembered"
     )
+    costs: list[Cost] = Field(default_factory=list, description="what it would cost, as it was ordered, by its parts")
     uploading: list[str] = Field(default_factory=list, description="names of uploads that were begun, and maybe made")
     uploads: dict[str, str] = Field(default_factory=dict, description="sha256 of a file -> id of the asset it became")
     inputs: list[Input] = Field(default_factory=list, description="what was sent; the same key needs the same body")

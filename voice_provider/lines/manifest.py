@@ -32,7 +32,8 @@ class Row:
     :param uri: of the take; None where there is none
     :param sha256: of the take
     :param seconds: its length
-    :param cost: what it cost; None: not known
+    :param cost: what it cost in the last try, as ``models.Cost`` has it: nothing where its take was there, or is that
+        of a line before; None: it was not ordered, or was refused
     :param error: why there is no take
     :param voice: as the script names it
     :param voice_id: at the service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import (
@@ -11,6 +12,7 @@ from voice_provider.exceptions import (
     OutcomeUnknownError,
     PermanentVoiceError,
     TransientVoiceError,
+    UnusableSpeechError,
     VoiceError,
 )
 from voice_provider.files.locations import explained
@@ -19,25 +21,28 @@ from voice_provider.files.transfer import exists, names_in, remove
 from voice_provider.lines.delivery import Delivery
 from voice_provider.lines.manifest import NAME, Row, counts_of, iter_manifest, write_manifest
 from voice_provider.lines.speaking import Speaking
-from voice_provider.lines.takes import FOLDER, Take, take_key, text_hash
+from voice_provider.lines.takes import FOLDER, Take, text_hash
 from voice_provider.lines.ways import Wanted, way_of
-from voice_provider.models import Manifest
+from voice_provider.models import Cost, Manifest
+from voice_provider.money.budget import check_budget
+from voice_provider.money.prices import total
 from voice_provider.trust.provenance import ENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.sdk.types import Logger
 
     from voice_provider.hooks.voice import VoiceHook
-    from voice_provider.jobs.orders import SpeechOrder
     from voice_provider.lines.journal import Journal
+    from voice_provider.lines.orders import Orders
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.records import Records
     from voice_provider.lines.script import Line
     from voice_provider.lines.speaking import Rest
 
 NAMED = 10  # lines that a message names
+NOTHING = Cost(usd=0.0, basis="computed")
 STEPS = 20  # log lines of a whole script: one each 5 %
 UNKNOWN = (
     "it may be paid, and there is no take of it: an earlier try ended while it was on its way. Look at the account, "
@@ -64,16 +69,14 @@ class ScriptRun:
         folder: str,
         journal: Journal,
         lines: Sequence[Line],
-        orders: Sequence[SpeechOrder],
+        orders: Orders,
         records: Records,
         show: Callable[[str], None],
         log: Logger,
     ) -> None:
         self._hook, self._folder, self._journal, self._lines = hook, folder, journal, lines
-        self._records, self._show, self._log = records, show, log
-        name = hook.service.name
-        self._keys = [take_key(name, order.describe(), line.take) for line, order in zip(lines, orders, strict=True)]
-        self._orders = dict(zip(self._keys, orders, strict=True))
+        self._orders, self._records, self._show, self._log = orders, records, show, log
+        self._keys = orders.keys_of_lines
         self._known: dict[str, Take] = {}  # what is known of takes that are there
         self._ours: set[str] = set()  # of those, spoken by this very try, before it waited on a triggerer
         self._there: dict[str, str] = {}  # location of a take by its key
@@ -84,28 +87,36 @@ class ScriptRun:
         self._delivery = Delivery(folder, hook.settings.allowed_outputs)
         self._speaking: Speaking | None = None
         self._told = 0
+        self._max_cost: float | None = None
         self.rows: list[Row] = []
 
-    def begin(self, owner: str, redo: set[str], *, resubmit: bool) -> None:
+    def begin(self, owner: str, redo: set[str], *, resubmit: bool, max_cost: float | None = None) -> None:
         """Find out what is there, what is in doubt, and what is to be bought again.
 
         :param owner: task instance and clear, for which a refusal and a ``redo`` hold
         :param redo: ids of lines
         :param resubmit: buy once more what is in doubt
+        :param max_cost: dollars that what is missing may cost; None: any
+        :raises BudgetError: it would cost more; no take is deleted for ``redo``
         """
+        self._max_cost = max_cost
         entries = self._journal.entries
         ours = entries.owner == owner
         if not ours:
             entries.owner, entries.failed, entries.redone = owner, {}, set()
         self._there = self._takes()
         again = {key for key, line in zip(self._keys, self._lines, strict=True) if line.id in redo} - entries.redone
+        if again:  # before a paid take is deleted; what an earlier try has received is not looked for yet
+            self._check_budget(key for key in self._orders if key in again or key not in self._there)
         self._forget(again)
         entries.again -= again | self._there.keys()
         for key in again:
-            for lines in (entries.open, entries.failed, entries.held):
-                lines.pop(key, None)
+            for remembered in (entries.open, entries.failed, entries.held):
+                remembered.pop(key, None)
         entries.redone |= again
-        entries.open = {key: sent for key, sent in entries.open.items() if not self._is_there(key)}
+        for key in [key for key in entries.open if self._is_there(key)]:
+            del entries.open[key]
+            self._place(key).tidy()  # it may have been killed just then
         lost = {key for key, sent in entries.open.items() if not self._way.goes_on(sent)}
         entries.unknown = lost | {key for key in entries.unknown - again if not self._is_there(key)}
         for key in lost:
@@ -126,9 +137,15 @@ class ScriptRun:
             if key not in self._there:
                 self._errors.setdefault(key, PermanentVoiceError(entries.failed[key]))
         self._journal.write()
+        self._mend_records(ours=ours)
+
+    def _mend_records(self, *, ours: bool) -> None:
+        """Write the records of takes that a kill has left without one."""
         for key in self._bare & self._there.keys() & self._orders.keys():
             take = self._received.pop(key, None) or self._records.describe(self._orders[key], self._there[key])
             self._known[key] = Take(take.uri, take.sha256, take.seconds)
+            if take.cost is None:
+                take = take.model_copy(update={"cost": self._hook.speech_cost(self._orders[key].options)})
             self._records.mend(self._orders[key], take, ours=ours)
 
     def speak(self, pace: Callable[[], Pace], *, stop_on_error: bool, **waits: Any) -> Rest | None:
@@ -139,9 +156,7 @@ class ScriptRun:
         :return: jobs that are to be waited for elsewhere, after ``leave``; None: all is done
         """
         wanted = [
-            Wanted(key, order)
-            for key, order in self._orders.items()
-            if key not in self._there and key not in self._errors
+            Wanted(key, self._orders) for key in self._orders if key not in self._there and key not in self._errors
         ]
         self._log.info(
             "%s lines are %s takes: %s are there, %s are to be spoken.",
@@ -149,6 +164,7 @@ class ScriptRun:
         )
         if not wanted or (stop_on_error and self._errors):
             return None
+        self._check_budget(one.key for one in wanted)
         self._speaking = Speaking(
             self._way,
             self._journal,
@@ -186,12 +202,14 @@ class ScriptRun:
                 raise trouble
         finally:
             self._journal.close()
+        cost = total(cost for key in self._orders if (cost := self._cost(key)) is not None)
+        self._log.info("Cost of this try: %s.", cost)
         seconds = {row.take: row.seconds or 0.0 for row in self.rows}
         return {
             "manifest": f"{self._folder}{NAME}",
             "counts": counts_of(self.rows),
             "seconds": round(sum(seconds.values()), 3),
-            "cost": None,
+            "cost": cost.dump(),
         }
 
     def judge(self, max_failed: int) -> None:
@@ -219,6 +237,31 @@ class ScriptRun:
             + f": {ids}{' ...' if len(named) > NAMED else ''}. What was spoken is kept; {self._folder}{NAME} tells of "
             f"each line. Of '{named[0].id[:60]}': {(named[0].error or 'it was not tried').rstrip('.')}."
         )
+
+    # what it costs
+
+    def _check_budget(self, keys: Iterable[str]) -> None:
+        """Hold what would be ordered against the limit; what an earlier try has sent may be paid already."""
+        sent = self._journal.entries.open
+        missing = [self._hook.speech_cost(self._orders[key].options) for key in keys if key not in sent]
+        check_budget(total(missing), self._max_cost, f"The {len(missing):,} takes that are missing")
+
+    def _cost(self, key: str) -> Cost | None:
+        """Return what a take has cost in this try, or may have; None: it was not ordered, or was refused."""
+        failure = self._speaking.failures.get(key) if self._speaking else None
+        if self._is_spoken(key):
+            return self._hook.speech_cost(self._orders[key].options)
+        if key in self._there:
+            return NOTHING
+        if isinstance(failure, UnusableSpeechError) or (failure is not None and self._is_in_doubt(key)):
+            return Cost(basis="unknown", units=self._hook.speech_cost(self._orders[key].options).units)
+        return None
+
+    def _is_spoken(self, key: str) -> bool:
+        return key in self._ours or (self._speaking is not None and key in self._speaking.takes)
+
+    def _is_in_doubt(self, key: str) -> bool:
+        return key in self._journal.entries.unknown or key in self._journal.entries.held
 
     # takes
 
@@ -306,7 +349,13 @@ class ScriptRun:
     # what became of them
 
     def _write_rows(self) -> None:
-        rows = [self._row(key, line) for key, line in zip(self._keys, self._lines, strict=True)]
+        seen: set[str] = set()
+        rows = []
+        for key, line in zip(self._keys, self._lines, strict=True):
+            cost = self._cost(key)
+            told = cost if cost is None or key not in seen else NOTHING  # equal lines share a take
+            rows.append(replace(self._row(key, line), cost=told.dump() if told is not None else None))
+            seen.add(key)
         self.rows = self._delivery.standing(rows)
         write_manifest(f"{self._folder}{NAME}", self.rows)
 
@@ -321,8 +370,7 @@ class ScriptRun:
         elif key in self._there:
             outcome, take = "spoken" if key in self._ours else "reused", self._take(key)
         elif error is not None:
-            entries = self._journal.entries
-            outcome = "unknown" if key in entries.unknown or key in entries.held else "failed"
+            outcome = "unknown" if self._is_in_doubt(key) else "failed"
         elif key in self._journal.entries.open:
             error = JobTimeoutError(ORDERED)
         return Row(

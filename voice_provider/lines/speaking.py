@@ -17,6 +17,7 @@ from voice_provider.exceptions import (
     AuthError,
     JobFailedError,
     JobTimeoutError,
+    KeyInUseError,
     PermanentVoiceError,
     QuotaError,
     RateLimitedError,
@@ -112,7 +113,8 @@ class Speaking:
         self._running: dict[str, _Running] = {}
         self._doubtful: set[str] = set()  # a sending of theirs has an unknown outcome, and the key settles it
         self._tries: dict[str, int] = {}
-        self._news = time.monotonic() - waited
+        self._began = time.monotonic()
+        self._news = self._began - waited
         self._are_jobs_written = True
         self._stop: VoiceError | None = None
 
@@ -178,7 +180,7 @@ class Speaking:
         """Whether all that may be in flight is, and nothing has come of it for a while."""
         if self._inline is None or not self._running or self._may_send:
             return False
-        return time.monotonic() - self._news >= self._inline
+        return time.monotonic() - max(self._news, self._began) >= self._inline
 
     def _send(self, pool: ThreadPoolExecutor) -> None:
         while self._may_send:
@@ -278,7 +280,8 @@ class Speaking:
         except ServiceUnavailableError as error:
             if error.sent and key not in self._running and entries.open[key].nonce is not None:
                 self._doubtful.add(key)
-            if self._tries.get(key, 0) < (LOOKS if key in self._running else TRIES):
+            most = LOOKS if key in self._running else TRIES
+            if self._tries.get(key, 0) < most or isinstance(error, KeyInUseError):  # which is no outage: it is accepted
                 self._again(one, sent, max(self._pause(one), error.retry_after or 0.0))
             else:
                 self._end(one, error, is_over=key not in self._running and key not in self._doubtful)

@@ -29,7 +29,7 @@ from voice_provider.lines.takes import order_key
 from voice_provider.models import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from voice_provider.files.storage import Output
     from voice_provider.hooks.voice import VoiceHook
@@ -39,12 +39,21 @@ if TYPE_CHECKING:
 CONFIRM_AFTER = 2.0  # seconds until a refusal to say how a job is doing is believed: edges and deployments hiccup
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """A take that is to be spoken."""
+    """A take that is to be spoken.
+
+    :param key: its name
+    :param orders: by such names
+    """
 
     key: str
-    order: SpeechOrder
+    orders: Mapping[str, SpeechOrder]
+
+    @property
+    def order(self) -> SpeechOrder:
+        """What is ordered."""
+        return self.orders[self.key]
 
 
 class UnknownOutcome(Exception):  # noqa: N818  # it is told as a line's outcome, and never leaves this room
@@ -143,8 +152,8 @@ class AsJob(Way):
     """
 
     def threads(self, most: int) -> int:
-        """As many as there are connections: inside httpx a queue costs more than the questions."""
-        return min(most, CONNECTIONS)
+        """As many as there are connections; without a key each order has one of its own, and may be answered late."""
+        return min(most, CONNECTIONS) if self._hook.service.is_keyed("speech") else most
 
     def new(self) -> Sent:
         """Have its key written down, in the form of what it follows from."""
@@ -164,8 +173,9 @@ class AsJob(Way):
         if not job.state.is_final:
             return _lasting(job)
         voice = ", ".join(wanted.order.options.voice_ids) or None
+        cost = self._hook.speech_cost(wanted.order.options)
         try:
-            return self._hook.keep(succeeded(job), self._place(wanted.key), voice_id=voice)
+            return self._hook.keep(succeeded(job), self._place(wanted.key), [cost], voice_id=voice)
         except ServiceUnavailableError as error:
             if sent.job.url is None or error.status is None or error.status >= 500:
                 raise

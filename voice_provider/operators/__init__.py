@@ -8,8 +8,10 @@ from voice_provider import front_door
 
 if TYPE_CHECKING:
     from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
+    from voice_provider.operators.checking import CheckLinesOperator
     from voice_provider.operators.cleanup import CleanupVoicesOperator
     from voice_provider.operators.clone import CloneVoiceOperator
+    from voice_provider.operators.gate import CostGateOperator
     from voice_provider.operators.lines import SpeakLinesOperator
     from voice_provider.operators.lip_sync import LipSyncOperator
     from voice_provider.operators.speech import TTSOperator
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from voice_provider.operators.voice import DeleteVoiceOperator, UpdateVoiceOperator
 
 __all__ = [
+    "CheckLinesOperator",
     "CleanupVoicesOperator",
     "CloneVoiceOperator",
+    "CostGateOperator",
     "DeleteAssetOperator",
     "DeleteVoiceOperator",
     "FitLinesOperator",
@@ -33,8 +37,10 @@ __all__ = [
 __getattr__ = front_door(
     __name__,
     {
+        "CheckLinesOperator": "checking",
         "CleanupVoicesOperator": "cleanup",
         "CloneVoiceOperator": "clone",
+        "CostGateOperator": "gate",
         "DeleteAssetOperator": "asset",
         "DeleteVoiceOperator": "voice",
         "FitLinesOperator": "tracks",

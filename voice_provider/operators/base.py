@@ -270,6 +270,10 @@ class JobOperator(VoiceOperator):
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:
         """Collect a succeeded job and return what the task returns."""
 
+    def spending_limit(self) -> float | None:
+        """Return how many dollars the order may cost; None: any, or it costs none."""
+        return None
+
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
         """Return what the completion sensor needs."""
         return {
@@ -301,6 +305,7 @@ class JobOperator(VoiceOperator):
         lifecycle.ends_at(deadline)
         try:
             order = self.order(context)
+            lifecycle.max_cost = self.spending_limit()
         except InvalidInputError as error:
             record = lifecycle.load()
             if not self.collects_blindly or record is None or not lifecycle.is_running(record):

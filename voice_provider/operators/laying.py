@@ -26,8 +26,8 @@ from voice_provider.lines.subtitles import to_srt
 from voice_provider.models import Manifest
 from voice_provider.operators.base import panel, scope_of
 from voice_provider.services.options import is_path
-from voice_provider.trust.origin import Origin, Speaker, consents_in
-from voice_provider.trust.provenance import Run, check_name, keep
+from voice_provider.trust.origin import Origin, Run, Speaker, consents_in
+from voice_provider.trust.provenance import check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -203,7 +203,7 @@ class Joining(Laying):
 
     def beside(self) -> dict[str, tuple[str, str]]:
         """Return the cue sheet."""
-        return {"cues": ("cues.json", json.dumps(self._cues, indent=1) + "\n")}
+        return {"cues": _sheet(self._cues)}
 
 
 class Fitting(Laying):
@@ -214,6 +214,7 @@ class Fitting(Laying):
         self._subtitles, self._video = subtitles, video
         self._texts: dict[str, str] = {}
         self._placed: list[fit.Placed] = []
+        self._cues: list[dict[str, Any]] = []
 
     def lay(self, track: Track, spoken: Sequence[SpokenLine]) -> dict[str, Any]:
         """Plan all lines, then put each in its place."""
@@ -231,6 +232,7 @@ class Fitting(Laying):
             if abs(placed.tempo - 1) > 1 / RATE:
                 sound = filters.filtered(sound, [("atempo", f"{placed.tempo:.6f}")])
             track.add(sound, max(placed.at, track.seconds))  # tempo is kept to a few samples only
+            self._cues.append(_cue(placed, by_id[placed.id].sha256))
             self.progress(number, len(self._placed))
         if until < float("inf"):
             track.silence(until)
@@ -247,10 +249,9 @@ class Fitting(Laying):
         return {"fingerprint": hashlib.sha256(what.encode()).hexdigest(), **told}
 
     def beside(self) -> dict[str, tuple[str, str]]:
-        """Return the fitted subtitles, under another name than the file that they were made of may have."""
-        return {
-            "subtitles": ("fitted.srt", to_srt([(line.at, line.end, self._texts[line.id]) for line in self._placed]))
-        }
+        """Return fitted subtitles, under another name than the file that they were made of may have, and the cues."""
+        shown = [(line.at, line.end, self._texts[line.id]) for line in self._placed]
+        return {"subtitles": ("fitted.srt", to_srt(shown)), "cues": _sheet(self._cues)}
 
     def _times(self) -> dict[str, tuple[float, float]]:
         location = str(self._subtitles)
@@ -287,3 +288,20 @@ class Fitting(Laying):
 
 def _is_new(cue: dict[str, Any], before: dict[str, Any]) -> bool:
     return bool(cue.get("chapter")) and cue.get("chapter") != before.get("chapter")
+
+
+def _sheet(cues: list[dict[str, Any]]) -> tuple[str, str]:
+    return "cues.json", json.dumps(cues, indent=1) + "\n"
+
+
+def _cue(line: fit.Placed, sha256: str) -> dict[str, Any]:
+    """Tell where a fitted line is heard, and what was done to it."""
+    numbers = {
+        "start": line.at,
+        "end": line.end,
+        "tempo": line.tempo,
+        "removed": sum(end - start for start, end in line.cuts),
+        "overflow": line.overflow,
+        "late": line.late,
+    }
+    return {"id": line.id, **{name: round(number, 3) for name, number in numbers.items()}, "sha256": sha256}

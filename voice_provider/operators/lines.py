@@ -15,17 +15,17 @@ from voice_provider.files.locations import bare, is_location, output_of, read_by
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.store import attempt_of
+from voice_provider.money.budget import limit_of
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
 from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import is_path, plain
 from voice_provider.triggers.jobs import JobsTrigger
-from voice_provider.trust.origin import consents_in
-from voice_provider.trust.provenance import Run
+from voice_provider.trust.origin import Run, consents_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from airflow.sdk import Context, XComArg
@@ -61,7 +61,8 @@ class SpeakLinesOperator(VoiceOperator):
 
     Returns ``manifest`` (location of ``<output>/manifest.jsonl``: a JSON object a line, see
     ``voice_provider.lines.manifest.Row``; written whatever the end), ``counts`` (lines by outcome), ``seconds`` (of
-    all takes that were found) and ``cost`` (None: not known).
+    all takes that were found) and ``cost`` of this try (``usd``, ``basis``, ``units``): what was there, and a line
+    that shares a take, cost nothing.
 
     :param lines: location of a CSV, JSONL, SRT or VTT file in UTF-8, or a list of dicts. Known columns are ``id``,
         ``text``, ``voice``, ``language``, ``start``, ``end``, ``file``, ``take`` and the service's speech options; all
@@ -82,6 +83,8 @@ class SpeakLinesOperator(VoiceOperator):
         after a clear (templated)
     :param on_unknown_outcome: what to do with lines that may be paid, and of which nothing came: ``fail`` (default)
         names them; ``resubmit`` buys them once more
+    :param max_cost: dollars that the lines which have no take may cost, of each task instance; checked before any is
+        sent and before ``redo`` deletes one; where their price is not known it fails, too. Default: any (templated)
     :param timeout: seconds without a line that is accepted or ends, after which the task gives up; default: 600
     :param deferrable: wait for jobs on the triggerer instead of on a worker, where speech is a job; default: Airflow's
         ``[operators] default_deferrable``
@@ -95,6 +98,7 @@ class SpeakLinesOperator(VoiceOperator):
     :param similarity_boost: 0 to 1; default: the service's (0.75); sync. labs (templated)
     :param options: the service's other options, see ``TTSOperator`` (templated)
     :raises InvalidInputError: names each line and column that is wrong; nothing was paid
+    :raises BudgetError: the lines would cost more than ``max_cost``; nothing was sent
     :raises OutcomeUnknownError: names the lines that may be paid and have no take
     :raises PermanentVoiceError: more than ``max_failed`` lines failed, and would again
     :raises TransientVoiceError: some may succeed when they are tried again, or another run speaks into the folder
@@ -109,6 +113,7 @@ class SpeakLinesOperator(VoiceOperator):
         "output_location",
         "concurrency",
         "max_failed",
+        "max_cost",
         "redo",
         *_OPTIONS,
         "options",
@@ -124,6 +129,7 @@ class SpeakLinesOperator(VoiceOperator):
         concurrency: int | str | None = None,
         on_line_error: Literal["finish", "stop"] = "finish",
         max_failed: int | str = 0,
+        max_cost: float | str | None = None,
         redo: Sequence[str] | XComArg = (),
         on_unknown_outcome: OnUnknownOutcome = "fail",
         timeout: float | timedelta = 600,
@@ -151,6 +157,7 @@ class SpeakLinesOperator(VoiceOperator):
         self.concurrency = concurrency
         self.on_line_error = on_line_error
         self.max_failed = max_failed
+        self.max_cost = max_cost
         self.redo: Any = redo
         self.on_unknown_outcome = on_unknown_outcome
         self.timeout = seconds_of(timeout, "timeout")
@@ -173,8 +180,8 @@ class SpeakLinesOperator(VoiceOperator):
         """Go on after the trigger, by what the journal knows."""
         found = event or {}
         self.log.info("Back from waiting: %s.", found.get("message"))
-        # After the deadline they are asked after once more, and it is over.
-        waited = max(0.0, self.timeout - base.INLINE_WAIT) if found.get("status") == "deadline" else 0.0
+        # After the deadline they are asked after once more, and it is over before it would wait there again.
+        waited = max(0.0, self.timeout - base.INLINE_WAIT / 2) if found.get("status") == "deadline" else 0.0
         return self._speak(context, self.deferrable, waited)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -188,14 +195,18 @@ class SpeakLinesOperator(VoiceOperator):
     def _speak(self, context: Context, deferrable: bool, waited: float = 0.0) -> dict[str, Any]:
         # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
         from voice_provider.lines.journal import Journal, task_of  # noqa: PLC0415
+        from voice_provider.lines.orders import Orders  # noqa: PLC0415
         from voice_provider.lines.records import Records  # noqa: PLC0415
         from voice_provider.lines.run import ScriptRun  # noqa: PLC0415
         from voice_provider.lines.takes import FOLDER  # noqa: PLC0415
 
         folder = self._folder()
         max_failed = number_of(self.max_failed, "max_failed") or 0
+        max_cost = limit_of(self.max_cost, "max_cost")
         lines = self._read()
-        orders = self._orders(lines)
+        make = self._maker()
+        self._check(lines, make)
+        orders = Orders(self.hook.service.name, lines, make)
         records = Records(self.hook.service.name, self._told_of_voices(), Run.of(context["ti"]))
         redo = self._ids_to_redo(lines)
         Output(f"{folder}{FOLDER}", "take", self.hook.settings.allowed_outputs).check_writable()
@@ -205,7 +216,7 @@ class SpeakLinesOperator(VoiceOperator):
         script = ScriptRun(self.hook, folder, journal, lines, orders, records, panel(context), self.log)
         try:
             owner = task_of(*task, scope.max_tries, scope.clears)
-            script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit")
+            script.begin(owner, redo, resubmit=self.on_unknown_outcome == "resubmit", max_cost=max_cost)
             rest = script.speak(
                 self._pace,
                 stop_on_error=self.on_line_error == "stop",
@@ -283,40 +294,44 @@ class SpeakLinesOperator(VoiceOperator):
         values = [*self._voices().values(), self.voice_id]
         return [(speaker, consents_in(value)) for value in values for speaker in speakers_of(value)]
 
-    def _orders(self, lines: Sequence[Line]) -> list[SpeechOrder]:
-        """Check every line as the service would, and say all that is wrong with them at once."""
-        from voice_provider.lines.problems import Problems  # noqa: PLC0415  # as in execute
-
+    def _maker(self) -> Callable[[Line], SpeechOrder]:
+        """Return what makes of a line what it asks for; raises InvalidInputError where that cannot be."""
         service, voices = self.hook.service, self._voices()
         common: dict[str, Any] = {"model": service.speech_model}
         common |= {name: value for name in _OPTIONS if (value := as_text(getattr(self, name))) is not None}
         common |= self.options or {}
-        problems, orders, doubts = Problems("lines"), [], Counter[str]()
-        for line in lines:
+
+        def make(line: Line) -> SpeechOrder:
             voice = self.voice_id if line.voice is None else voices.get(line.voice, line.voice)
             ids = ids_of(voice, "voice_id")
             if len(ids) != 1:
-                problems.add(line.where, f"it has {len(ids) or 'no'} voices: give one in the script, or voice_id=")
-                continue
+                raise InvalidInputError(f"it has {len(ids) or 'no'} voices: give one in the script, or voice_id=")
             values = {**common, **line.options, "text": line.text, "voice_id": ids[0]}
             if line.language and "language" in service.speech_options.model_fields:
                 values["language"] = line.language
+            return SpeechOrder(self.hook.speech_order(values, line.file or ""), made_from=made_from(voice))
+
+        return make
+
+    def _check(self, lines: Sequence[Line], make: Callable[[Line], SpeechOrder]) -> None:
+        """Check every line as the service would, and say all that is wrong with them at once."""
+        from voice_provider.lines.problems import Problems  # noqa: PLC0415  # as in execute
+
+        problems, doubts = Problems("lines"), Counter[str]()
+        for line in lines:
             try:
-                options = self.hook.speech_order(values, line.file or "")
-                doubts.update(service.check_speech(options, []))
-                if line.file and format_for(line.file, formats := self.hook.speech_formats(options)) is None:
-                    what = " or ".join(f".{name}" for name in formats)
-                    problems.add(
-                        f"{line.where}, column 'file'", f"'{line.file[:60]}' has to end in {what}: that is made"
-                    )
+                options = make(line).options
+                doubts.update(self.hook.service.check_speech(options, []))
             except InvalidInputError as error:
                 problems.add(line.where, str(error).rstrip("."))
-            else:
-                orders.append(SpeechOrder(options, made_from=made_from(voice)))
+                continue
+            formats = self.hook.speech_formats(options)
+            if line.file and format_for(line.file, formats) is None:
+                endings = " or ".join(f".{name}" for name in formats)
+                problems.add(f"{line.where}, column 'file'", f"'{line.file[:60]}' has to end in {endings}")
         problems.check()
         for doubt, count in doubts.items():
             self.log.warning("%s (%d of %d lines)", doubt, count, len(lines))
-        return orders
 
     def _ids_to_redo(self, lines: Sequence[Line]) -> set[str]:
         given = [self.redo] if isinstance(self.redo, str) else self.redo or ()

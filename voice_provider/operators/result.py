@@ -9,10 +9,11 @@ from voice_provider.files.endings import check_ending
 from voice_provider.files.locations import bare, is_location, output_of
 from voice_provider.files.storage import Output
 from voice_provider.jobs.store import path_of
+from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import JobOperator, VoiceOperator, scope_of
 from voice_provider.services.options import is_path
-from voice_provider.trust.origin import Origin
-from voice_provider.trust.provenance import Run, check_name, keep
+from voice_provider.trust.origin import Origin, Run
+from voice_provider.trust.provenance import check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +35,20 @@ class ResultOperator(JobOperator):
         ends in ``/``, and a path object without an ending, is a folder, in which each order's file has a name of its
         own: task, map index or its label, and a short hash. A file's ending has to be of what the service makes
         (templated; the rendered field is called ``output_location``, because ``output`` is the operator's XCom)
+    :param max_cost: dollars that the order may cost, of each task instance where the task is mapped; checked before
+        anything is uploaded or ordered, not for a job that an earlier try has ordered. One whose price is not known
+        fails, too: give it in the connection's ``prices``. Default: any (templated)
+    :raises BudgetError: it would cost more than ``max_cost``
     """
 
-    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location")
+    template_fields: Sequence[str] = (*VoiceOperator.template_fields, "output_location", "max_cost")
 
-    def __init__(self, *, output: str | PathObject | XComArg, **kwargs: Any) -> None:
+    def __init__(
+        self, *, output: str | PathObject | XComArg, max_cost: float | str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.output_location: Any = output_of(output) if is_path(output) else output
+        self.max_cost = max_cost
         self._origin = Origin()
         self._run: Run | None = None
         self._spool: str | None = None
@@ -85,6 +93,10 @@ class ResultOperator(JobOperator):
                 "they overwrite each other's result."
             )
 
+    def spending_limit(self) -> float | None:
+        """Return ``max_cost``."""
+        return limit_of(self.max_cost, "max_cost")
+
     def ticket(self, record: Record, job: Job) -> dict[str, Any]:
         """Add where the result is to be kept, and what its manifest says besides."""
         return {
@@ -93,6 +105,7 @@ class ResultOperator(JobOperator):
             "name": record.file_name,
             "details": self.details(),
             "origin": self._origin.dump(),
+            "costs": [cost.dump() for cost in record.costs],
         }
 
     def deliver(self, lifecycle: Lifecycle, record: Record, job: Job, context: Context) -> dict[str, Any]:  # noqa: ARG002
@@ -123,6 +136,8 @@ class ResultOperator(JobOperator):
         if (complete := self.complete(manifest)) != manifest:
             manifest = lifecycle.note_kept(complete)
         place.tidy()
+        if manifest.cost is not None:
+            self.log.info("Cost of %s: %s.", manifest.uri, manifest.cost)
         return super()._return_kept(keep(manifest, self._origin, self._run), lifecycle)
 
     def complete(self, manifest: Manifest) -> Manifest:

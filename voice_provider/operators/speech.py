@@ -66,8 +66,8 @@ class TTSOperator(ResultOperator):
         ``normalize``, ``normalize_loudness``, ``repetition_penalty``, ``max_new_tokens``,
         ``condition_on_previous_chunks``, ``early_stop_threshold``, ``features``, ``pronunciation_dictionary``
         (templated)
-    :raises InvalidInputError: empty or too long script, an option outside its range or that the service does not
-        have; nothing was paid
+    :raises InvalidInputError: empty or too long script (``SpeakLinesOperator`` cuts a long text into lines), an option
+        outside its range or that the service does not have; nothing was paid
     :raises ConsentError: no consent where the connection requires one for ``references``, or it does not hold for them
     :raises NotFoundError: no such voice
     :raises VoiceNotReadyError: the voice is still in training

@@ -98,7 +98,9 @@ class FitLinesOperator(TrackOperator):
     ``late`` tell by how many seconds. Nothing is spoken again: times can be changed as often as one likes.
 
     Returns the manifest of the track, and ``lines``, ``loudness``, ``subtitles`` (location of the fitted subtitles),
-    ``fingerprint`` (of takes, times and options), ``overflow`` and ``late`` (lists of ``id`` and ``seconds``).
+    ``fingerprint`` (of takes, times and options), ``overflow`` and ``late`` (lists of ``id`` and ``seconds``), and
+    ``cues`` (location of the cue sheet: ``id``, ``start``, ``end``, ``tempo``, ``removed`` (silence), ``overflow``,
+    ``late`` and ``sha256`` of each line, in seconds; a ``tempo`` of 1.1 is a tenth faster than it was spoken).
 
     :param subtitles: location of the SRT or VTT file with the times; its cues are the lines, by their ids or numbers
         (templated)

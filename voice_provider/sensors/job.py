@@ -24,14 +24,14 @@ from voice_provider.files.locations import output_of
 from voice_provider.files.storage import Output, is_kept
 from voice_provider.hooks.base import FIRST_PAUSE, Progress, succeeded
 from voice_provider.links import JobLink, ResultLink
-from voice_provider.models import Job, JobKind, JobState, Manifest
+from voice_provider.models import Cost, Job, JobKind, JobState, Manifest
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
 from voice_provider.sensors.base import VoiceSensor
 from voice_provider.services.options import is_path
 from voice_provider.triggers.job import JobTrigger
-from voice_provider.trust.origin import Origin
-from voice_provider.trust.provenance import Run, check_name, keep
+from voice_provider.trust.origin import Origin, Run
+from voice_provider.trust.provenance import check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -210,11 +210,13 @@ class CompletionSensor(JobSensor):
         succeeded(job)
         place = Output(location, name, self.hook.settings.allowed_outputs, base.scope_of(context).run)
         details = {"submitted_at": ticket.get("submitted_at"), **(ticket.get("details") or {})}
-        manifest = self.hook.keep(job, place, **details)
+        costs = [Cost.model_validate(cost) for cost in ticket.get("costs") or ()]
+        manifest = self.hook.keep(job, place, costs, **details)
         manifest = self._described(context, self._noted(context, manifest))
         self._discard(ticket.get("assets") or [])
         self.result_location = manifest.uri
         self.log.info("Kept %s: %s, %s bytes.", manifest.uri, manifest.format, f"{manifest.bytes:,}")
+        self.log.info("Cost of %s: %s.", manifest.uri, manifest.cost)
         return manifest.dump()
 
     def _kept_before(self, context: Context, job_id: str, location: str, name: str) -> dict[str, Any] | None:

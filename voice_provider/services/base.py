@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from voice_provider.exceptions import CapabilityError, InvalidInputError
 from voice_provider.models import Capability, Room
+from voice_provider.money.prices import PriceList
 from voice_provider.services.options import TranscriptionOptions
 
 if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import Asset, Estimate, Job, JobKind, LipSyncModel, Transcript, Voice, Wallet
     from voice_provider.services.form import Form
+    from voice_provider.services.lip_sync import LipSyncOptions
     from voice_provider.services.options import (
         CloneOptions,
-        LipSyncOptions,
         SampleFacts,
         SpeechOptions,
         VoiceFilters,
@@ -215,6 +216,8 @@ class Service(ABC):
     speech_model: str | None = None  # what speaks where an order names none, for services that have several
     max_script: ClassVar[int | None] = None  # characters of one request; None: no limit is known
     times_speech: ClassVar[bool] = False  # ``speak`` can also say where the words are
+    transcription_model: ClassVar[str | None] = None  # what listens where nobody names one, where there are several
+    price_list: ClassVar[PriceList] = PriceList()  # what is published of its prices
     speech_hint: ClassVar[str] = ""  # how to avoid that it is unknown whether speech was accepted
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
@@ -387,6 +390,10 @@ class Service(ABC):
     def check_lip_sync(self, options: LipSyncOptions) -> list[str]:  # noqa: ARG002
         """Raise ``InvalidInputError`` for what the service will not take; return warnings."""
         raise self.lacks(Capability.LIP_SYNC)
+
+    def lip_sync_seconds(self, options: LipSyncOptions, seen: float | None, said: float | None) -> float | None:  # noqa: ARG002
+        """Return how long the result of a lip sync will be, from the lengths of video and sound (seconds)."""
+        return None
 
     def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:  # noqa: ARG002
         """Order a lip sync; ``inputs`` are ``options.media`` as the service knows them, in the same order."""

@@ -102,6 +102,13 @@ COMMON_FIELDS: Mapping[str, dict[str, Any]] = {
         "description": "No result is longer than this, whatever its sender says. Default: 4096.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000},
     },
+    "prices": text(
+        "Prices",
+        'JSON with what you pay, in dollars a unit, where it is not what is published, or nothing is: {"speech": '
+        '{"characters": 0.0002}}. Kinds: speech (bytes of UTF-8, or characters), transcription (seconds), lip_sync '
+        "(frames, or seconds); of one model: speech/MODEL. Empty: the published ones.",
+        format="multiline",
+    ),
     "spool_location": text(
         "Spool location",
         "Where paid audio is kept that cannot be put in its place, until a later try puts it there: a folder that all "

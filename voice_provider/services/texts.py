@@ -161,6 +161,9 @@ class Markup:
         return [told.format(tag=f"{match[0].split()[0].rstrip('/>')}>") for match, told in found if match is not None]
 
 
+SPOKEN_A_SECOND = 13  # letters and digits; people speak about 185 words a minute
+
+
 def spoken_characters(text: str) -> int:
     """Count letters and digits; a Chinese or Korean sign counts as two letters."""
     return sum(2 if unicodedata.east_asian_width(sign) == "W" else 1 for sign in text if sign.isalnum())

@@ -8,12 +8,14 @@ from typing import Any
 from airflow.sdk import DAG
 
 from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.operators.lines import SpeakLinesOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.voice import DeleteVoiceOperator
 
 ROOT = "{{ var.value.voice_root }}"
 RETRY_SOON = {"retries": 4, "retry_delay": timedelta(seconds=1)}
 CROWD = 50
+LINES = 6
 DEADLINE = 15  # seconds; longer than a task waits before it defers, and than it takes to hear of the trigger's end
 
 
@@ -43,6 +45,17 @@ with dag("clone"):
         task_id="clone", name="Anna", sample=f"{ROOT}/inbox/line.wav", ephemeral=True, deferrable=False
     )
     DeleteVoiceOperator(task_id="delete", voice=clone.output).as_teardown(setups=clone)
+
+with dag("lines"):
+    SpeakLinesOperator(
+        task_id="speak",
+        lines=[{"text": f"This is line {number}."} for number in range(LINES)],
+        voice_id="EXAVITQu4vr4xnSDxMaL",
+        output=f"{ROOT}/results/{{{{ run_id }}}}/",
+        concurrency=LINES - 2,
+        poll_interval=1,
+        deferrable=True,
+    )
 
 with dag("deadlines"):
     lip_sync("timeout_on_worker", deferrable=False, timeout=DEADLINE)

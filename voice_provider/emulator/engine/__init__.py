@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     EngineFactory = Callable[[], "Engine"]
@@ -236,6 +236,18 @@ def words_in(text: str, seconds: float, weights: Sequence[float] | None = None, 
         end = start + seconds * share / sum(shares)
         yield Phrase(word, start, end)
         start = end
+
+
+def stream(engine: Engine, fault: Mapping[str, Any] | None, parts: Any, **wanted: Any) -> Iterator[Spoken]:
+    """Speak as ``Engine.stream`` does; with a fault, something else than is asked for.
+
+    :param fault: ``kind``: ``speech_swapped``, ``speech_cut``, ``speech_silenced`` or ``speech_other_voice``; for the
+        first ``body``: what is said instead; for the next two ``share``: from where on, 0 to 1
+    """
+    if fault is None:
+        return engine.stream(parts, **wanted)
+    wrong: Iterator[Spoken] = import_module(f"{__name__}.wrong_takes").stream(engine, fault, parts, **wanted)
+    return wrong
 
 
 def load(name: Literal["auto", "local", "tone"] = "auto") -> Engine:

@@ -15,6 +15,7 @@ from voice_provider.emulator.engine.presenter import PRESENTERS, background, dra
 from voice_provider.emulator.engine.profile import VoiceProfile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SIZE = (1280, 720)
@@ -28,16 +29,20 @@ SAMPLE_TEXT = (
 )
 
 
-def make_demo_clips(folder: Path) -> tuple[Path, Path]:
-    """Draw both clips; the same bytes every time.
+def make_demo_clips(folder: Path, names: Sequence[str] = ("sample", "target")) -> tuple[Path, ...]:
+    """Draw clips; the same bytes every time.
 
     :param folder: where ``sample.mp4`` (a presenter who talks, with sound) and ``target.mp4`` (another presenter, mouth
         closed, in a quiet room) are written
-    :return: the two files
+    :param names: which of them
+    :return: the files
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sample, target = folder / "sample.mp4", folder / "target.mp4"
-    line = folder / ".line.wav"
+    return tuple(CLIPS[name](folder / f"{name}.mp4") for name in names)
+
+
+def _sample(path: Path) -> Path:
+    line = path.with_name(".line.wav")
     speaker = voice.calibrated(VoiceProfile.shaped(**SPEAKER), float(np.log(SPEAKER["pitch"])))
     try:
         encode_speech(voice.speak(SAMPLE_TEXT, speaker), RATE, line, "wav")
@@ -45,13 +50,18 @@ def make_demo_clips(folder: Path) -> tuple[Path, Path]:
     finally:
         line.unlink(missing_ok=True)
     opening, _ = openings(sound, AAC_RATE, FPS, round(sound.size / AAC_RATE * FPS))
-    _draw(sample, "B", sound, opening)
+    return _draw(path, "B", sound, opening)
+
+
+def _target(path: Path) -> Path:
     quiet = np.random.default_rng(1).normal(0, 0.0006, round(TARGET_SECONDS * AAC_RATE)).astype(np.float32)
-    _draw(target, "A", quiet, np.zeros(round(TARGET_SECONDS * FPS)))
-    return sample, target
+    return _draw(path, "A", quiet, np.zeros(round(TARGET_SECONDS * FPS)))
 
 
-def _draw(path: Path, name: str, sound: Samples, opening: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+CLIPS = {"sample": _sample, "target": _target}
+
+
+def _draw(path: Path, name: str, sound: Samples, opening: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Path:
     who = PRESENTERS[name]
     wall = background(who, *SIZE)
     with writing(path):
@@ -59,3 +69,4 @@ def _draw(path: Path, name: str, sound: Samples, opening: np.ndarray[tuple[int],
         for number, share in enumerate(opening):
             writer.picture(draw_frame(who, number / FPS, wall, float(share)))
         writer.finish(sound)
+    return path

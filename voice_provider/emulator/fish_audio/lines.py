@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voice_provider.emulator.engine import EngineError, Spoken
+from voice_provider.emulator.engine import EngineError, Spoken, stream
 from voice_provider.emulator.fish_audio.errors import FishError
 from voice_provider.emulator.fish_audio.requests import FishCaller
 from voice_provider.emulator.fish_audio.settings import settings_of
@@ -308,11 +308,14 @@ def start(
     seed: str,
     *,
     timed: bool = False,
+    fault: dict[str, Any] | None = None,
 ) -> Iterator[Spoken]:
     """Let the engine speak; WAV is its plain samples, the header is ours."""
     body, prosody = order.body, order.body.prosody
     temperature = 0.7 if body.temperature is None else body.temperature
-    return emulator.engine.stream(
+    return stream(
+        emulator.engine,
+        fault,
         parts,
         form="pcm" if body.format == "wav" else body.format,
         rate=order.rate,

@@ -106,7 +106,8 @@ async def accept(request: Request, caller: FishCaller, *, timed: bool = False) -
     with ExitStack() as holding:
         holding.enter_context(slot(caller))
         started, text = emulator.clock.now(), order.body.text
-        stream = start(emulator, order, lines(text, engine, await voices_of(caller, order)), text, timed=timed)
+        said, fault = lines(text, engine, await voices_of(caller, order)), getattr(request.state, "speech", None)
+        stream = start(emulator, order, said, text, timed=timed, fault=fault)
         try:
             first = await following(emulator, stream)
         except EngineError as error:

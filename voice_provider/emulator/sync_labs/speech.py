@@ -51,6 +51,13 @@ def _speech_charge(caller: Caller, job: Job, script: str, raw: dict[str, Any], k
     return caller.charge("speech", job.id, units, "characters", speech_price(script), fingerprint(raw), key=key)
 
 
+def _driver(caller: Caller, request: Request, body: SpeechBody) -> dict[str, Any]:
+    """Who says what, and how an injected fault wants it said."""
+    driver = speaking(caller, body.voiceId, body.script, body.stability, body.similarityBoost)
+    fault = getattr(request.state, "speech", None)
+    return driver | {"fault": fault} if fault else driver
+
+
 @router.post("/v2/tts")
 async def speak(request: Request, caller: Authenticated) -> JSONResponse:
     """Speech at once (section 4.1, shape A), or as the guide's text has it: a job to poll (shape B)."""
@@ -58,7 +65,7 @@ async def speak(request: Request, caller: Authenticated) -> JSONResponse:
     caller.spend("tts")
     body, raw = await read(request, SpeechBody)
     require_provider(emulator, body.provider)
-    driver = speaking(caller, body.voiceId, body.script, body.stability, body.similarityBoost)
+    driver = _driver(caller, request, body)
     _pay_speech(caller, body.script)
     mode = caller.settings.tts_mode
     job = caller.job("speech", raw, {"driver": driver, "mode": mode})
@@ -122,7 +129,7 @@ async def order_speech(request: Request, caller: Authenticated) -> JSONResponse:
     require_provider(emulator, body.provider)
     job = caller.known("tts_jobs", key, fingerprint(raw), ApiError(409, "IDEMPOTENCY_KEY_REUSED"))
     if job is None:
-        driver = speaking(caller, body.voiceId, body.script, body.stability, body.similarityBoost)
+        driver = _driver(caller, request, body)
         _pay_speech(caller, body.script)
         job = caller.job("speech", raw, {"driver": driver, "mode": "jobs"} | outcome(request))
         emulator.jobs.order(job, _speech_charge(caller, job, body.script, raw, key), scope="tts_jobs")

@@ -3,7 +3,9 @@
 A rule matches requests by method and path; the outermost ASGI layer carries it out on the real socket.
 `status` speaks for the service, in its own words. `edge_before` and `edge_after` speak for something in front of it (a
 gateway, a proxy, a block page), before the service has seen the request or after it has done the work.
-`job_failed` and `job_rejected` are the exception: they let the request pass and decide how the job will end.
+Some let the request pass and decide what comes of it: `job_failed` and `job_rejected` how the job will end, and
+`speech_swapped`, `speech_cut`, `speech_silenced` and `speech_other_voice` what is really said in the speech, which is
+good media, and billed as ordered. (On a live socket these four do nothing.)
 """
 
 from __future__ import annotations
@@ -46,6 +48,10 @@ Kind = Literal[
     "redirect",
     "job_failed",
     "job_rejected",
+    "speech_swapped",
+    "speech_cut",
+    "speech_silenced",
+    "speech_other_voice",
 ]
 
 EDGE: tuple[Kind, ...] = ("edge_before", "edge_after")
@@ -66,7 +72,9 @@ EDGES = {
 class FaultRule(BaseModel):
     """When a fault strikes and what it does. `times` null is always; `after` lets the first n matches pass.
 
-    An edge says `body` if there is one, else what gateways say in its `form`, by default a page with a 502.
+    An edge says `body` if there is one, else what gateways say in its `form`, by default a page with a 502. Swapped
+    speech says `body`, else the words of a line that is always the same. Speech is cut after a `share` of it (default
+    0.5), and silent from there on (default 0: all of it).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -86,6 +94,7 @@ class FaultRule(BaseModel):
     seconds: float | None = Field(default=None, ge=0)
     bytes: int | None = Field(default=None, ge=0)
     location: str | None = None
+    share: float | None = Field(default=None, ge=0, le=1)
 
 
 @dataclass
@@ -206,6 +215,9 @@ async def inflict(
                 "code": rule.code or "pipeline_failed",
                 "message": rule.body or "The emulator was told to let this job end badly.",
             }
+            await app(scope, receive, send)
+        case "speech_swapped" | "speech_cut" | "speech_silenced" | "speech_other_voice":
+            scope.setdefault("state", {})["speech"] = rule.model_dump(include={"kind", "share", "body"})
             await app(scope, receive, send)
 
 

@@ -97,9 +97,14 @@ class Files:
         return self.root / "tmp" / f"{uuid.uuid4().hex}{suffix}"
 
     def clear(self) -> None:
-        """Empty the folder at once: move it aside, delete it in the background."""
+        """Empty the folders at once: move aside what holds something, delete it in the background."""
+        full = [folder for name in (*self.FOLDERS, "tmp") if any((folder := self.root / name).iterdir())]
+        if not full:
+            return
         trash = self.root.with_name(f"trash-{uuid.uuid4().hex}")
-        self.root.rename(trash)
+        trash.mkdir()
+        for folder in full:
+            folder.rename(trash / folder.name)
         self._make_folders()
         threading.Thread(target=shutil.rmtree, args=(trash,), kwargs={"ignore_errors": True}, daemon=True).start()
 

@@ -2,7 +2,8 @@
 
 A work order is plain JSON, so it survives a restart:
 `source`: {"file": path under the files folder} or {"url": address on loopback};
-`driver`: a source under "source", or "text" with "profile" | "builtin", "stability", "similarity"; plus "ref".
+`driver`: a source under "source", or "text" with "profile" | "builtin", "stability", "similarity"; plus "ref",
+and "fault" where it is to say something else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from voice_provider.emulator.engine import EngineError, Segment
+from voice_provider.emulator.engine import EngineError, Segment, stream
 from voice_provider.emulator.world.heard import Transcript, fingerprint, hear, recall, remember
 from voice_provider.emulator.world.urls import is_loopback
 
@@ -63,7 +64,9 @@ def speak(engine: Engine, files: Files, driver: dict[str, Any], job_id: str) -> 
     profile = files.path("voices", driver["profile"]) if driver.get("profile") else None
     output = files.temporary(f".{SPEECH_FORMAT}")
     said = Transcript()
-    pieces = engine.stream(
+    pieces = stream(
+        engine,
+        driver.get("fault"),
         [(profile or driver["builtin"], driver["text"])],
         form=SPEECH_FORMAT,
         stability=driver["stability"],

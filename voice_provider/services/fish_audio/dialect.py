@@ -32,12 +32,12 @@ from voice_provider.services.fish_audio.options import (
     DEFAULT_MODEL,
     FREE_MODELS,
     HEARS,
-    USD_PER_MILLION_BYTES,
     FishClone,
     FishSpeech,
     FishTranscription,
 )
 from voice_provider.services.fish_audio.packed import PackedBody
+from voice_provider.services.fish_audio.prices import PRICES
 from voice_provider.services.fish_audio.transcripts import read_transcript
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import JobKind
+    from voice_provider.money.prices import PriceList
     from voice_provider.services.options import (
         CloneOptions,
         SampleFacts,
@@ -89,8 +90,8 @@ class FishAudio(Service):
         Capability.LIP_SYNC: "Use a sync_labs connection for the lip sync; speech made at Fish Audio can drive it "
         "(LipSyncOperator(audio=speak.output, voice_conn_id=...)).",
         Capability.ASYNC_SPEECH: "Its speech is the answer itself and is kept by TTSOperator: nothing is asked after.",
-        Capability.ESTIMATE: f"Speech costs ${USD_PER_MILLION_BYTES[DEFAULT_MODEL]:g} for a million UTF-8 bytes of "
-        f"text; with drama-3, as far as is known, ${USD_PER_MILLION_BYTES['drama-3']:g}.",
+        Capability.ESTIMATE: f"Speech costs ${1e6 * PRICES.prices[f'speech/{DEFAULT_MODEL}'].usd:g} for a million "
+        f"UTF-8 bytes of text; with drama-3, as far as is known, ${1e6 * PRICES.prices['speech/drama-3'].usd:g}.",
         Capability.ASKS_FOR_MANY: "Each voice in training is asked after on its own.",
         Capability.CANCEL: "Speech that was begun is billed.",
     }
@@ -99,6 +100,8 @@ class FishAudio(Service):
     clone_options: ClassVar[type[CloneOptions]] = FishClone
     transcription_options: ClassVar[type[TranscriptionOptions]] = FishTranscription
     free_clones: ClassVar[bool] = True
+    transcription_model: ClassVar[str | None] = HEARS
+    price_list: ClassVar[PriceList] = PRICES
     takes_sound_only: ClassVar[bool] = True
     times_speech: ClassVar[bool] = True
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voice_provider.exceptions import InvalidInputError
+from voice_provider.services.fish_audio.prices import PRICES
 from voice_provider.services.options import (
     CloneOptions,
     Media,
@@ -25,15 +26,7 @@ from voice_provider.services.texts import SSML, Markup, Script, Text
 
 DEFAULT_MODEL = "s2.1-pro"
 FREE_MODELS = ("s2.1-pro-free",)
-USD_PER_MILLION_BYTES = {  # of UTF-8 text: docs.fish.audio, pricing; of drama-3, what two resellers say
-    DEFAULT_MODEL: 15.0,
-    FREE_MODELS[0]: 0.0,
-    "s2-pro": 15.0,
-    "s1": 15.0,
-    "drama-3": 10.0,
-    "drama-3-preview": 10.0,
-}
-MODELS = tuple(USD_PER_MILLION_BYTES)
+MODELS = tuple(name.removeprefix("speech/") for name in PRICES.prices if name.startswith("speech/"))
 HEARS = "transcribe-1-pro"
 HEARD_BEFORE = "transcribe-1"
 # What is told of a model that is known and is not to be chosen any more (docs.fish.audio, models and pricing)

@@ -16,6 +16,7 @@ from voice_provider.services.sync_labs.errors import read_error, speaks
 from voice_provider.services.sync_labs.form import FORM
 from voice_provider.services.sync_labs.jobs import Jobs
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
+from voice_provider.services.sync_labs.prices import PRICES
 from voice_provider.services.sync_labs.requests import MAX_SCRIPT
 from voice_provider.services.sync_labs.transcription import Transcription
 from voice_provider.services.sync_labs.voices import Voices
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import JobKind
+    from voice_provider.money.prices import PriceList
     from voice_provider.services.base import Flow, Request, Response
 
 
@@ -52,6 +54,7 @@ class SyncLabs(Voices, Assets, Jobs, Transcription):
     clone_options: ClassVar[type[CloneOptions]] = CloneOptions
     max_script: ClassVar[int | None] = MAX_SCRIPT
     unique_voice_names: ClassVar[bool] = True
+    price_list: ClassVar[PriceList] = PRICES
     speech_hint: ClassVar[str] = "tts_mode 'jobs' on the connection avoids this."
     instead: ClassVar[Mapping[Capability, str]] = {
         Capability.CANCEL: "A job that was accepted runs to its end and is billed.",

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError, VoiceError
 from voice_provider.models import Capability, Estimate, Job, JobState, LipSyncModel, Room
 from voice_provider.services.base import Flow, Input, Request, Response, Service, path_segment, present
-from voice_provider.services.options import LipSyncOptions, SampleFacts, SpeechOptions, check_lip_sync_shape
+from voice_provider.services.lip_sync import LipSyncOptions, check_lip_sync_shape
 from voice_provider.services.sync_labs.answers import (
     NAME,
     is_estimate,
@@ -22,6 +22,7 @@ from voice_provider.services.sync_labs.answers import (
     read_job,
 )
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
+from voice_provider.services.sync_labs.prices import result_seconds
 from voice_provider.services.sync_labs.requests import (
     AT_WORK,
     MARKUP,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from voice_provider.models import JobKind
+    from voice_provider.services.options import SampleFacts, SpeechOptions
     from voice_provider.services.texts import Markup
 
 MAX_LONG_POLL = 10  # seconds
@@ -118,6 +120,10 @@ class Jobs(Service):
         """Check the request's shape, its scripts, and what of it the model takes."""
         check_lip_sync_shape(options)
         return check_model(options) + [warning for item in options.text for warning in check_script(item.text)]
+
+    def lip_sync_seconds(self, options: LipSyncOptions, seen: float | None, said: float | None) -> float | None:
+        """Return how long the result will be."""
+        return result_seconds(options, seen, said)
 
     def start_lip_sync(self, options: LipSyncOptions, inputs: Sequence[Input], key: str | None) -> Flow[Job]:
         """Order a generation."""

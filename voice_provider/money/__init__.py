@@ -1,0 +1,1 @@
+"""What things cost: prices as dated data, what an amount of work comes to, and what may be spent."""
