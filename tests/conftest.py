@@ -217,7 +217,7 @@ def set_connection(
         service: str = "sync_labs",
         **extra: Any,
     ) -> None:
-        value = voice_emulator.connection(service, **remembering(state), **extra)
+        value = voice_emulator.connection(service, **{**remembering(state), **extra})
         value["host"] = value["host"] if host is None else host
         value["password"] = value["password"] if password is None else password
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))
