@@ -1,8 +1,9 @@
-"""Make an audiobook of a text file: one track with chapters, as loud as audiobooks are.
+"""Make an audiobook of a text file: spoken, checked, and joined to one track with chapters, as loud as audiobooks are.
 
 The text is plain, in UTF-8, its paragraphs parted by empty lines; a line ``# The title`` or ``Chapter 1`` begins a
 chapter. Each paragraph is a line of its own, a long one is cut between its sentences. So when the text is corrected
-only what has changed is spoken again, and the track is made anew from the takes that are there.
+only what has changed is spoken again, and the track is made anew from the takes that are there. A take that is not
+what the text says is spoken once more; where it is still wrong then, no track is made.
 
 Needs a connection ``voice_default``, a voice there, and an Airflow variable ``voice_root``: the one folder or bucket
 (default ``/opt/airflow/voice``) with the text in ``inbox/``.
@@ -14,7 +15,8 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from voice_provider.operators import JoinLinesOperator, SpeakLinesOperator
+from voice_provider import checked_lines
+from voice_provider.operators import JoinLinesOperator
 
 ROOT = "{{ var.value.get('voice_root', '/opt/airflow/voice') }}"
 BOOK = f"{ROOT}/results/audiobook/{{{{ params.text.rpartition('.')[0] }}}}"
@@ -39,6 +41,12 @@ with DAG(
         "voice_id": Param(
             "narrator", type="string", minLength=1, title="Voice", description="Id at the service; it reads the book."
         ),
+        "transcribe": Param(
+            True,
+            type="boolean",
+            title="Listen",
+            description="Compare the words that are heard with the text; the service may bill it by the second.",
+        ),
         "redo": Param(
             [],
             type="array",
@@ -48,18 +56,14 @@ with DAG(
         ),
     },
 ):
-    speak = SpeakLinesOperator(
-        task_id="speak",
-        lines=f"{ROOT}/inbox/{{{{ params.text }}}}",
+    spoken = checked_lines(
+        f"{ROOT}/inbox/{{{{ params.text }}}}",
+        f"{BOOK}/",
+        rounds=1,
         voice_id="{{ params.voice_id }}",
         redo="{{ params.redo }}",
-        output=f"{BOOK}/",
+        check={"transcribe": "{{ params.transcribe }}"},
     )
     JoinLinesOperator(
-        task_id="join",
-        lines=speak.output,
-        gap=0.6,
-        chapter_gap=2.0,
-        loudness="audiobook",
-        output=f"{BOOK}.m4a",
+        task_id="join", lines=spoken, gap=0.6, chapter_gap=2.0, loudness="audiobook", output=f"{BOOK}.m4a"
     )

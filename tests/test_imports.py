@@ -118,6 +118,11 @@ def test_importing_the_operators_imports_neither_engine_nor_emulator(imported: s
     assert heavy == set()
 
 
+def test_parsing_builds_no_model_that_only_a_running_task_needs(imported: set[str]) -> None:
+    later = ("voice_provider.services.lip_sync", "voice_provider.trust.sidecar", "voice_provider.lines")
+    assert not {name for name in imported if name.startswith(later)}
+
+
 def test_the_pytest_plugin_imports_nothing_when_it_is_loaded() -> None:
     plugin = "import sys; before = set(sys.modules); import voice_provider.emulator.pytest_plugin; import json; "
     added = set(child(f"import pytest; {plugin} print(json.dumps(sorted(set(sys.modules) - before)))"))

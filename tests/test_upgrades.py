@@ -21,7 +21,8 @@ from voice_provider.operators.speech import TTSOperator
 from voice_provider.sensors.job import LipSyncCompleteSensor
 from voice_provider.services.base import Input
 from voice_provider.services.fish_audio.options import FishClone, FishSpeech
-from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import parse
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 from voice_provider.trust import provenance
 

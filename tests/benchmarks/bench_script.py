@@ -1,7 +1,7 @@
 """A script of 10,000 lines in one task: memory above a task of one line, and time when one line has changed.
 
 Run with ``pytest -m benchmark -s tests/benchmarks/bench_script.py``; ``BENCH_SCRIPT=1000`` for a shorter one. The task
-runs in a process of its own, whose memory is the kernel's word: what Python counts itself leaves out what C has taken.
+runs in processes of its own, whose memory is the kernel's word: what Python counts itself leaves out what C has taken.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def test_a_long_script_takes_little_memory_and_a_change_of_it_little_time(
     changed = _script(tmp_path / "changed.csv", [*numbers[1:], (0, LINES)])
     with (
         EmulatorProcess(tmp_path / "emulator", engine="tone") as emulator,
-        ProcessPoolExecutor(1, get_context("spawn")) as worker,
+        ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as worker,
     ):
         emulator.settings(fish_concurrency=None)
         [voice] = emulator.seed_models(["Narrator"])

@@ -13,6 +13,7 @@ from voice_provider.hooks.voice import VoiceHook
 from voice_provider.models import Capability, Manifest, Voice
 from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOperator
 from voice_provider.operators.base import VoiceOperator
+from voice_provider.operators.checking import CheckLinesOperator
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lines import SpeakLinesOperator
@@ -85,6 +86,12 @@ def lip_sync(world: World, **options: Any) -> Any:
 
 def speech(world: World, **options: Any) -> Any:
     return TTSOperator(task_id="t", text=LINE, voice_id=world.voice_id(), output=out(world), **options)
+
+
+def check(world: World, **options: Any) -> Any:
+    spoken = [world.hook.look_at(str(world.sample))]
+    where = {"lines": [{"text": LINE}], "output": f"{world.folder}/"}
+    return world.run(CheckLinesOperator(task_id="t", spoken=spoken, **where, **options))
 
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
@@ -179,6 +186,8 @@ USES = [
             )
         ),
     ),
+    Use(CheckLinesOperator, None, check),
+    Use(CheckLinesOperator, Capability.TRANSCRIPTION, lambda w: check(w, transcribe=True)),
     Use(LipSyncOperator, LIPS, lambda w: w.run(lip_sync(w))),
     Use(
         LipSyncCompleteSensor,
@@ -265,6 +274,7 @@ def test_what_tasks_return_has_the_same_names_everywhere(world: World, use: Use)
         DeleteVoiceOperator: {"deleted"},
         JoinLinesOperator: {"service", "kind", "uri", "sha256", "seconds", "lines", "loudness", "cues"},
         FitLinesOperator: {"service", "kind", "uri", "sha256", "seconds", "lines", "loudness", "subtitles", "late"},
+        CheckLinesOperator: {"manifest", "verdicts", "counts", "bad", "transcribed", "cost"},
         CleanupVoicesOperator: {"deleted", "would_delete", "failed", "kept", "others", "slots_in_use", "dry_run"},
     }.get(
         use.of, {"service", "kind", "uri", "sha256", "bytes", "format", "media_type", "seconds", "job_id", "voice_id"}

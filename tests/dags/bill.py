@@ -14,9 +14,10 @@ PRICES = {"speech": {"characters": 0.0002}}
 
 
 def told(dag_run: Any) -> list[dict[str, Any]]:
-    """Return the costs in what the run's tasks returned."""
+    """Return the costs in what the run's tasks returned, of each result once: a sensor passes on what is there."""
     of_run = (XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id)
     with create_session(scoped=False) as session:
         values = session.scalars(select(XComModel.value).where(*of_run, XComModel.key == "return_value")).all()
-    results = [json.loads(value) if isinstance(value, str) else value for value in values]
-    return [result["cost"] for result in results if isinstance(result, dict) and "cost" in result]
+    results = [json.loads(value) if isinstance(value, str) and value.startswith("{") else value for value in values]
+    costly = [result for result in results if isinstance(result, dict) and "cost" in result]
+    return list({result.get("uri", number): result["cost"] for number, result in enumerate(costly)}.values())

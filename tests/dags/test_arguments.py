@@ -16,6 +16,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from tests.conftest import without_records, write_wav
+from tests.dags.bill import told as costs_of
 from voice_provider.operators.asset import UploadAssetOperator
 from voice_provider.operators.speech import TTSOperator
 
@@ -73,6 +74,9 @@ def test_path_objects_templates_and_mapped_lines_meet(
             return ObjectStoragePath(f"file://{tmp_path}/out") / "xcom"
 
         UploadAssetOperator.partial(task_id="mapped_paths").expand(file=[folder / "night" / "sample.wav"])
+        TTSOperator.partial(task_id="within", output=f"{tmp_path}/out/within/", max_cost="{{ 0.0001 }}", **line).expand(
+            text=["Hello.", "Good night, and sleep well."]
+        )
         TTSOperator(task_id="by_xcom_too", text="Yes.", output=place(), **line)
         TTSOperator(task_id="number", text="{{ 1200 }}", output=tmp_path / "out" / "number.mp3", **line)
         TTSOperator(task_id="tuple", text="{{ '1,200' }}", output=tmp_path / "out" / "tuple.mp3", **line)
@@ -84,13 +88,14 @@ def test_path_objects_templates_and_mapped_lines_meet(
     run = dag.test()
     states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()}
     failed = {name.removesuffix("[-1]") for name, state in states.items() if state != "success"}
-    assert failed == {"tuple", "truth"}
-    assert len(states) == 17
+    assert failed == {"tuple", "truth", "within[1]"}, "each mapped task has the limit for itself"
+    assert len(states) == 19
     names = without_records(path.name for path in (tmp_path / "out" / "night").iterdir())
     assert [re.sub(r"-[a-z2-7]{10}\.mp3$", "", name) for name in names] == ["say-No", "say-Yes", "say-Yes"]
     [kept] = without_records(path.name for path in (tmp_path / "out" / "xcom").iterdir())
     assert re.fullmatch(r"by_xcom_too-[a-z2-7]{10}\.mp3", kept)
-    assert len(emulator.ledger("speech")) == 6
+    assert len(emulator.ledger("speech")) == 7
+    assert sum(cost["usd"] for cost in costs_of(run)) == pytest.approx(sum(row["usd"] for row in emulator.ledger()))
     with create_session() as session:
         found = session.execute(
             select(XComModel.task_id, XComModel.key).where(XComModel.run_id == run.run_id, XComModel.map_index == 0)

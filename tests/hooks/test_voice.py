@@ -28,7 +28,8 @@ from voice_provider.files.storage import StoredFile
 from voice_provider.hooks import base as hooks_base
 from voice_provider.models import Job, JobState
 from voice_provider.services.base import Input
-from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

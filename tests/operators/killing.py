@@ -24,6 +24,7 @@ from voice_provider.exceptions import OutcomeUnknownError
 from voice_provider.lines.manifest import Row, read_manifest
 from voice_provider.lines.takes import text_hash
 from voice_provider.operators import SpeakLinesOperator
+from voice_provider.trust.provenance import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,8 @@ class Script:
     @property
     def takes(self) -> int:
         """Takes that are in their place."""
-        return sum(1 for path in self._takes.glob("[!.]*")) if self._takes.exists() else 0
+        found = self._takes.glob("[!.]*") if self._takes.exists() else ()
+        return sum(not path.name.endswith(ENDING) for path in found)
 
     @property
     def _takes(self) -> Path:
@@ -128,8 +130,9 @@ class Script:
         named = {row.uri for row in rows if row.uri is not None}
         assert len(named) == self.takes
         if len(named) == len(rows):  # else there is what had come of a line when its task was killed
-            left = {path.name for path in self._takes.iterdir()} - {Path(str(uri)).name for uri in named}
-            assert not left, f"left in the folder: {sorted(left)}"
+            wanted = {name for uri in named for name in (Path(uri).name, Path(f"{uri}{ENDING}").name)}
+            found = {path.name for path in self._takes.iterdir()}
+            assert found == wanted, f"left in the folder, or without a record: {sorted(found ^ wanted)}"
         return Counter(row.outcome for row in rows)
 
     def _said(self, row: Row) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Task
 from voice_provider.emulator.process import EmulatorProcess
-from voice_provider.exceptions import InvalidInputError, PermanentVoiceError, QuotaError
+from voice_provider.exceptions import BudgetError, InvalidInputError, PermanentVoiceError, QuotaError
 from voice_provider.lines import checks
 from voice_provider.operators import CheckLinesOperator, SpeakLinesOperator
 
@@ -67,6 +67,9 @@ class Spoken:
     def paid(self) -> int:
         return len(self.emulator.ledger("asr"))
 
+    def spent(self) -> float:
+        return sum(row["usd"] for row in self.emulator.ledger("asr"))
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoken]:
@@ -94,7 +97,9 @@ def spoken(made: Spoken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spo
 
 
 def test_wrong_takes_are_found_and_good_ones_pass(spoken: Spoken, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = spoken.paid()
+    before, bill = spoken.paid(), spoken.spent()
+    with pytest.raises(BudgetError, match=r"Listening to 8 takes would cost about \$0\.00.* allowed are \$0\.0001"):
+        spoken.check(transcribe=True, max_cost="0.0001")
     monkeypatch.setattr(checks, "measure", None)  # what is known by its hash is not read again
     for transcribe in (False, True):
         result = spoken.check(transcribe=transcribe)
@@ -112,7 +117,9 @@ def test_wrong_takes_are_found_and_good_ones_pass(spoken: Spoken, monkeypatch: p
         assert spoken.paid() - before == result["transcribed"] == (8 if transcribe else 0)
         assert "captain" not in (spoken.folder / "verdicts.jsonl").read_text(), "no words but in transcripts"
 
-    assert spoken.check(transcribe=True) == {**result, "transcribed": 0}
+    assert result["cost"]["usd"] == pytest.approx(spoken.spent() - bill, abs=1e-5)
+    nothing = {"usd": 0, "basis": "computed", "units": {}}
+    assert spoken.check(transcribe=True, max_cost=0) == {**result, "transcribed": 0, "cost": nothing}
     assert spoken.paid() - before == 8
 
 

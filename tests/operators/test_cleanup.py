@@ -18,7 +18,8 @@ from voice_provider.operators import cleanup
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.voice import DeleteVoiceOperator
 from voice_provider.services.base import Input
-from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

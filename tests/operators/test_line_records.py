@@ -17,7 +17,8 @@ from voice_provider.jobs.names import ManagedName, short_hash
 from voice_provider.lines import records
 from voice_provider.lines.records import Records
 from voice_provider.operators import JoinLinesOperator
-from voice_provider.trust.provenance import ENDING, Sidecar
+from voice_provider.trust.provenance import ENDING
+from voice_provider.trust.sidecar import Sidecar
 
 __all__ = ["lines"]  # a fixture
 

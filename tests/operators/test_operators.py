@@ -22,6 +22,7 @@ from voice_provider.operators.asset import DeleteAssetOperator, UploadAssetOpera
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
+from voice_provider.services.lip_sync import LipSyncOptions
 from voice_provider.services.sync_labs.dialect import SyncLabs
 
 if TYPE_CHECKING:
@@ -165,6 +166,10 @@ def test_every_lip_sync_option_reaches_the_service(
     }
     assert result["model"] == "lipsync-2-pro"
     assert emulator.state()["assets"] == 0
+
+
+def test_every_lip_sync_option_is_an_argument_that_is_templated() -> None:
+    assert set(LipSyncOptions.model_fields) <= set(LipSyncOperator.template_fields)
 
 
 def test_a_script_can_drive_the_lips_directly(

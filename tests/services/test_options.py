@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from voice_provider.exceptions import InvalidInputError
-from voice_provider.services.options import LipSyncOptions, check_lip_sync_shape, parse
+from voice_provider.services.lip_sync import LipSyncOptions, check_lip_sync_shape
+from voice_provider.services.options import parse
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 
 AUDIO = {"media": "/a.wav"}

@@ -12,7 +12,8 @@ import pytest
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.services.fish_audio.dialect import FishAudio
 from voice_provider.services.fish_audio.options import BRACKETS, ROUND_BRACKETS, FishClone, FishSpeech
-from voice_provider.services.options import LipSyncOptions, VoiceChanges, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import VoiceChanges, parse
 from voice_provider.services.sync_labs.dialect import SyncLabs
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 from voice_provider.services.sync_labs.requests import MARKUP

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voice_provider.services.base import Input
-from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,8 @@ from tests.triggers.test_job import event, recorded_sleeps
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.services.base import Input
-from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import parse
 from voice_provider.triggers import turns as module
 from voice_provider.triggers.job import CONFIRMATIONS, JobTrigger
 from voice_provider.triggers.turn import TurnTrigger

@@ -17,7 +17,8 @@ from voice_provider.hooks import transport
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.services.base import Input
-from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import parse
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 from voice_provider.triggers import job as trigger_module
 from voice_provider.triggers import poller as poller_module

@@ -154,6 +154,33 @@ def test_an_answer_that_drips_keeps_no_wait(
         assert time.monotonic() - began < 3
 
 
+def test_one_timer_ends_each_wait_in_its_time(set_connection: Callable[..., None]) -> None:
+    """A timer for each would be two objects more for Python's collector, of the few that a wait has."""
+    ends = [0.9, 0.3, 0.6, 0.31, 0.9]
+    took: dict[int, float] = {}
+
+    async def wait(number: int, began: float) -> None:
+        trigger = waiting(kind="lip_sync", job_id=f"J{number}", deadline=time.time() + ends[number])
+        assert (await event(trigger))["status"] == "deadline"
+        took[number] = time.monotonic() - began
+
+    async def run() -> int:
+        waits = [asyncio.create_task(wait(number, time.monotonic())) for number in range(len(ends))]
+        await asyncio.sleep(0.1)
+        scheduled = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+        timers = [handle for handle in scheduled if "Rounds" in repr(handle)]
+        await asyncio.gather(*waits)
+        assert module.poller("voice_default")._rounds["lip_sync"]._timer is None, "nothing is left behind"
+        return len(timers)
+
+    with endless(b" ", every=0.05) as url:
+        set_connection(host=url)
+        assert asyncio.run(run()) == 1
+    late = {number: took[number] - ends[number] for number in took}
+    assert all(-0.01 <= seconds < 2 for seconds in late.values()), late
+    assert [number for number in took if ends[number] < 0.5] == [1, 3]
+
+
 def test_what_is_new_of_a_job_is_told_in_the_log_of_its_own_wait(
     hook: VoiceHook,
     emulator: EmulatorHandle,

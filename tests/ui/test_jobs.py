@@ -43,7 +43,8 @@ def test_the_service_s_own_jobs_are_listed_running_ones_first(
 ) -> None:
     from voice_provider.models import JobState
     from voice_provider.services.base import Input
-    from voice_provider.services.options import LipSyncOptions, parse
+    from voice_provider.services.lip_sync import LipSyncOptions
+    from voice_provider.services.options import parse
 
     def order() -> str:
         options = parse(LipSyncOptions, {"video": str(video), "audio": [{"audio": str(sample)}]})

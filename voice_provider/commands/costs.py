@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voice_provider.money.spent import Group, Spent
-    from voice_provider.trust.provenance import Sidecar
+    from voice_provider.trust.sidecar import Sidecar
 
 _HELP = "what was spent, by DAG, day or voice"
 _MORE = (

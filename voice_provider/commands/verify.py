@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from voice_provider.trust.provenance import Sidecar
+    from voice_provider.trust.sidecar import Sidecar
 
 _HELP = "check a result against the record that is kept beside it"
 _MORE = (

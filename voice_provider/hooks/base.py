@@ -435,12 +435,15 @@ def _says_no_hook(error: Exception) -> bool:
 
 
 class Progress:
-    """What is worth a line: a new status, a quarter more of the work; never every answer."""
+    """What is worth a line: a new status, a quarter more of the work; never every answer.
+
+    :param began: monotonic time at which the wait began; default: now
+    """
 
     __slots__ = ("_began", "_ended", "_last", "_running")
 
-    def __init__(self) -> None:
-        self._began = time.monotonic()
+    def __init__(self, began: float | None = None) -> None:
+        self._began = time.monotonic() if began is None else began
         self._running: float | None = None
         self._ended: float | None = None
         self._last: tuple[str, int] | None = None

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.base import ServiceHook
     from voice_provider.services.base import Input
-    from voice_provider.services.options import LipSyncOptions, Media
+    from voice_provider.services.lip_sync import LipSyncOptions
+    from voice_provider.services.options import Media
 
 FPS = 30.0  # where a video does not tell; the estimate's own default
 PATIENCE = 10.0  # seconds for an estimate that only has to be told
@@ -34,7 +35,7 @@ def transcription_cost(hook: ServiceHook, model: str | None, seconds: float | No
     :param model: that listens; None: the service's
     :param seconds: length of the recording; None: not known
     """
-    return hook.price("transcription", model, present(seconds=seconds))
+    return hook.price("transcription", model or hook.service.transcription_model, present(seconds=seconds))
 
 
 def lip_sync_costs(

@@ -44,7 +44,7 @@ from voice_provider.models import (
     Wallet,
 )
 from voice_provider.services.base import Input, present
-from voice_provider.services.options import LipSyncOptions, VoiceChanges, VoiceFilters, parse, plain
+from voice_provider.services.options import VoiceChanges, VoiceFilters, parse, plain
 from voice_provider.services.texts import checked
 from voice_provider.trust.consent import check, read_consent
 from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, speech_origin
@@ -481,6 +481,8 @@ class VoiceHook(ServiceHook):
         :param options: the fields of ``LipSyncOptions``
         """
         self.service.require(Capability.LIP_SYNC)
+        from voice_provider.services.lip_sync import LipSyncOptions  # noqa: PLC0415  # not when a DAG is parsed
+
         order = parse(LipSyncOptions, options)
         for warning in self.service.check_lip_sync(order):
             self.log.warning("%s", warning)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from voice_provider.jobs.record import Record
     from voice_provider.models import Cost, JobKind
     from voice_provider.services.base import Body, Flow, Service
-    from voice_provider.services.options import LipSyncOptions, Media, SpeechOptions
+    from voice_provider.services.lip_sync import LipSyncOptions
+    from voice_provider.services.options import Media, SpeechOptions
 
 Source = Input | StoredFile
 MOST_PACKED = 40_000  # bytes a second of packed audio: 320 kbit/s

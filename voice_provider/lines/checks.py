@@ -22,7 +22,10 @@ from voice_provider.files.measures import Measures, measure
 from voice_provider.files.storage import StoredFile
 from voice_provider.files.transfer import SHARED, exists, opened, persist, put
 from voice_provider.files.whole import NotWholeError
+from voice_provider.hooks.costs import transcription_cost
 from voice_provider.lines.verdicts import UNKNOWN, Finding, Take, Verdict, Voice, findings_of, verdict_of, voices_of
+from voice_provider.money.budget import check_budget
+from voice_provider.money.prices import total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.voice import VoiceHook
     from voice_provider.lines.subjects import Subject
+    from voice_provider.models import Cost
 
 NAME = "verdicts.jsonl"
 FOLDER = "checks/"  # of transcripts
@@ -93,6 +97,7 @@ class Checks:
         self._heard: dict[str, str] = {}
         self._told = 0
         self.transcribed = 0
+        self._paid: list[Cost] = []
 
     def measure(self) -> None:
         """Measure each take that was not measured before.
@@ -112,11 +117,18 @@ class Checks:
                     self._measured[one.sha256] = found
                 self._tell(f"{number:,} of {len(new):,} takes measured", number, len(new))
 
-    def listen(self, share: Callable[[set[str]], set[str]], concurrency: Callable[[], int]) -> None:
+    def listen(
+        self,
+        share: Callable[[set[str]], set[str]],
+        concurrency: Callable[[], int],
+        max_cost: float | None = None,
+    ) -> None:
         """Have takes transcribed: those that may be wrong, and some of the others. Surely wrong ones need no proof.
 
         :param share: picks among the hashes of those that seem right
         :param concurrency: how many at a time; asked only where some are new
+        :param max_cost: dollars that new transcripts may cost; None: any
+        :raises BudgetError: they would cost more; nothing was sent
         :raises VoiceError: what the service says of all of them; what was heard until then is kept
         """
         judged = [(one, verdict_of(self._findings(one))) for one in self._spoken if one.sha256 in self._measured]
@@ -132,7 +144,15 @@ class Checks:
         with ThreadPoolExecutor(READERS, thread_name_prefix="check-lines") as pool:
             self._heard = dict(zip(there, pool.map(self._read, there), strict=True))
         if new:
+            lengths = [self._measured[one.sha256].seconds for one in new]
+            costs = (transcription_cost(self._hook, None, seconds) for seconds in lengths)
+            check_budget(total(costs), max_cost, f"Listening to {len(new):,} takes")
             self._transcribe(new, concurrency())
+
+    @property
+    def cost(self) -> Cost:
+        """What was paid for transcripts."""
+        return total(self._paid)
 
     def write(self) -> list[Row]:
         """Write the verdicts, whole or not at all; return them, in the order of the script."""
@@ -255,6 +275,8 @@ class Checks:
         """Transcribe a take and keep what was heard: it is paid."""
         heard = self._hook.transcribe(self._file(one).location, language=self._language(one))
         told = {"text": heard.text, "seconds": heard.seconds, "service": heard.service, "model": heard.model}
+        if heard.cost is not None:
+            self._paid.append(heard.cost)
         self._put(json.dumps(told, ensure_ascii=False) + "\n", self._place(one))
         return heard.text
 

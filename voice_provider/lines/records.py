@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from voice_provider.jobs.orders import SpeechOrder
-    from voice_provider.trust.provenance import Run
+    from voice_provider.trust.origin import Run
 
 
 class Records:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from voice_provider.exceptions import InvalidInputError, PermanentVoiceError
 from voice_provider.files.locations import bare, is_location, output_of, read_bytes
 from voice_provider.models import Capability
+from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
 from voice_provider.services.options import is_path, plain
 
@@ -45,7 +46,7 @@ class CheckLinesOperator(VoiceOperator):
     Returns ``manifest`` (of what was checked, for ``JoinLinesOperator``), ``verdicts`` (location of
     ``<output>/verdicts.jsonl``: a JSON object a line, see ``voice_provider.lines.checks.Row``), ``counts`` (lines by
     verdict), ``bad`` (ids of those that drift, at most 1,000, for ``redo=`` of ``SpeakLinesOperator``),
-    ``transcribed`` (takes that were listened to, this time) and ``cost`` (None: not known).
+    ``transcribed`` (takes that were listened to, this time) and ``cost`` of that.
 
     :param spoken: what was spoken: location of a manifest of lines, or what ``SpeakLinesOperator`` or a mapped speech
         task returned (templated)
@@ -57,9 +58,13 @@ class CheckLinesOperator(VoiceOperator):
     :param sample: which of those that seem right are listened to: a share such as 0.1, or a count; the same ones each
         time; default: all (templated)
     :param longest_silence: seconds that a pause in a take, or the silence at its end, may have; default: 2
-    :param concurrency: transcripts at a time; default: as many as the account may, else 5 (templated)
+    :param concurrency: transcripts at a time; default: the connection's ``concurrency``, else as many as the service
+        says that the account may, else 5 (templated)
+    :param max_cost: dollars that takes which were not listened to before may cost, of each task instance; checked
+        before any is sent; default: any (templated)
     :param max_bad: lines that drift with which the task still succeeds; default: any number (templated)
     :raises InvalidInputError: the script is not the one that was spoken, or cannot be read
+    :raises BudgetError: listening would cost more than ``max_cost``; nothing was sent
     :raises CapabilityError: ``transcribe``, and the service does not
     :raises PermanentVoiceError: more than ``max_bad`` lines drift; the verdicts are written
     """
@@ -73,6 +78,7 @@ class CheckLinesOperator(VoiceOperator):
         "sample",
         "concurrency",
         "max_bad",
+        "max_cost",
     )
 
     def __init__(
@@ -86,6 +92,7 @@ class CheckLinesOperator(VoiceOperator):
         longest_silence: float = 2.0,
         concurrency: int | str | None = None,
         max_bad: int | str | None = None,
+        max_cost: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -99,6 +106,7 @@ class CheckLinesOperator(VoiceOperator):
         self.longest_silence = longest_silence
         self.concurrency = concurrency
         self.max_bad = max_bad
+        self.max_cost = max_cost
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Measure, listen where that is asked for, and write the verdicts."""
@@ -106,14 +114,14 @@ class CheckLinesOperator(VoiceOperator):
         from voice_provider.lines.checks import NAME, Checks, counts_of  # noqa: PLC0415
 
         transcribe, max_bad = flag_of(self.transcribe, "transcribe"), number_of(self.max_bad, "max_bad")
-        share = self._share()
+        share, max_cost = self._share(), limit_of(self.max_cost, "max_cost")
         if transcribe:
             self.hook.service.require(Capability.TRANSCRIPTION)
         folder, subjects = self._folder(), self._subjects()
         checks = Checks(self.hook, folder, subjects, panel(context), self.log, longest_silence=self.longest_silence)
         checks.measure()
         if transcribe:
-            checks.listen(share, self._concurrency)
+            checks.listen(share, self._concurrency, max_cost)
         rows = checks.write()
         counts, bad = counts_of(rows), [row for row in rows if row.verdict == "drift"]
         self.log.info("Lines by verdict: %s.", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
@@ -132,7 +140,7 @@ class CheckLinesOperator(VoiceOperator):
             "counts": counts,
             "bad": [row.id for row in bad[:IDS]],
             "transcribed": checks.transcribed,
-            "cost": None,
+            "cost": checks.cost.dump(),
         }
 
     @property
@@ -205,4 +213,5 @@ class CheckLinesOperator(VoiceOperator):
         return lambda hashes: {sha256 for sha256 in hashes if int(sha256[:8], 16) < share * 2**32}
 
     def _concurrency(self) -> int:
-        return min(max(number_of(self.concurrency, "concurrency") or self.hook.room().limit or USUAL, 1), MOST)
+        asked = number_of(self.concurrency, "concurrency") or self.hook.settings.concurrency
+        return min(max(asked or self.hook.room().limit or USUAL, 1), MOST)

@@ -13,7 +13,7 @@ from voice_provider.hooks.costs import video_cost
 from voice_provider.money.budget import check_budget, dollars, limit_of
 from voice_provider.money.prices import total
 from voice_provider.operators.base import VoiceOperator, as_text
-from voice_provider.services.options import LipSyncOptions, plain
+from voice_provider.services.options import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from voice_provider.services.options import PathObject
 
 YES, NO = "Approve", "Reject"  # as Airflow's own approvals call them
-LIP_SYNC_MODEL = str(LipSyncOptions.model_fields["model"].default)
 ASKED = "asked"  # XCom: the dollars that a person was asked for
 
 
@@ -104,7 +103,9 @@ class CostGateOperator(VoiceOperator):
 
     def _parts(self) -> Iterator[Cost]:
         """Price what is planned, part by part."""
-        model = as_text(self.model)
+        from voice_provider.services.lip_sync import LipSyncOptions  # noqa: PLC0415  # not when a DAG is parsed
+
+        usual, model = str(LipSyncOptions.model_fields["model"].default), as_text(self.model)
         for item in _items(self.texts, "texts"):
             given = item if isinstance(item, dict) else {"text": item}
             text = self.read_script(given.get("text"), given.get("text_uri"))
@@ -119,7 +120,7 @@ class CostGateOperator(VoiceOperator):
             is_speech = item.get("kind") == "speech"  # its model is the one that spoke
             yield video_cost(
                 self.hook,
-                (None if is_speech else item.get("model")) or LIP_SYNC_MODEL,
+                (None if is_speech else item.get("model")) or usual,
                 float(item["seconds"]),
                 item.get("fps"),
                 reasoning=item.get("reasoning_enabled"),

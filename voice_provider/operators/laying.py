@@ -26,8 +26,8 @@ from voice_provider.lines.subtitles import to_srt
 from voice_provider.models import Manifest
 from voice_provider.operators.base import panel, scope_of
 from voice_provider.services.options import is_path
-from voice_provider.trust.origin import Origin, Speaker, consents_in
-from voice_provider.trust.provenance import Run, check_name, keep
+from voice_provider.trust.origin import Origin, Run, Speaker, consents_in
+from voice_provider.trust.provenance import check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -22,8 +22,7 @@ from voice_provider.operators.base import VoiceOperator, as_text, number_of, pan
 from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import is_path, plain
 from voice_provider.triggers.jobs import JobsTrigger
-from voice_provider.trust.origin import consents_in
-from voice_provider.trust.provenance import Run
+from voice_provider.trust.origin import Run, consents_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

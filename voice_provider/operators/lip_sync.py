@@ -10,7 +10,7 @@ from voice_provider.models import Capability
 from voice_provider.operators.base import as_text
 from voice_provider.operators.result import ResultOperator
 from voice_provider.operators.speech import made_from, speakers_of
-from voice_provider.services.options import LipSyncOptions, parse
+from voice_provider.services.options import parse
 from voice_provider.trust.origin import consents_in, lip_sync_origin
 
 if TYPE_CHECKING:
@@ -18,9 +18,29 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
+    from voice_provider.services.lip_sync import LipSyncOptions
     from voice_provider.services.options import Media, PathObject
 
-_OPTIONS = tuple(LipSyncOptions.model_fields)
+# Those of ``LipSyncOptions``, which is read only when the task runs.
+_OPTIONS = (
+    "model",
+    "video",
+    "image",
+    "audio",
+    "text",
+    "segments",
+    "dub_language",
+    "dub_source_language",
+    "sync_mode",
+    "temperature",
+    "model_mode",
+    "prompt",
+    "active_speaker",
+    "occlusion_detection",
+    "reasoning_enabled",
+    "output_file_name",
+    "project_id",
+)
 _OF_TEXT = ("voice_id", "stability", "similarity_boost")
 
 
@@ -138,6 +158,8 @@ class LipSyncOperator(ResultOperator):
         return LipSyncOrder(options, sources, made_from(self.voice_id), origin=origin.dump())
 
     def _options(self) -> LipSyncOptions:
+        from voice_provider.services.lip_sync import LipSyncOptions  # noqa: PLC0415  # not when a DAG is parsed
+
         values = {name: getattr(self, name) for name in _OPTIONS}
         values = {name: value for name, value in values.items() if value not in (None, "", "None", [], ())}
         audio, text = values.get("audio"), values.get("text")

@@ -12,8 +12,8 @@ from voice_provider.jobs.store import path_of
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import JobOperator, VoiceOperator, scope_of
 from voice_provider.services.options import is_path
-from voice_provider.trust.origin import Origin
-from voice_provider.trust.provenance import Run, check_name, keep
+from voice_provider.trust.origin import Origin, Run
+from voice_provider.trust.provenance import check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -30,8 +30,8 @@ from voice_provider.operators.asset import ids_of
 from voice_provider.sensors.base import VoiceSensor
 from voice_provider.services.options import is_path
 from voice_provider.triggers.job import JobTrigger
-from voice_provider.trust.origin import Origin
-from voice_provider.trust.provenance import Run, check_name, keep
+from voice_provider.trust.origin import Origin, Run
+from voice_provider.trust.provenance import check_name, keep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from voice_provider.exceptions import VoiceError
     from voice_provider.models import Asset, Estimate, Job, JobKind, LipSyncModel, Transcript, Voice, Wallet
     from voice_provider.services.form import Form
+    from voice_provider.services.lip_sync import LipSyncOptions
     from voice_provider.services.options import (
         CloneOptions,
-        LipSyncOptions,
         SampleFacts,
         SpeechOptions,
         VoiceFilters,
@@ -216,6 +216,7 @@ class Service(ABC):
     speech_model: str | None = None  # what speaks where an order names none, for services that have several
     max_script: ClassVar[int | None] = None  # characters of one request; None: no limit is known
     times_speech: ClassVar[bool] = False  # ``speak`` can also say where the words are
+    transcription_model: ClassVar[str | None] = None  # what listens where nobody names one, where there are several
     price_list: ClassVar[PriceList] = PriceList()  # what is published of its prices
     speech_hint: ClassVar[str] = ""  # how to avoid that it is unknown whether speech was accepted
 

@@ -75,6 +75,8 @@ class JobTrigger(BaseTrigger):
         self.deadline = deadline
         self.first_poll = first_poll
         self.at_most = at_most
+        self._progress: Progress | None = None
+        self._began = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and plain JSON arguments."""
@@ -101,7 +103,7 @@ class JobTrigger(BaseTrigger):
         seconds = seconds_left(self.deadline, self.at_most)
         until = time.monotonic() + seconds
         await asyncio.sleep(max(0.0, min(self.first_poll - time.time(), seconds)))
-        shared, progress = poller(self.voice_conn_id), Progress()
+        shared, self._began = poller(self.voice_conn_id), time.monotonic()
         refusals = blips = asked = 0
         has_ordered = False
         shared.waiting[self.kind] += 1
@@ -113,7 +115,7 @@ class JobTrigger(BaseTrigger):
                         has_ordered = True
                     job = None
                     if await shared.asks_together(self.kind):
-                        wait = Wait(self.kind, self.job_id, self.poll_interval, until, progress, self._tell)
+                        wait = Wait(self, until)
                         shared.join(wait)
                         try:
                             job = await wait
@@ -136,10 +138,10 @@ class JobTrigger(BaseTrigger):
                         pause = 0.0 if error.retry_after else self.poll_interval
                 else:
                     refusals = blips = 0
-                    if (line := progress.told(job)) is not None:
-                        self._tell(line)
+                    self.hear(job)
                     if job.state.is_final:
-                        message = ", ".join(filter(None, (job.status or job.state.value, progress.times)))
+                        times = self._progress.times if self._progress is not None else ""
+                        message = ", ".join(filter(None, (job.status or job.state.value, times)))
                         return {"status": "ended", "state": job.state.value, "message": message}
                     pause = job.retry_after if job.retry_after is not None else self.poll_interval
                 if time.monotonic() >= until:
@@ -158,6 +160,13 @@ class JobTrigger(BaseTrigger):
             return await shared.ask(
                 lambda hook: hook.service.get_job(self.kind, self.job_id, path=self.path, wait=patience)
             )
+
+    def hear(self, job: Job) -> None:
+        """Log how far the job is, where there is something new."""
+        if self._progress is None:  # not before there is an answer: ten thousand waits are made at once
+            self._progress = Progress(self._began)
+        if (line := self._progress.told(job)) is not None:
+            self._tell(line)
 
     @staticmethod
     def _tell(line: str) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import Counter
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from voice_provider.exceptions import PermanentVoiceError, ServiceUnavailableError
@@ -25,13 +26,13 @@ from voice_provider.models import Capability
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from voice_provider.hooks.base import Progress
     from voice_provider.models import Job, JobKind
     from voice_provider.services.base import Flow
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+RING = 0.25  # seconds between two looks for waits whose time is over, at least
 GATHER = 0.25  # seconds that the first round waits for others
 MOST = 100  # jobs in one question; what the service answers at most
 QUESTION = 30.0  # seconds until a question is given up, whatever comes of its answer
@@ -112,52 +113,54 @@ class Poller:
 
     def join(self, wait: Wait) -> None:
         """Ask after its job in each round from now on, until it has ended or ``leave``."""
-        rounds = self._rounds.get(wait.kind)
+        kind = wait.whose.kind
+        rounds = self._rounds.get(kind)
         if rounds is None:
-            rounds = self._rounds[wait.kind] = Rounds(self, wait.kind)
+            rounds = self._rounds[kind] = Rounds(self, kind)
         rounds.join(wait)
 
     def leave(self, wait: Wait) -> None:
         """Ask no more; also for one that has been told."""
-        self._rounds[wait.kind].leave(wait)
+        self._rounds[wait.whose.kind].leave(wait)
+
+
+class Waiting(Protocol):
+    """Who waits for a job.
+
+    ``poll_interval``: seconds between two questions, as the author wants it.
+    """
+
+    kind: JobKind
+    job_id: str
+    poll_interval: float
+
+    def hear(self, job: Job) -> None:
+        """Take note of how far the job is."""
+        ...
 
 
 class Wait(asyncio.Future["Job | None"]):
-    """One of many waits for a job, kept small: Python's collector walks through all ten thousand at once.
+    """One of many waits for a job, kept small: Python's collector stops the loop to walk through all ten thousand.
 
     Its result is the job when it has ended; None when it is to be asked after alone: the answers do not have it, or
     nobody else waits any more. It raises what the service refuses with, and ``TimeoutError`` when the time is over.
 
-    :param interval: seconds between two questions, as the author wants it
+    :param whose: who waits
     :param until: monotonic time at which it ends
-    :param tell: gets a line whenever there is something new
     """
 
-    __slots__ = ("_context", "_timer", "interval", "job_id", "kind", "progress", "seen", "tell")
+    __slots__ = ("_context", "seen", "until", "whose")
 
-    def __init__(
-        self, kind: JobKind, job_id: str, interval: float, until: float, progress: Progress, tell: Callable[[str], None]
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(loop=loop)
-        self.kind, self.job_id, self.interval = kind, job_id, interval
-        self.progress, self.tell = progress, tell
+    def __init__(self, whose: Waiting, until: float) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self.whose, self.until = whose, until
         self.seen: Hashable = None  # a glance at the last answer
         self._context = copy_context()  # where Airflow looks whose log a line belongs to
-        self._timer = loop.call_later(until - time.monotonic(), self._time_is_over, context=self._context)
-
-    def _time_is_over(self) -> None:
-        if not self.done():
-            self.set_exception(TimeoutError())
-
-    def close(self) -> None:
-        """Let its timer go."""
-        self._timer.cancel()
 
     def hear(self, job: Job | None) -> bool:
         """Take an answer; return whether it was the last."""
-        if job is not None and (line := self.progress.told(job)) is not None:
-            self._context.run(self.tell, line)
+        if job is not None:
+            self._context.run(self.whose.hear, job)
         if job is not None and not job.state.is_final:
             return False
         if not self.done():
@@ -166,30 +169,56 @@ class Wait(asyncio.Future["Job | None"]):
 
 
 class Rounds:
-    """Asks after all jobs of a kind, again and again: a whole round takes half of the shortest interval."""
+    """Asks after all jobs of a kind, again and again: a whole round takes half of the shortest interval.
+
+    One timer ends the waits whose time is over, also while the service does not answer.
+    """
 
     def __init__(self, poller: Poller, kind: JobKind) -> None:
         self._poller, self._kind = poller, kind
         self._waits: dict[Wait, None] = {}
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
 
     def join(self, wait: Wait) -> None:
         """See ``Poller.join``."""
         self._waits[wait] = None
+        if wait.until < self._rings_at:
+            self._ring_at(wait.until)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._go_round(), context=Context())
 
     def leave(self, wait: Wait) -> None:
         """See ``Poller.leave``."""
         self._waits.pop(wait, None)
-        wait.close()
+        if not self._waits:
+            self._ring_at(math.inf)
+
+    def _ring_at(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at, self._timer = until, None
+        if until < math.inf:
+            seconds = until - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._end_late, context=Context())
+
+    def _end_late(self) -> None:
+        """End the waits whose time is over; the next look is not at once, where each has an end of its own."""
+        now, later = time.monotonic(), math.inf
+        for wait in self._waits:
+            if wait.until > now:
+                later = min(later, wait.until)
+            elif not wait.done():
+                wait.set_exception(TimeoutError())
+        self._ring_at(max(later, now + RING))
 
     async def _go_round(self) -> None:
         await asyncio.sleep(GATHER)
         failed = 0
         while self._waits:
             began, waits = time.monotonic(), list(self._waits)
-            interval = min(wait.interval for wait in waits)
+            interval = min(wait.whose.poll_interval for wait in waits)
             pause = min(interval / 2 * 2**failed, interval)
             chunks = [waits[at : at + MOST] for at in range(0, len(waits), MOST)]
             well = True
@@ -203,7 +232,7 @@ class Rounds:
 
     async def _ask(self, waits: list[Wait]) -> bool:
         """Ask after some jobs, and tell who waits for them; return whether there was an answer."""
-        ids = list(dict.fromkeys(wait.job_id for wait in waits))
+        ids = list(dict.fromkeys(wait.whose.job_id for wait in waits))
         try:
             answer = await self._poller.ask(lambda hook: hook.service.get_jobs(self._kind, ids))
         except PermanentVoiceError as error:
@@ -215,10 +244,10 @@ class Rounds:
             log.info("Asking after %d jobs did not succeed; asking again. %s", len(ids), error)
             return False
         for wait in waits:
-            glance = answer.glance(wait.job_id)
+            glance = answer.glance(wait.whose.job_id)
             if glance is None or glance != wait.seen:
                 wait.seen = glance
-                if wait.hear(answer.read(wait.job_id)):
+                if wait.hear(answer.read(wait.whose.job_id)):
                     self._waits.pop(wait, None)
         return True
 

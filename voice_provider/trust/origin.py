@@ -21,7 +21,8 @@ from voice_provider.services.base import Input
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from voice_provider.services.options import LipSyncOptions, Media, Options, SpeechOptions
+    from voice_provider.services.lip_sync import LipSyncOptions
+    from voice_provider.services.options import Media, Options, SpeechOptions
 
 MANY = 50  # entries of a list that are written out
 _MEDIA = ("video", "image", "audio", "references")
@@ -35,6 +36,21 @@ class Part(BaseModel):
     """A part of a record; what a later version adds is not in the way."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Run(Part):
+    """The task instance that made it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @classmethod
+    def of(cls, ti: Any) -> Self:
+        """Read it off Airflow's task instance."""
+        index = -1 if ti.map_index is None else ti.map_index
+        return cls(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
 
 
 class Speaker(Part):

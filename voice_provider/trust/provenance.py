@@ -11,18 +11,16 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow.sdk import get_current_context
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from voice_provider import __version__
 from voice_provider.exceptions import InvalidInputError, StorageError
 from voice_provider.files import beside
 from voice_provider.files.locations import explained, open_path
 from voice_provider.files.storage import is_kept
-from voice_provider.models import Cost
-from voice_provider.trust.origin import Origin, Part, Speaker
+from voice_provider.trust.origin import Origin, Run, Speaker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,29 +28,14 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
     from voice_provider.models import Manifest
+    from voice_provider.trust.sidecar import Sidecar
 
 ENDING = ".provenance.json"
-GENERATOR = "airflow-provider-voice"
 MAX_NAME = 255  # bytes of a file's name
 MAX_RECORD = 1024 * 1024  # bytes
 AT_ONCE = 100  # records that are asked for together, where the storage can
 
 T = TypeVar("T")
-
-
-class Run(Part):
-    """The task instance that made it."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int = -1
-
-    @classmethod
-    def of(cls, ti: Any) -> Self:
-        """Read it off Airflow's task instance."""
-        index = -1 if ti.map_index is None else ti.map_index
-        return cls(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=index)
 
 
 def current_run() -> Run | None:
@@ -61,66 +44,6 @@ def current_run() -> Run | None:
         return Run.of(get_current_context()["ti"])
     except RuntimeError:
         return None
-
-
-class _File(Part):
-    name: str
-    sha256: str
-    bytes: int
-    media_type: str
-    seconds: float | None = None
-
-
-class _Making(Part):
-    kind: str
-    service: str
-    model: str | None = None
-    engine: str | None = None
-    job_id: str | None = None
-    submitted_at: str | None = None
-    outcome: str | None = None
-    cost: Cost | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
-
-
-class _Consent(Part):
-    id: str
-    sha256: str
-
-
-class _Captions(Part):
-    name: str
-    sha256: str
-
-
-class _Generator(Part):
-    name: str = GENERATOR
-    version: str = __version__
-
-
-class Sidecar(Part):
-    """The file's content. ``voice`` and ``consent`` are one, or a list where there are several, or null."""
-
-    schema_: Literal["airflow-provider-voice/provenance/1"] = Field(
-        default="airflow-provider-voice/provenance/1", alias="schema"
-    )
-    file: _File
-    made: _Making
-    voice: Speaker | tuple[Speaker, ...] | None = None
-    inputs: tuple[dict[str, str], ...] = ()
-    consent: _Consent | tuple[_Consent, ...] | None = None
-    captions: _Captions | None = None
-    run: Run | None = None
-    generator: _Generator = _Generator()
-    kept_at: str
-
-    def dump(self) -> dict[str, Any]:
-        """Return it as plain values; captions only where there are some."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"captions"} if self.captions is None else None)
-
-    def text(self) -> str:
-        """Return it as it is written."""
-        return json.dumps(self.dump(), indent=2, sort_keys=True) + "\n"
 
 
 def check_name(location: str) -> None:
@@ -146,15 +69,17 @@ def keep(manifest: Manifest, origin: Origin, run: Run | None) -> Manifest:
 
     :raises StorageError: it cannot be written; the result is there all the same
     """
+    from voice_provider.trust import sidecar as parts  # noqa: PLC0415  # not when a DAG is parsed
+
     speakers = origin.speakers or ((Speaker(id=manifest.voice_id),) if manifest.voice_id else ())
     facts, captions = manifest.model_dump(), manifest.captions
-    sidecar = Sidecar(
-        file=_File(**{**facts, "name": _name(manifest.uri)}),
-        made=_Making(**facts, settings=origin.settings),
+    sidecar = parts.Sidecar(
+        file=parts.File(**{**facts, "name": _name(manifest.uri)}),
+        made=parts.Making(**facts, settings=origin.settings),
         voice=_one_or_all(speakers),
         inputs=origin.inputs,
-        consent=_one_or_all([_Consent(id=one.id, sha256=one.sha256) for one in origin.consents]),
-        captions=_Captions(name=_name(captions.uri), sha256=captions.sha256) if captions else None,
+        consent=_one_or_all([parts.ConsentPart(id=one.id, sha256=one.sha256) for one in origin.consents]),
+        captions=parts.CaptionsPart(name=_name(captions.uri), sha256=captions.sha256) if captions else None,
         run=run,
         kept_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -214,7 +139,7 @@ def verify(location: str) -> tuple[Sidecar | None, str | None]:
         with path.open("rb") as stream:
             data = stream.read(MAX_RECORD + 1)
     try:
-        sidecar = Sidecar.model_validate_json(data if len(data) <= MAX_RECORD else b"")
+        sidecar = _parsed(data)
     except ValidationError as error:
         fields = ", ".join(dict.fromkeys(str(item["loc"][0]) for item in error.errors() if item["loc"]))
         return None, (
@@ -248,9 +173,15 @@ def records_below(location: str) -> Iterator[Sidecar | None]:
 
 def _read(data: bytes) -> Sidecar | None:
     try:
-        return Sidecar.model_validate_json(data if len(data) <= MAX_RECORD else b"")
+        return _parsed(data)
     except ValidationError:
         return None
+
+
+def _parsed(data: bytes) -> Sidecar:
+    from voice_provider.trust.sidecar import Sidecar  # noqa: PLC0415  # as in keep
+
+    return Sidecar.model_validate_json(data if len(data) <= MAX_RECORD else b"")
 
 
 def _is_file(path: ObjectStoragePath) -> bool:

@@ -182,6 +182,7 @@ def test_odd_texts_are_spoken(local: Engine, text: str, tmp_path: Path):
 def test_five_thousand_characters_need_little_memory_also_without_punctuation(local: Engine, tmp_path: Path):
     text = "The bakery opens at six. " * 60 + "and then they walked on " * 150
     assert len(text) > 5000
+    local.speak("Hello.", tmp_path / "first.mp3")  # what the engine itself takes is not the text's
     started = time.monotonic()
     tracemalloc.start()
     try:

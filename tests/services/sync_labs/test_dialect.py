@@ -18,7 +18,8 @@ from voice_provider.exceptions import (
 )
 from voice_provider.models import Capability, JobState
 from voice_provider.services.base import Input, Request
-from voice_provider.services.options import CloneOptions, LipSyncOptions, VoiceFilters, parse
+from voice_provider.services.lip_sync import LipSyncOptions
+from voice_provider.services.options import CloneOptions, VoiceFilters, parse
 from voice_provider.services.sync_labs.dialect import SyncLabs
 from voice_provider.services.sync_labs.options import SyncLabsSpeech
 

@@ -220,15 +220,19 @@ def _reshape(parts: list[Samples], voice: VoiceProfile) -> list[Samples]:
     density = np.where(voiced, 0.5 * np.log(np.maximum(pitch, 40) / np.maximum(predicted, 40)), 0)
     harmonic = harmonic + density.astype(np.float32)  # fewer harmonics in a band: each has to carry more
 
-    source = np.clip(np.arange(BINS) / voice.warp, 0, BINS - 1)
-    lower = np.floor(source).astype(int)
-    upper = np.minimum(lower + 1, BINS - 1)
-    weight = (source - lower).astype(np.float32)[:, None]
-    harmonic, threshold, noise, residual = (
-        part[lower] * (1 - weight) + part[upper] * weight for part in (harmonic, threshold, noise, residual)
-    )
-    shape = np.logaddexp(np.logaddexp(harmonic, noise), residual).T.astype(np.float64)
-    colour = _colour(levelled(envelope(shape)), voiced, voice).T.astype(np.float32)
+    if voice.warp != 1:
+        source = np.clip(np.arange(BINS) / voice.warp, 0, BINS - 1)
+        lower = np.floor(source).astype(int)
+        upper = np.minimum(lower + 1, BINS - 1)
+        weight = (source - lower).astype(np.float32)[:, None]
+        harmonic, threshold, noise, residual = (
+            part[lower] * (1 - weight) + part[upper] * weight for part in (harmonic, threshold, noise, residual)
+        )
+    if len(voice.kind_colour) == 1:  # all kinds of sound have the same colour: none needs to be known
+        colour = voice.colour[:, None].astype(np.float32)
+    else:
+        shape = np.logaddexp(np.logaddexp(harmonic, noise), residual).T.astype(np.float64)
+        colour = _colour(levelled(envelope(shape)), voiced, voice).T.astype(np.float32)
     return [harmonic + colour, threshold, noise + colour, residual + colour, phase, pitch.astype(np.float32)]
 
 

@@ -100,6 +100,7 @@ class FishAudio(Service):
     clone_options: ClassVar[type[CloneOptions]] = FishClone
     transcription_options: ClassVar[type[TranscriptionOptions]] = FishTranscription
     free_clones: ClassVar[bool] = True
+    transcription_model: ClassVar[str | None] = HEARS
     price_list: ClassVar[PriceList] = PRICES
     takes_sound_only: ClassVar[bool] = True
     times_speech: ClassVar[bool] = True

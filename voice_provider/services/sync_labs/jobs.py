@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from voice_provider.exceptions import InvalidInputError, ServiceUnavailableError, VoiceError
 from voice_provider.models import Capability, Estimate, Job, JobState, LipSyncModel, Room
 from voice_provider.services.base import Flow, Input, Request, Response, Service, path_segment, present
-from voice_provider.services.options import LipSyncOptions, SampleFacts, SpeechOptions, check_lip_sync_shape
+from voice_provider.services.lip_sync import LipSyncOptions, check_lip_sync_shape
 from voice_provider.services.sync_labs.answers import (
     NAME,
     is_estimate,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from voice_provider.models import JobKind
+    from voice_provider.services.options import SampleFacts, SpeechOptions
     from voice_provider.services.texts import Markup
 
 MAX_LONG_POLL = 10  # seconds

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from voice_provider.money.prices import Price, PriceList
 
 if TYPE_CHECKING:
-    from voice_provider.services.options import LipSyncOptions
+    from voice_provider.services.lip_sync import LipSyncOptions
 
 PRICES = PriceList(
     {"transcription": Price(0.0, "seconds")},  # "not billed": documentation of POST /v2/transcriptions

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.services.base import Input, present
-from voice_provider.services.options import ActiveSpeaker
+from voice_provider.services.lip_sync import ActiveSpeaker
 from voice_provider.services.texts import SSML, Markup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voice_provider.services.base import Body
-    from voice_provider.services.options import LipSyncOptions
+    from voice_provider.services.lip_sync import LipSyncOptions
 
 PROVIDER = "elevenlabs"  # the only voice provider the service documents; required by its newest pages
 TRANSCRIPTIONS = "/v2/transcriptions"
