@@ -39,8 +39,14 @@ def test_what_was_paid_and_not_collected_is_told_with_what_to_do(
 
 
 def test_the_service_s_own_jobs_are_listed_running_ones_first(
-    admin: TestClient, emulator: EmulatorHandle, hook: VoiceHook, video: Path, sample: Path
+    admin: TestClient,
+    emulator: EmulatorHandle,
+    set_connection: Callable[..., None],
+    hook: VoiceHook,
+    video: Path,
+    sample: Path,
 ) -> None:
+    set_connection(state_location="")
     from voice_provider.models import JobState
     from voice_provider.services.base import Input
     from voice_provider.services.lip_sync import LipSyncOptions

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import DAG
 
-from tests.ui.conftest import answered, forging, run
+from tests.ui.conftest import answered, forging
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.ui import results
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from fastapi.testclient import TestClient
 
+    from tests.conftest import Task
     from voice_provider.emulator.process import EmulatorHandle
 
 HERE = "connections/voice_default"
@@ -44,14 +44,13 @@ def test_a_kept_result_plays_seeks_and_can_be_checked(
     admin: TestClient,
     emulator: EmulatorHandle,
     set_connection: Callable[..., None],
+    task: Task,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    be: Callable[[str | None], None],
 ) -> None:
     set_connection(allowed_outputs=str(tmp_path / "out"), state_location=str(tmp_path / "state"))
-    with DAG("kept", schedule=None) as dag:
-        TTSOperator(task_id="speak", text="A line.", voice_id=VOICE, output=f"{tmp_path}/out/")
-    run_id = run(dag).run_id
+    speak = TTSOperator(task_id="speak", text="A line.", voice_id=VOICE, output=f"{tmp_path}/out/")
+    run_id = forging("kept", {"speak": task.run(speak)})
 
     # On this machine's disk nothing is read unless the deployment says so.
     [found] = [one for one in answered(admin, f"{HERE}/results")["results"] if one["dag_id"] == "kept"]
@@ -74,7 +73,7 @@ def test_a_kept_result_plays_seeks_and_can_be_checked(
 
     checked = asks(admin, "kept", run_id, "speak", "check").json()
     assert checked["problem"] is None
-    assert checked["record"]["run"]["task_id"] == "speak"
+    assert (checked["record"]["run"]["task_id"], checked["record"]["file"]["sha256"]) == ("task", found["sha256"])
     file = next((tmp_path / "out").glob("*.mp3"))
     file.write_bytes(whole.content[:-1] + b"?")
     assert "changed" in asks(admin, "kept", run_id, "speak", "check").json()["problem"]

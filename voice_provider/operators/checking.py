@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, PermanentVoiceError
 from voice_provider.files.locations import bare, is_location, output_of, read_bytes
+from voice_provider.files.storage import Output
 from voice_provider.models import Capability
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
@@ -118,6 +119,7 @@ class CheckLinesOperator(VoiceOperator):
         if transcribe:
             self.hook.service.require(Capability.TRANSCRIPTION)
         folder, subjects = self._folder(), self._subjects()
+        Output(folder, "verdicts", self.hook.settings.allowed_outputs).check_writable()
         checks = Checks(self.hook, folder, subjects, panel(context), self.log, longest_silence=self.longest_silence)
         checks.measure()
         if transcribe:
