@@ -14,6 +14,7 @@ from voice_provider.files.storage import StoredFile
 from voice_provider.models import Manifest
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.trust.consent import Consent
+from voice_provider.trust.provenance import MAX_RECORD
 from voice_provider.trust.origin import Origin
 from voice_provider.trust.provenance import keep
 
@@ -119,7 +120,7 @@ def change_a_byte(result: Path) -> None:
         (lambda result: record(result).write_bytes(b"\xff\xfe"), "cannot be read (no JSON)"),
         (lambda result: record(result).write_text("[]"), "cannot be read"),
         (lambda result: record(result).write_text('{"schema": "x"}'), "cannot be read (schema, file, made, kept_at)"),
-        (lambda result: record(result).write_text(" " * 1024 * 1024 + record(result).read_text()), "cannot be read"),
+        (lambda result: record(result).write_text(" " * MAX_RECORD + record(result).read_text()), "cannot be read"),
     ],
     ids=[
         "one byte", "cut short", "gone", "a folder", "no record", "no JSON", "no text", "no object", "other", "too long"
