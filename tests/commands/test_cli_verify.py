@@ -14,9 +14,8 @@ from voice_provider.files.storage import StoredFile
 from voice_provider.models import Manifest
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.trust.consent import Consent
-from voice_provider.trust.provenance import MAX_RECORD
 from voice_provider.trust.origin import Origin
-from voice_provider.trust.provenance import keep
+from voice_provider.trust.provenance import MAX_RECORD, keep
 
 if TYPE_CHECKING:
     from tests.conftest import Task
