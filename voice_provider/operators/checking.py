@@ -36,7 +36,8 @@ class CheckLinesOperator(VoiceOperator):
     on. What words are said only a transcript tells: with ``transcribe=True`` takes that may be wrong are listened to,
     and all others or a ``sample`` of them, which the service may bill. Each take is listened to once, through retries
     and later runs: transcripts are kept in ``<output>/checks/`` (as text: whoever may read the takes may read them).
-    After a kill at most ``concurrency`` of them are paid again. Takes that are wrong for sure are not listened to.
+    After a kill at most ``concurrency`` of them are paid again. Takes that are wrong for sure are not listened to, and
+    those that were measured before, by their hash, are not read again.
 
     A line is ``drift`` where it is not what was asked for: no sound, a long silence, a cut or clipped take, another
     voice, eight words in a row that are not the text's, more than 15 % of the words wrong in lines of eight or more,
