@@ -1,7 +1,7 @@
 """Registers the page in Airflow's UI and the small web app behind it; Airflow finds it by its entry point.
 
-Every component of Airflow imports this module, workers too: so it imports nothing that they have not, and the app is only
-made where, and when, it is first asked for something.
+Every component of Airflow imports this module, workers too: so it imports nothing that they have not, and the app is
+only made where, and when, it is first asked for something.
 """
 
 from __future__ import annotations
