@@ -81,7 +81,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that are there for real services; what is done stays the same."""
     from voice_provider.hooks import base as hooks_base
     from voice_provider.hooks import transport
-    from voice_provider.jobs import lifecycle
+    from voice_provider.jobs import following, lifecycle
     from voice_provider.operators import base as operators_base
     from voice_provider.triggers import job as triggers_job
 
@@ -92,7 +92,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     # A service that wants to be asked after its job in three seconds is asked sooner.
     sooner = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda rest: time.sleep(min(rest, 0.1)))
     monkeypatch.setattr(hooks_base, "time", sooner)
-    monkeypatch.setattr(lifecycle, "CONFIRM_AFTER", 0.05)
+    monkeypatch.setattr(following, "CONFIRM_AFTER", 0.05)
     # As many looks as ever, but sooner one after the other.
     monkeypatch.setattr(lifecycle, "LOOK_EVERY", lifecycle.LOOK_EVERY / 10)
     monkeypatch.setattr(lifecycle, "FEW_LOOKS", lifecycle.FEW_LOOKS / 10)

@@ -23,7 +23,7 @@ from voice_provider.emulator.process import EmulatorProcess
 from voice_provider.operators import SpeakLinesOperator
 
 LINES = int(os.environ.get("BENCH_SCRIPT", "10000"))
-AT_A_TIME = 20
+AT_A_TIME = int(os.environ.get("BENCH_SCRIPT_AT_A_TIME", "5"))
 TEXT = "Line {} of a long night that takes three seconds."
 
 

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import write_wav
 from voice_provider.cli import main
+from voice_provider.files.storage import StoredFile
+from voice_provider.models import Manifest
 from voice_provider.operators.speech import TTSOperator
 from voice_provider.trust.consent import Consent
+from voice_provider.trust.provenance import MAX_RECORD
+from voice_provider.trust.origin import Origin
+from voice_provider.trust.provenance import keep
 
 if TYPE_CHECKING:
     from tests.conftest import Task
@@ -40,6 +46,20 @@ def result(emulator: EmulatorHandle, task: Task, tmp_path: Path) -> Path:
 
 def record(result: Path) -> Path:
     return result.with_name(f"{result.name}.provenance.json")
+
+
+def test_a_track_of_ten_thousand_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    track = write_wav(tmp_path / "track.wav")
+    told = StoredFile(str(track)).describe()
+    takes = tuple({"role": "take", "id": f"line {number}", "sha256": f"{number:064x}"} for number in range(10_000))
+    keep(Manifest(service="sync_labs", kind="speech", format="wav", **told), Origin(inputs=takes), None)
+    assert main(["verify", str(track)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"id line 19, role take, sha256 {19:064x}" in shown
+    assert "line 20," not in shown
+    assert "and 9,980 more" in shown
+    assert main(["verify", str(track), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["provenance"]["inputs"]) == 10_000
 
 
 def test_a_file_that_is_what_was_kept(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +120,7 @@ def change_a_byte(result: Path) -> None:
         (lambda result: record(result).write_bytes(b"\xff\xfe"), "cannot be read (no JSON)"),
         (lambda result: record(result).write_text("[]"), "cannot be read"),
         (lambda result: record(result).write_text('{"schema": "x"}'), "cannot be read (schema, file, made, kept_at)"),
-        (lambda result: record(result).write_text(" " * 1024 * 1024 + record(result).read_text()), "cannot be read"),
+        (lambda result: record(result).write_text(" " * MAX_RECORD + record(result).read_text()), "cannot be read"),
     ],
     ids=[
         "one byte", "cut short", "gone", "a folder", "no record", "no JSON", "no text", "no object", "other", "too long"

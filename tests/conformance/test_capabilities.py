@@ -16,6 +16,7 @@ from voice_provider.operators.base import VoiceOperator
 from voice_provider.operators.checking import CheckLinesOperator
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.clone import CloneVoiceOperator
+from voice_provider.operators.gate import CostGateOperator
 from voice_provider.operators.lines import SpeakLinesOperator
 from voice_provider.operators.lip_sync import LipSyncOperator
 from voice_provider.operators.speech import TTSOperator
@@ -189,6 +190,7 @@ USES = [
     Use(CheckLinesOperator, None, check),
     Use(CheckLinesOperator, Capability.TRANSCRIPTION, lambda w: check(w, transcribe=True)),
     Use(LipSyncOperator, LIPS, lambda w: w.run(lip_sync(w))),
+    Use(CostGateOperator, LIPS, lambda w: w.run(CostGateOperator(task_id="t", lip_syncs={"seconds": 2}, limit=1))),
     Use(
         LipSyncCompleteSensor,
         LIPS,

@@ -12,7 +12,7 @@ from airflow.sdk import DAG, task_group
 from airflow.sdk.exceptions import DuplicateTaskIdFound
 
 from tests.conftest import write_wav
-from voice_provider.groups import ephemeral_voice
+from voice_provider.groups import checked_lines, ephemeral_voice
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.speech import TTSOperator
 
@@ -158,3 +158,21 @@ def test_a_mapped_task_group_makes_a_voice_for_each(emulator: EmulatorHandle, tm
     }
     assert [row["kind"] for row in emulator.ledger()].count("clone") == 2
     assert nothing_is_left(emulator)
+
+
+def test_lines_are_checked_and_spoken_again_in_as_many_rounds_as_were_asked_for() -> None:
+    def tasks(**options: Any) -> dict[str, Any]:
+        with DAG("d", schedule=None) as dag:
+            checked_lines("/l.csv", "/o/", voice_id="v", check={"voice_conn_id": "ears"}, **options)
+        return {name.removeprefix("checked_lines."): task for name, task in dag.task_dict.items()}
+
+    assert list(tasks(rounds=0)) == ["speak", "check"]
+    found = tasks(rounds=1, redo=["7"], max_bad=3)
+    assert list(found) == ["speak", "check", "speak_again_1", "check_again_1"]
+    assert [task.voice_conn_id for task in found.values()] == ["voice_default", "ears"] * 2
+    assert [found[name].max_bad for name in ("check", "check_again_1")] == [None, 3]
+    assert found["speak"].redo == ["7"]
+    assert (found["speak_again_1"].redo.operator, found["speak_again_1"].redo.key) == (found["check"], "bad")
+    assert found["speak_again_1"].upstream_task_ids == {"checked_lines.check"}
+    with pytest.raises(ValueError, match="rounds"):
+        tasks(rounds=-1)

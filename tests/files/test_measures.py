@@ -42,6 +42,15 @@ def test_pitch_pauses_and_ends_are_measured() -> None:
     assert (after.silence, after.end) == (pytest.approx(0.25, abs=0.03), pytest.approx(-72, abs=5))
 
 
+def test_what_hisses_is_no_pitch() -> None:
+    voice, hiss = (
+        array("h", buzz(140, 0.3, level=0.1, harmonics=1)),
+        array("h", buzz(1533, 0.3, level=0.3, harmonics=1)),
+    )
+    both = array("h", map(sum, zip(voice, hiss, strict=True))).tobytes()
+    assert measure(pieces(both)).pitch == pytest.approx(140, rel=0.02)
+
+
 def test_silence_has_neither_pitch_nor_end() -> None:
     found = measure(pieces(bytes(2 * RATE)))
     assert (found.seconds, found.pitch, found.colour, found.end) == (1.0, None, None, None)

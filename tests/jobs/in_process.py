@@ -166,6 +166,8 @@ class EmulatorHere(EmulatorHandle):
 
     def answer(self, request: httpx.Request) -> Exchange:
         exchange = Exchange(request)
+        # As httpcore does: what stands in the first line may be given apart from the address.
+        path, _, query = request.extensions.get("target", request.url.raw_path).partition(b"?")
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -173,8 +175,8 @@ class EmulatorHere(EmulatorHandle):
             "method": request.method,
             "scheme": request.url.scheme,
             "path": request.url.path,
-            "raw_path": request.url.raw_path.partition(b"?")[0],
-            "query_string": request.url.query,
+            "raw_path": path,
+            "query_string": query,
             "root_path": "",
             "headers": [(name.lower(), value) for name, value in request.headers.raw],
             "client": ("127.0.0.1", 3),

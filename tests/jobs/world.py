@@ -37,7 +37,7 @@ from voice_provider.hooks import base as hooks_base
 from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.transport import Transport
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.jobs import lifecycle
+from voice_provider.jobs import following, lifecycle
 from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.record import RECORD_KEY
 from voice_provider.operators import base as operators_base
@@ -281,7 +281,16 @@ class World:
         self.life, self.clock = Life(), Clock()
         self.voice = BUILT_IN
         self.repair()
-        for module in (hooks_base, lifecycle, operators_base, sensors_base, sensors_job, tenacity.nap, transfer):
+        for module in (
+            hooks_base,
+            following,
+            lifecycle,
+            operators_base,
+            sensors_base,
+            sensors_job,
+            tenacity.nap,
+            transfer,
+        ):
             monkeypatch.setattr(module, "time", self.clock)
         quiet = logging.getLogger("histories")
         quiet.disabled = True  # thousands of tries would log for seconds

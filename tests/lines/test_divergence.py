@@ -39,6 +39,7 @@ def test_other_words_are_counted_and_so_is_the_longest_row_of_them() -> None:
         ("in 1998 we met", "in we met", (4, 1, 1, 0)),
         ("he hid 3 silver coins", "he hid a wooden box", (5, 2, 2, 0)),  # a number excuses no words beside it
         ("Call 911", "call nine one one and then we all went home", (2, 2, 2, 0)),
+        ("The F B I man", "the FBI men", (3, 1, 1, 0)),
         ("今日はいい天気です", "今日はいい天気でした", (9, 2, 2, 0)),
     ]
     for text, heard, expected in cases:

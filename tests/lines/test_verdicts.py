@@ -93,6 +93,8 @@ def test_of_a_short_line_a_misheard_word_is_no_proof() -> None:
     ]:
         measures = replace(GOOD, sound=1.0)
         assert judged(Take("Come in, Anna.", "v", measures, heard=heard), UNKNOWN)[0] == verdict, heard
+    five = Take("Come in, dear old Anna.", "v", replace(GOOD, sound=1.2), heard="Run out of here Anna")
+    assert judged(five, UNKNOWN) == ("drift", "4 errors in 5 words")
 
 
 def test_one_sure_finding_is_enough() -> None:

@@ -215,6 +215,18 @@ def test_it_has_to_be_the_script_that_was_spoken(spoken: Spoken) -> None:
     assert (spoken.folder / "verdicts.jsonl").read_text() == before
 
 
+def test_the_connection_says_what_may_be_read_and_written(
+    spoken: Spoken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = spoken.paid()
+    for setting in ("allowed_inputs", "allowed_outputs"):
+        elsewhere = spoken.emulator.connection("fish_audio", **{setting: [f"{tmp_path}/elsewhere/"]})
+        monkeypatch.setenv("AIRFLOW_CONN_VOICE_DEFAULT", json.dumps(elsewhere))
+        with pytest.raises(InvalidInputError, match=setting):
+            spoken.check(transcribe=True)
+    assert spoken.paid() == before
+
+
 def test_results_of_mapped_tasks_are_checked_into_a_folder(spoken: Spoken, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (spoken.folder / "manifest.jsonl").read_text().splitlines()[:2]]
     results = [{"uri": row["uri"], "sha256": row["sha256"]} for row in rows]

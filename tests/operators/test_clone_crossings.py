@@ -416,6 +416,18 @@ class TestAnotherTry:
             task.run(clone(sample, poll_interval=0.1, **how))
         assert names(emulator) == []
 
+    def test_a_last_try_whose_time_is_over_gives_the_slot_back_also_where_the_service_hiccups(
+        self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path
+    ) -> None:
+        set_connection(service="fish_audio")
+        emulator.settings(fish_training_seconds=600)
+        emulator.fault("status", path="/model", method="GET", status=503, after=2)
+        with pytest.raises(JobTimeoutError):
+            new_task("1").run(clone(sample, ephemeral=True, timeout=0.3))
+        statuses = [r["status"] for r in emulator.requests("/model") if (r["method"], r["path"]) == ("GET", "/model")]
+        assert statuses == [200, 200, 503, 200], "it looks, settles, and looks again at the end"
+        assert names(emulator) == []
+
     @pytest.mark.usefixtures("airflow_db")
     def test_a_last_try_that_runs_into_its_execution_timeout_gives_the_slot_back(
         self, emulator: EmulatorHandle, set_connection: Callable[..., None], sample: Path, tmp_path: Path

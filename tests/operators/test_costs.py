@@ -168,6 +168,21 @@ def test_a_job_that_is_paid_is_collected_whatever_the_limit_and_the_record_knows
     assert len(emulator.ledger("lip_sync")) == 1
 
 
+def test_an_order_that_may_be_paid_is_gone_on_with_whatever_the_limit(
+    emulator: EmulatorHandle, task: Task, video: Path, sample: Path, tmp_path: Path
+) -> None:
+    def lip_sync(limit: float) -> LipSyncOperator:
+        media = {"video": str(video), "audio": str(sample)}
+        return LipSyncOperator(task_id="t", **media, output=f"{tmp_path}/out/", max_cost=limit)
+
+    emulator.fault("drop_after", path="/v2/generate", method="POST", times=99)
+    with pytest.raises(ServiceUnavailableError):
+        task.run(lip_sync(5))
+    emulator.clear_faults()
+    assert task.run(lip_sync(0.00001))["cost"]["usd"] == pytest.approx(spent(emulator))
+    assert len(emulator.ledger("lip_sync")) == 1
+
+
 def test_prices_of_a_connection_are_checked_with_it(
     emulator: EmulatorHandle, set_connection: Callable[..., None]
 ) -> None:

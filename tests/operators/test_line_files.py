@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.operators.test_lines import Killed, Lines, lines
-from voice_provider.exceptions import InvalidInputError, NotPublishedError, PermanentVoiceError
+from voice_provider.exceptions import InvalidInputError, NotPublishedError, PermanentVoiceError, VoiceError
 from voice_provider.files import transfer
 from voice_provider.files.storage import Output
 from voice_provider.lines import run as lines_run
+from voice_provider.operators import lines as operators_lines
 from voice_provider.trust.provenance import ENDING, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["lines"]  # a fixture
 
@@ -101,6 +105,32 @@ def test_a_copy_that_cannot_be_put_in_its_place_fails_the_task_and_costs_nothing
     lines.run(script(a="One.", b="Two."))
     assert delivered(lines) == {"ann/a.wav", "b.wav"}
     assert lines.paid() == 2
+
+
+def test_a_link_in_the_folder_leads_nowhere_else(
+    lines: Lines, set_connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = lines.folder.with_name("elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "a.wav").write_bytes(b"of somebody else")
+    lines.folder.mkdir()
+    (lines.folder / "ann").symlink_to(elsewhere)
+    set_connection(service="fish_audio", allowed_outputs=f"{lines.folder}/")
+    with pytest.raises(InvalidInputError, match=r"item 1: .*ann"):
+        lines.run(script(a="One."))
+    assert lines.paid() == 0
+
+    def swapped(*_: Any) -> None:
+        """It was a folder when it was checked."""
+
+    monkeypatch.setattr(operators_lines, "check_allowed", swapped)
+    for times in (0, 1):  # it is neither overwritten nor deleted
+        if times:
+            lines.emulator.fault("status", "/v1/tts", status=422, times=times)
+        with pytest.raises(VoiceError, match="ann"):
+            lines.run(script(a=f"Line {times}."), max_failed=1)
+        assert lines.outcomes() == {"a": "failed" if times else "spoken"}
+    assert (elsewhere / "a.wav").read_bytes() == b"of somebody else"
 
 
 def test_an_ending_chooses_the_format_or_has_to_fit_it(lines: Lines) -> None:

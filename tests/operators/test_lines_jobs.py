@@ -146,7 +146,7 @@ def test_without_a_key_only_a_job_that_is_known_is_gone_on_with(
 def test_what_was_ordered_at_another_account_is_in_doubt(
     lines: Jobs, set_connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with dies(monkeypatch, VoiceHook, "keep", 1), pytest.raises(Killed):
+    with dies(monkeypatch, AsJob, "_order", after=True), pytest.raises(Killed):
         lines.run(SCRIPT[:1])
     lines.emulator.add_account("other-key", "other")
     set_connection(tts_mode="jobs", password="other-key")

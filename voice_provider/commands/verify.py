@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from voice_provider.trust.sidecar import Sidecar
 
+SHOWN = 20  # inputs in the table: a track may have thousands of takes
 _HELP = "check a result against the record that is kept beside it"
 _MORE = (
     "Reads FILE.provenance.json beside FILE, and compares the hash. The record says what was made, in which voice, "
@@ -85,8 +86,10 @@ def _rows(sidecar: Sidecar) -> Iterator[tuple[str, str]]:
         yield "Voice", _joined(voice.name, voice.id and f"id {voice.id}", known) or "of the recordings"
         for digest in voice.samples:
             yield "Recording", f"sha256 {digest}"
-    for item in sidecar.inputs:
+    for item in sidecar.inputs[:SHOWN]:
         yield "Input", ", ".join(f"{name} {value}" for name, value in sorted(item.items()))
+    if (rest := len(sidecar.inputs) - SHOWN) > 0:
+        yield "Input", f"and {rest:,} more: --json names all"
     for consent in _several(sidecar.consent):
         yield "Consent", f"{consent.id}, sha256 {consent.sha256}"
     if sidecar.consent is None:

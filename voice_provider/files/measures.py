@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from av import AudioFrame
 
 END = 0.04  # seconds at the end of a recording
-FULL_SCALE = 32_767
+FULL_SCALE = (32_767, -32_767, -32_768)
 LOW_RATE = 4_000  # Hz
 WINDOW = 160  # samples at that rate: 40 ms
 STEP = 320  # of which each second window is looked at
 PERIODS = range(LOW_RATE // 400, LOW_RATE // 60 + 1)  # samples; from 400 Hz down to 60
 VOICED = 0.6  # of a perfect correlation; below, it is a consonant, noise or a pause
 QUIET = 200  # of 32767, root mean square of a window with nothing in it
+_FULL = tuple(array("h", [value]).tobytes() for value in FULL_SCALE)
 COLOUR = "lavfi.aspectralstats.1.centroid"
 
 
@@ -60,7 +61,7 @@ def measure(pieces: Iterable[bytes]) -> Measures:
     """
     meter = _Meter()
     low = array("h")
-    for frame in through(meter.watch(pieces), [("lowpass", "f=900"), ("aresample", str(LOW_RATE))]):
+    for frame in through(meter.watch(pieces), [("lowpass", "f=500"), ("aresample", str(LOW_RATE))]):
         low.frombytes(bytes_of(frame))
     return meter.measures(_pitch(low))
 
@@ -95,7 +96,8 @@ class _Meter:
         samples = array("h", sound)
         energy = float(sum(map(mul, samples, samples)))
         self._count += len(samples)
-        self._clipped += samples.count(FULL_SCALE) + samples.count(-FULL_SCALE) + samples.count(-FULL_SCALE - 1)
+        if any(value in sound for value in _FULL):  # bytes are looked through thirty times as fast as numbers
+            self._clipped += sum(samples.count(value) for value in FULL_SCALE)
         self._energy += energy
         self._tail = (self._tail + sound)[-round(END * RATE) * SAMPLE :]
         found = frame.metadata

@@ -182,11 +182,19 @@ def names_in(folder: str) -> list[str]:
     return [name.rstrip("/").rpartition("/")[2] for name in found]
 
 
-def remove(location: str) -> None:
-    """Delete a file that is needed no more; what cannot be deleted stays."""
+def remove(location: str, allowed: Sequence[str] = ()) -> None:
+    """Delete a file that is needed no more; what cannot be deleted, or not from there, stays.
+
+    :param allowed: the connection's allowed output prefixes
+    """
     with suppress(Exception):
-        path = open_path(location)
-        path.fs.rm_file(path.path)
+        if is_local(location):
+            file = local_path(location)
+            with opened(file.parent, file.name, allowed) as folder:
+                unlink(file, folder)
+        else:
+            path = open_path(location)
+            path.fs.rm_file(path.path)
 
 
 def is_kept(uri: str, sha256: str, size: int) -> bool:

@@ -117,8 +117,8 @@ class Transport:
         """Drive a flow to its end on the worker.
 
         :param attempts: how often a request is sent at most; default: ``self.attempts``
-        :param until: monotonic time after which nobody waits for the answer: from then on nothing but a file is tried
-             again, and a question is given up after ``LAST_QUESTION``; what orders has all the time of one request
+        :param until: monotonic time after which nobody waits for the answer: from then on a question is asked once, and
+             is given up after ``LAST_QUESTION``; what orders, deletes or moves a file has all its time
         """
         often, until = attempts or self.attempts, min(until, self.until)
         return self._drive(flow, lambda request: self._send_often(request, often, until))
@@ -177,7 +177,7 @@ class Transport:
 
     def _retrying(self, request: Request, attempts: int, until: float) -> tenacity.Retrying:
         def is_over(state: tenacity.RetryCallState) -> bool:
-            too_late = request.sink is None and time.monotonic() + state.upcoming_sleep > until
+            too_late = _is_question(request) and time.monotonic() + state.upcoming_sleep > until
             return too_late or state.attempt_number >= attempts
 
         return tenacity.Retrying(
@@ -464,9 +464,13 @@ def _line(text: str, longest: int) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:longest].rstrip()
 
 
+def _is_question(request: Request) -> bool:
+    return request.method == "GET" and request.sink is None
+
+
 def _in_time(request: Request, until: float) -> Request:
     """Return a question with the time that its answer may take; what orders is never given up for being late."""
-    if until == math.inf or request.method != "GET" or request.sink is not None:
+    if until == math.inf or not _is_question(request):
         return request
     return replace(request, at_most=max(0.0, until - time.monotonic()) + LAST_QUESTION)
 

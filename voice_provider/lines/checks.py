@@ -11,11 +11,12 @@ import io
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from voice_provider.exceptions import AuthError, InvalidInputError, PermanentVoiceError, QuotaError, VoiceError
+from voice_provider.exceptions import AuthError, InvalidInputError, PermanentVoiceError, QuotaError
 from voice_provider.files import filters
 from voice_provider.files.locations import check_allowed, explained, open_path, reading
 from voice_provider.files.measures import Measures, measure
@@ -28,7 +29,7 @@ from voice_provider.money.budget import check_budget
 from voice_provider.money.prices import total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airflow.sdk.types import Logger
 
@@ -95,7 +96,6 @@ class Checks:
         self._measured: dict[str, Measures] = {}
         self._broken: dict[str, Finding] = {}
         self._heard: dict[str, str] = {}
-        self._told = 0
         self.transcribed = 0
         self._paid: list[Cost] = []
 
@@ -109,7 +109,7 @@ class Checks:
         self._measured = {sha256: known[sha256] for sha256 in takes if sha256 in known}
         new = [one for sha256, one in takes.items() if sha256 not in known]
         self._log.info("%d lines are %d takes; %d are measured.", len(self._subjects), len(takes), len(new))
-        with ThreadPoolExecutor(READERS, thread_name_prefix="check-lines") as pool:
+        with _pool(READERS) as pool:
             for number, (one, found) in enumerate(zip(new, pool.map(self._measure, new), strict=True), 1):
                 if isinstance(found, Finding):
                     self._broken[one.sha256] = found
@@ -141,7 +141,7 @@ class Checks:
         there = sorted(self._transcripts() & wanted.keys())
         new = [wanted[place] for place in sorted(wanted.keys() - set(there))]
         self._log.info("%d takes are listened to; the transcripts of %d are there.", len(wanted), len(there))
-        with ThreadPoolExecutor(READERS, thread_name_prefix="check-lines") as pool:
+        with _pool(READERS) as pool:
             self._heard = dict(zip(there, pool.map(self._read, there), strict=True))
         if new:
             lengths = [self._measured[one.sha256].seconds for one in new]
@@ -254,22 +254,18 @@ class Checks:
                 ) from None
 
     def _transcribe(self, new: Sequence[Subject], concurrency: int) -> None:
-        with ThreadPoolExecutor(concurrency, thread_name_prefix="check-lines") as pool:
+        with _pool(concurrency) as pool:
             asked = {pool.submit(self._hear, one): one for one in new}
-            try:
-                for number, done in enumerate(as_completed(asked), 1):
-                    one = asked[done]
-                    try:
-                        self._heard[self._place(one)] = done.result()
-                        self.transcribed += 1
-                    except PermanentVoiceError as error:
-                        if isinstance(error, STOPS):
-                            raise
-                        self._broken[one.sha256] = Finding(False, f"it was not understood: {error}".rstrip("."))
-                    self._tell(f"{number:,} of {len(new):,} takes listened to", number, len(new))
-            except VoiceError:
-                pool.shutdown(cancel_futures=True)  # what is on its way is paid, and is still kept
-                raise
+            for number, done in enumerate(as_completed(asked), 1):
+                one = asked[done]
+                try:
+                    self._heard[self._place(one)] = done.result()
+                    self.transcribed += 1
+                except PermanentVoiceError as error:
+                    if isinstance(error, STOPS):
+                        raise
+                    self._broken[one.sha256] = Finding(False, f"it was not understood: {error}".rstrip("."))
+                self._tell(f"{number:,} of {len(new):,} takes listened to", number, len(new))
 
     def _hear(self, one: Subject) -> str:
         """Transcribe a take and keep what was heard: it is paid."""
@@ -298,6 +294,16 @@ class Checks:
         if done * STEPS // of != (done - 1) * STEPS // of:
             self._log.info("%s", line)
             self._show(line)
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Work with threads; whatever ends it, nothing more is begun, and what is on its way (and paid) is still kept."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix="check-lines")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def counts_of(rows: Iterable[Row]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from voice_provider.exceptions import StorageError, VoiceError
-from voice_provider.files.endings import ending_of
+from voice_provider.files.endings import ending_of, named
 from voice_provider.files.locations import explained, open_path
 from voice_provider.files.storage import Output
 from voice_provider.files.transfer import exists, names_in, remove
@@ -96,7 +96,7 @@ class Delivery:
     def _standing(self, row: Row) -> str | None:
         if row.file is None or row.uri is None:
             return None
-        copy = self._place(row).uri(ending_of(row.uri))
+        copy = named(f"{self._folder}{row.file}", ending_of(row.uri))
         is_it = self._before.get(copy, "") == row.sha256 and self._is_there(copy) and self._is_there(copy + ENDING)
         return copy if is_it else None
 
@@ -115,21 +115,19 @@ class Delivery:
     def _copy(self, row: Row, take: str) -> str:
         with explained(f"The take {take} cannot be read", "Check the worker's permissions."):
             size = int(open_path(take).stat().st_size)
-        copy = self._place(row).copy(take, ending_of(take), str(row.sha256), size)
+        place = Output(f"{self._folder}{row.file}", str(row.file).rpartition("/")[2], self._allowed)
+        copy = place.copy(take, ending_of(take), str(row.sha256), size)
         copy_record(take, copy, self._allowed)
         return copy
 
     def _remove(self, copy: str) -> None:
         for location in (copy, copy + ENDING):
             if self._is_there(location):
-                remove(location)
+                remove(location, self._allowed)
                 if exists(location):
                     raise StorageError(
                         f"{location} is not its line's take, and cannot be deleted. Check the permissions."
                     )
-
-    def _place(self, row: Row) -> Output:
-        return Output(f"{self._folder}{row.file}", str(row.file).rpartition("/")[2], self._allowed)
 
     def _is_there(self, location: str) -> bool:
         folder, _, name = location.rpartition("/")

@@ -387,7 +387,7 @@ class ScriptRun:
             start=line.start,
             end=line.end,
             file=line.file,
-            notes={**line.notes, **({"language": line.language} if line.language else {})},
+            notes={**line.notes, "language": line.language} if line.language else line.notes,
         )
 
     def _tell(self) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from voice_provider.models import Cost
 
@@ -26,8 +26,7 @@ BASES: tuple[Basis, ...] = ("service", "computed", "estimated", "unknown")  # th
 EXAMPLE = '{"speech": {"characters": 0.0002}, "lip_sync/MODEL": {"frames": 0.002}}'
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """What one unit costs.
 
     :param usd: dollars
@@ -40,8 +39,7 @@ class Price:
     whole: bool = False
 
 
-@dataclass(frozen=True)
-class PriceList:
+class PriceList(NamedTuple):
     """Prices of one day.
 
     :param prices: by ``<kind>/<model>``, or by ``<kind>`` for every model
@@ -49,7 +47,7 @@ class PriceList:
     :param source: where they were read
     """
 
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    prices: Mapping[str, Price] = MappingProxyType({})
     as_of: str = ""
     source: str = ""
 

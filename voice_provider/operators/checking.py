@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, PermanentVoiceError
 from voice_provider.files.locations import bare, is_location, output_of, read_bytes
+from voice_provider.files.storage import Output
 from voice_provider.models import Capability
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
@@ -35,7 +36,8 @@ class CheckLinesOperator(VoiceOperator):
     on. What words are said only a transcript tells: with ``transcribe=True`` takes that may be wrong are listened to,
     and all others or a ``sample`` of them, which the service may bill. Each take is listened to once, through retries
     and later runs: transcripts are kept in ``<output>/checks/`` (as text: whoever may read the takes may read them).
-    After a kill at most ``concurrency`` of them are paid again. Takes that are wrong for sure are not listened to.
+    After a kill at most ``concurrency`` of them are paid again. Takes that are wrong for sure are not listened to, and
+    those that were measured before, by their hash, are not read again.
 
     A line is ``drift`` where it is not what was asked for: no sound, a long silence, a cut or clipped take, another
     voice, eight words in a row that are not the text's, more than 15 % of the words wrong in lines of eight or more,
@@ -118,6 +120,7 @@ class CheckLinesOperator(VoiceOperator):
         if transcribe:
             self.hook.service.require(Capability.TRANSCRIPTION)
         folder, subjects = self._folder(), self._subjects()
+        Output(folder, "verdicts", self.hook.settings.allowed_outputs).check_writable()
         checks = Checks(self.hook, folder, subjects, panel(context), self.log, longest_silence=self.longest_silence)
         checks.measure()
         if transcribe:

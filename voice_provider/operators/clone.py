@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("texts", "visibility", "enhance_audio_quality", "description", "tags", "cover_image")
 OnSlotLimit = Literal["fail", "wait", "evict"]
+GIVING_BACK = 60.0  # seconds in which a task that fails for good looks for what it has made
 MOST_EVICTED = 5  # by one try: who still finds no slot then has others who are faster
 
 
@@ -186,6 +187,7 @@ class CloneVoiceOperator(JobOperator):
         """Delete what may have been made: a teardown does not run behind a setup that has failed."""
         try:
             lifecycle = self._lifecycle(context)
+            lifecycle.ends_at(time.time() + GIVING_BACK)  # that of the wait may be over
             record = lifecycle.load()
             wanted = ManagedName.parse(record.name or "") if record is not None else None
             if record is None or wanted is None or wanted.run is None or (record.collected and not self.ephemeral):

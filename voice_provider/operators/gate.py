@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from voice_provider.exceptions import BudgetError, InvalidInputError
 from voice_provider.files.locations import bare, is_location, read_bytes
 from voice_provider.hooks.costs import video_cost
+from voice_provider.models import Capability
 from voice_provider.money.budget import check_budget, dollars, limit_of
 from voice_provider.money.prices import total
 from voice_provider.operators.base import VoiceOperator, as_text
@@ -52,6 +53,7 @@ class CostGateOperator(VoiceOperator):
     :param response_timeout: how long it waits for the person, a timedelta; then it fails; default: for ever
     :param assigned_users: who may answer: ``{"id": ..., "name": ...}`` or a list of them; default: whoever may edit
         the DAG's runs
+    :raises CapabilityError: ``lip_syncs``, and the service has none
     :raises BudgetError: above the limit, or nobody has answered in time; nothing was ordered
     :raises InvalidInputError: a plan that cannot be read; nothing was ordered
     """
@@ -117,6 +119,7 @@ class CostGateOperator(VoiceOperator):
                 raise InvalidInputError(
                     "lip_syncs: each is a dict with 'seconds', the length of the result. Nothing was ordered."
                 )
+            self.hook.service.require(Capability.LIP_SYNC)
             is_speech = item.get("kind") == "speech"  # its model is the one that spoke
             yield video_cost(
                 self.hook,

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import TaskDeferralError
 
 from voice_provider.exceptions import InvalidInputError, VoiceError
 from voice_provider.files.endings import format_for
-from voice_provider.files.locations import bare, is_location, output_of, read_bytes
+from voice_provider.files.locations import bare, check_allowed, is_location, output_of, read_bytes
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.store import attempt_of
@@ -205,7 +205,7 @@ class SpeakLinesOperator(VoiceOperator):
         max_cost = limit_of(self.max_cost, "max_cost")
         lines = self._read()
         make = self._maker()
-        self._check(lines, make)
+        self._check(lines, make, folder)
         orders = Orders(self.hook.service.name, lines, make)
         records = Records(self.hook.service.name, self._told_of_voices(), Run.of(context["ti"]))
         redo = self._ids_to_redo(lines)
@@ -313,7 +313,7 @@ class SpeakLinesOperator(VoiceOperator):
 
         return make
 
-    def _check(self, lines: Sequence[Line], make: Callable[[Line], SpeechOrder]) -> None:
+    def _check(self, lines: Sequence[Line], make: Callable[[Line], SpeechOrder], folder: str) -> None:
         """Check every line as the service would, and say all that is wrong with them at once."""
         from voice_provider.lines.problems import Problems  # noqa: PLC0415  # as in execute
 
@@ -322,6 +322,8 @@ class SpeakLinesOperator(VoiceOperator):
             try:
                 options = make(line).options
                 doubts.update(self.hook.service.check_speech(options, []))
+                if line.file:
+                    check_allowed(f"{folder}{line.file}", self.hook.settings.allowed_outputs, "output")
             except InvalidInputError as error:
                 problems.add(line.where, str(error).rstrip("."))
                 continue

@@ -33,10 +33,10 @@ class TTSOperator(ResultOperator):
     once, it keeps the audio itself, returns the manifest, and the sensor passes it through.
 
     Returns the manifest of the kept file: ``uri``, ``sha256``, ``bytes``, ``seconds``, ``format``, ``media_type``,
-    ``voice_id``, ``job_id``, ``service`` and, where the service says so, ``engine``; ``outcome`` where it was not
-    simply ordered once: ``found`` after a lost answer, ``recovered`` after a kill, or ``ordered_again`` (and perhaps
-    paid twice); ``consent`` and ``samples`` (sha256), where they are known of the voice. Beside the file stands its
-    record, ``<file>.provenance.json``.
+    ``voice_id``, ``job_id``, ``service``, ``cost`` of one order (``usd``, ``basis``, ``units``) and, where the service
+    says so, ``engine``; ``outcome`` where it was not simply ordered once: ``found`` after a lost answer, ``recovered``
+    after a kill, or ``ordered_again`` (and perhaps paid twice); ``consent`` and ``samples`` (sha256), where they are
+    known of the voice. Beside the file stands its record, ``<file>.provenance.json``.
 
     :param text: the script, plain text (templated); Airflow shows arguments in its UI
     :param text_uri: storage location of a UTF-8 file with the script, instead of ``text``: read when the task runs,

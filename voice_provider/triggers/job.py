@@ -96,9 +96,9 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
-        yield TriggerEvent(await self.wait())
+        yield TriggerEvent(await self._wait())
 
-    async def wait(self) -> dict[str, Any]:
+    async def _wait(self) -> dict[str, Any]:
         """Wait as long as the worker wanted at most, also where the clock of this machine says something else."""
         seconds = seconds_left(self.deadline, self.at_most)
         until = time.monotonic() + seconds

@@ -89,6 +89,10 @@ class JobsTrigger(BaseTrigger):
 class _OneOfMany(JobTrigger):
     """Tells of each job only to those who look closely: a script has thousands."""
 
+    async def wait(self) -> dict[str, Any]:
+        """Wait, and return what the event says."""
+        return await self._wait()
+
     @staticmethod
     def _tell(line: str) -> None:
         log.debug("%s", line)

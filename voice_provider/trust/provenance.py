@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ENDING = ".provenance.json"
 MAX_NAME = 255  # bytes of a file's name
-MAX_RECORD = 1024 * 1024  # bytes
+MAX_RECORD = 4 * 1024 * 1024  # bytes; that of a track names each of its takes in 150
 AT_ONCE = 100  # records that are asked for together, where the storage can
 
 T = TypeVar("T")
