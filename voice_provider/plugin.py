@@ -1,17 +1,21 @@
 """Registers the page in Airflow's UI and the small web app behind it; Airflow finds it by its entry point.
 
-Every component of Airflow imports this module, workers too: so it imports nothing, and the app is only made where, and
-when, it is first asked for something.
+Every component of Airflow imports this module, workers too: so it imports nothing that they have not, and the app is
+only made where, and when, it is first asked for something.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "/voice"
+# Airflow may stand behind a path of its own, by which it goes as well; 3.2 does not resolve an address without it.
+ROOT = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
 PAGE = "Voice"  # in the menu; the page's module stands under this name, too (ui/static/voice.js)
 
 
@@ -37,7 +41,7 @@ class VoicePlugin(AirflowPlugin):
     react_apps: list[Any] = [  # noqa: RUF012
         {
             "name": PAGE,
-            "bundle_url": "voice/static/voice.js",  # relative: Airflow may stand behind a path of its own
+            "bundle_url": f"{ROOT}{PREFIX}/static/voice.js",
             "destination": "nav",
             "category": "browse",
             "url_route": "voice",

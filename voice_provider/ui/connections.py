@@ -89,11 +89,14 @@ class Recent(Generic[T]):
         with lock:
             when, known = self._found.get(conn_id, (-RECENT, None))
             if known is None or time.monotonic() - when >= RECENT:
-                self._found = {key: value for key, value in self._found.items() if value[0] > time.monotonic() - RECENT}
                 known = ask()
-                self._found[conn_id] = (time.monotonic(), known)
+                with self._lock:
+                    now = time.monotonic()
+                    fresh = {key: value for key, value in self._found.items() if now - value[0] < RECENT}
+                    self._found = {**fresh, conn_id: (now, known)}
             return known
 
     def forget(self, conn_id: str) -> None:
         """Ask anew next time: something was changed."""
-        self._found.pop(conn_id, None)
+        with self._lock:
+            self._found.pop(conn_id, None)

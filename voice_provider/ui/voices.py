@@ -89,7 +89,7 @@ def _consents(user: BaseUser, rows: list[dict[str, Any]]) -> dict[str, bool]:
 def preview(connection_id: str, voice_id: str, request: Request) -> Response:
     """Play what the service lets people hear of a voice; fetched here, so that the browser asks nobody else."""
     hook = hook_of(connection_id)
-    voice = _look(connection_id).account.voices.get(voice_id) or hook.get_voice(voice_id)
+    voice = hook.get_voice(voice_id)
     if voice.preview_url is None:
         raise NotFoundError(f"'{voice.name}' has no preview at {hook.service.label}.")
     sink = _Sink()

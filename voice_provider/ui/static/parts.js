@@ -3,7 +3,7 @@
 const { React, ReactRouterDOM, ChakraUI } = globalThis;
 
 export const h = React.createElement;
-export const { useCallback, useEffect, useRef, useState } = React;
+export const { useEffect, useState } = React;
 const { Alert, Badge, Box, Button, Link, Spinner, Table, Text } = ChakraUI;
 const BASE = new URL("../", import.meta.url); // this app, also where Airflow stands behind a path of its own
 
