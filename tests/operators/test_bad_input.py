@@ -70,7 +70,7 @@ def lip_sync(tmp_path: Path, video: Path, sample: Path) -> Callable[..., LipSync
     [
         ({"text": ""}, r"script is empty.*Nothing was paid"),
         ({"text": "  \n "}, "script is empty"),
-        ({"text": "x" * 5001}, r"5,001 characters.*at most 5,000.*expand"),
+        ({"text": "x" * 5001}, r"5,001 characters.*at most 5,000.*SpeakLinesOperator"),
         ({"text": None}, "exactly one of text and text_uri"),
         ({"text_uri": "/nowhere/script.txt"}, "exactly one of text and text_uri"),
         ({"text": None, "text_uri": "/nowhere/script.txt"}, "/nowhere/script.txt.*does not exist"),
