@@ -79,6 +79,8 @@ def _schemas_checked_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that are there for real services; what is done stays the same."""
+    from airflow.sdk.bases import sensor as airflow_sensor
+
     from voice_provider.hooks import base as hooks_base
     from voice_provider.hooks import transport
     from voice_provider.jobs import following, lifecycle
@@ -92,6 +94,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     # A service that wants to be asked after its job in three seconds is asked sooner.
     sooner = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda rest: time.sleep(min(rest, 0.1)))
     monkeypatch.setattr(hooks_base, "time", sooner)
+    monkeypatch.setattr(airflow_sensor, "time", sooner)  # a sensor looks again after five seconds
     monkeypatch.setattr(following, "CONFIRM_AFTER", 0.05)
     # As many looks as ever, but sooner one after the other.
     monkeypatch.setattr(lifecycle, "LOOK_EVERY", lifecycle.LOOK_EVERY / 10)

@@ -245,6 +245,7 @@ FAILURES: list[Any] = [
 
 @pytest.mark.parametrize("failure", FAILURES, ids=str)
 @pytest.mark.parametrize("flow", [ask, lambda: download(SIGNED, Memory()), lambda: _put(SIGNED)])
+@pytest.mark.usefixtures("looked_up")
 def test_no_error_shows_key_or_signature(
     failure: Any, flow: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, StorageError, VoiceError
-from voice_provider.files.captions import describe_captions, keep_captions, place_of, plan, read_captions, render
 from voice_provider.files.storage import StoredFile, is_kept
 from voice_provider.hooks.costs import transcription_cost
 from voice_provider.models import Capability
@@ -60,6 +59,15 @@ def _priced(hook: ServiceHook, heard: Transcript, source: Input | StoredFile) ->
 
 def captioned(hook: ServiceHook, manifest: Manifest, form: CaptionFormat) -> Manifest:
     """See to it that captions stand beside kept speech; see ``VoiceHook.caption``."""
+    from voice_provider.files.captions import (  # noqa: PLC0415  # not when a DAG is parsed
+        describe_captions,
+        keep_captions,
+        place_of,
+        plan,
+        read_captions,
+        render,
+    )
+
     place, known = place_of(manifest.uri, form), manifest.captions
     if known is not None and known.uri.endswith(f".{form}") and is_kept(known.uri, known.sha256, known.bytes):
         if known.uri == place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Collection, Mapping
@@ -138,6 +137,8 @@ def _base_url(connection: Connection, default_url: str, name: str, *, plain_http
 
 def _unknown(extra: Mapping[str, Any], known: Collection[str], name: str) -> str | None:
     """Say which fields no setting has: one that is misspelt would silently turn a protection off."""
+    import difflib  # noqa: PLC0415  # not when a DAG is parsed
+
     said = []
     for given in sorted(str(key) for key in extra if key not in known):
         near = difflib.get_close_matches(given.lower().replace("-", "_"), known, 1, 0.5)

@@ -23,7 +23,6 @@ from voice_provider.exceptions import (
     PermanentVoiceError,
     StorageError,
 )
-from voice_provider.files.captions import CAPTION_FORMATS
 from voice_provider.files.locations import output_of, read_text
 from voice_provider.files.storage import Output, StoredFile
 from voice_provider.hooks.base import ServiceHook
@@ -46,7 +45,6 @@ from voice_provider.models import (
 from voice_provider.services.base import Input, present
 from voice_provider.services.options import VoiceChanges, VoiceFilters, parse, plain
 from voice_provider.services.texts import checked
-from voice_provider.trust.consent import check, read_consent
 from voice_provider.trust.origin import digest_of, lip_sync_origin, recordings, speech_origin
 from voice_provider.trust.provenance import carry, current_run, keep
 
@@ -165,6 +163,8 @@ class VoiceHook(ServiceHook):
         heard = [(media, file) for media, file in given if not isinstance(file, StoredFile) or file.kind != "image"]
         if not heard:
             return None
+        from voice_provider.trust.consent import check, read_consent  # noqa: PLC0415  # not when a DAG is parsed
+
         found = read_consent(plain(consent), lambda location: read_text(location, self.settings.allowed_inputs))
         hashes = [digest_of(*one) for one in heard] if found is not None and found.samples else []
         check(found, self.settings.require_consent, hashes, datetime.now(UTC))
@@ -304,6 +304,8 @@ class VoiceHook(ServiceHook):
         """
         if form is None:
             return None
+        from voice_provider.files.captions import CAPTION_FORMATS  # noqa: PLC0415  # not when a DAG is parsed
+
         if form not in CAPTION_FORMATS:
             raise InvalidInputError(f"captions is {form!r}; use {' or '.join(map(repr, CAPTION_FORMATS))}.")
         if not self.service.times_speech:

@@ -12,7 +12,6 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
-from voice_provider.files.captions import describe_captions, keep_captions, place_of, plan, render
 from voice_provider.jobs.notes import now
 from voice_provider.models import Manifest
 
@@ -119,6 +118,8 @@ class Answers:
         """Return the manifest with the captions that go beside, and what is noted of them: the words come only once."""
         if order.captions is None or job.said is None:
             return manifest, {}
+        from voice_provider.files.captions import describe_captions, place_of, plan, render  # noqa: PLC0415  # not when a DAG is parsed
+
         try:
             text = render(plan(job.said), order.captions) if job.said.words else b""
         except Exception as error:  # noqa: BLE001  # the speech is paid: nothing that is told of its words loses it
@@ -134,6 +135,8 @@ class Answers:
         captions, text = manifest.captions, noted.get(CAPTIONS)
         if captions is None or text is None:
             return
+        from voice_provider.files.captions import keep_captions  # noqa: PLC0415  # not when a DAG is parsed
+
         try:
             keep_captions(text.encode(), captions, self.hook.settings.allowed_outputs)
         except Exception as error:  # noqa: BLE001  # every backend has an exception tree of its own
