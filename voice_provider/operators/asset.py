@@ -76,11 +76,14 @@ class UploadAssetOperator(VoiceOperator):
         if Capability.HOSTS_ASSETS not in service.capabilities:
             self.log.info("%s hosts no files: the next task streams it from %s.", service.label, file.location)
             result = {"service": service.name, "asset_id": None, **file.describe(), **told}
-            tell_result(self, context, result)
-            return result
+            return self._finished(context, result)
         asset = self._uploaded(context, file)
         result = {"service": service.name, "asset_id": asset.id, **file.describe(), "name": asset.name, **told}
+        return self._finished(context, result)
+
+    def _finished(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         tell_result(self, context, result)
+        self.tell_assets(context, result)
         return result
 
     def _uploaded(self, context: Context, file: StoredFile) -> Asset:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError
 from airflow.sdk.serde import serialize
@@ -171,6 +171,16 @@ class TakesPaths:
         if push := getattr(ti, "xcom_push", None):  # there is none where an operator is run by hand
             for key in LEADING.intersection(result):
                 push(key=key, value=result[key])
+
+    def tell_assets(self, context: Context, result: Any) -> None:
+        """Give the events of the task's assets (``outlets``) what it returns, for the DAGs that they start.
+
+        What the author has put into an event's ``extra`` stays there.
+        """
+        for outlet in getattr(self, "outlets", ()):
+            if isinstance(outlet, Asset) and isinstance(result, dict):
+                extra = context["outlet_events"][outlet].extra
+                extra.update({**result, **extra})
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
         """Render a template field, or a part of one."""
@@ -419,6 +429,7 @@ class JobOperator(VoiceOperator):
     def _finished(self, context: Context, lifecycle: Lifecycle, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the result, and write down last that the task is finished: what fails before is collected by a clear."""
         tell_result(self, context, result)
+        self.tell_assets(context, result)
         lifecycle.finish()
         return result
 

@@ -236,6 +236,7 @@ class SpeakLinesOperator(VoiceOperator):
             self._wait_elsewhere(rest, deadline)
         result = script.end()
         script.judge(max_failed)
+        self.tell_assets(context, result)
         return result
 
     def _wait_elsewhere(self, rest: Rest, deadline: float) -> None:

@@ -57,8 +57,9 @@ class TrackOperator(VoiceOperator):
     def _asked(self, kind: type[Asked]) -> Asked:
         return kind(self.hook, self.log, self.lines, self.output_location, self.loudness)
 
-    def _told(self, result: dict[str, Any]) -> dict[str, Any]:
+    def _told(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         self.result_location = result["uri"]
+        self.tell_assets(context, result)
         return result
 
 
@@ -87,7 +88,8 @@ class JoinLinesOperator(TrackOperator):
         """Make the track, and return its manifest."""
         from voice_provider.operators.laying import Asked, Joining  # noqa: PLC0415  # parsing a DAG need not read it
 
-        return self._told(Joining(self._asked(Asked), context, gap=self.gap, chapter_gap=self.chapter_gap).make())
+        track = Joining(self._asked(Asked), context, gap=self.gap, chapter_gap=self.chapter_gap)
+        return self._told(context, track.make())
 
 
 class FitLinesOperator(TrackOperator):
@@ -140,4 +142,4 @@ class FitLinesOperator(TrackOperator):
         from voice_provider.operators.laying import Asked, Fitting  # noqa: PLC0415  # parsing a DAG need not read it
 
         options = {"fastest": self.fastest, "slowest": self.slowest, "gap": self.gap}
-        return self._told(Fitting(self._asked(Asked), context, self.subtitles, self.video, **options).make())
+        return self._told(context, Fitting(self._asked(Asked), context, self.subtitles, self.video, **options).make())

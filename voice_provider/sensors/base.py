@@ -79,6 +79,7 @@ class VoiceSensor(TakesPaths, BaseSensorOperator):
             self.hook.ask_until(self._began(context) + limit_of(self)[0])
             found = super().execute(context)
             self.spare_outputs(context, found)
+            self.tell_assets(context, found)
             return found
         return self._look_or_defer(context, deadline=time.time() + limit_of(self)[0])
 
@@ -123,6 +124,7 @@ class VoiceSensor(TakesPaths, BaseSensorOperator):
             raise
         if answer.is_done:
             self.spare_outputs(context, answer.xcom_value)
+            self.tell_assets(context, answer.xcom_value)
             return answer.xcom_value
         if time.time() >= deadline or redefers > MAX_REDEFERS:
             self._end()
