@@ -186,6 +186,7 @@ def test_a_sensor_that_was_deferred_goes_on_with_what_the_store_says(
     with pytest.raises(Exception, match="was not there within 300 s"):  # its time was over, as the store says
         sensor.execute_complete(waiting.context, {"status": "deadline", "message": "the deadline has come"})
     emulator.advance(61)
+    emulator.wait_idle()
     waiting.store.set("voice_wait", {"deadline": 4102444800.0, "redefers": 0})
     assert sensor.execute_complete(waiting.context, {"status": "ended", "message": "COMPLETED"})["bytes"] > 0
 
