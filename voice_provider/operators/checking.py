@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, PermanentVoiceError
-from voice_provider.files.locations import bare, is_location, output_of, read_bytes
+from voice_provider.files.locations import bare, is_location, output_of
 from voice_provider.files.storage import Output
 from voice_provider.models import Capability
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
+from voice_provider.operators.scripts import at_a_time, folder_of, lines_of
 from voice_provider.services.options import is_path, plain
 
 if TYPE_CHECKING:
@@ -18,12 +19,9 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
-    from voice_provider.lines.script import Line
     from voice_provider.lines.subjects import Subject
     from voice_provider.services.options import PathObject
 
-USUAL = 5  # transcripts at a time, where neither the author nor the service says how many
-MOST = 64
 IDS = 1_000  # that are told to other tasks: an XCom is a row in Airflow's database
 NAMED = 10  # lines that a message names
 
@@ -158,12 +156,7 @@ class CheckLinesOperator(VoiceOperator):
         folder, manifest = self.output_location, self._manifest
         if folder is None and manifest is not None:
             return f"{manifest.rpartition('/')[0]}/"
-        folder = output_of(folder or "")
-        if not is_location(folder):
-            raise InvalidInputError(
-                f"output is '{bare(folder)}': give a folder, such as /data/news/ or s3://bucket/a/."
-            )
-        return folder if folder.endswith("/") else f"{folder}/"
+        return folder_of(folder or "")
 
     def _subjects(self) -> list[Subject]:
         from voice_provider.lines.manifest import read_manifest  # noqa: PLC0415  # as in execute
@@ -184,21 +177,7 @@ class CheckLinesOperator(VoiceOperator):
         def spoken(text: str) -> str:
             return service.markup(options.model_construct(text=text)).spoken(text)
 
-        return subjects_of(rows, self._read(), manifest or "spoken", spoken)
-
-    def _read(self) -> list[Line]:
-        from voice_provider.lines.script import MAX_BYTES, read_lines  # noqa: PLC0415  # as in execute
-
-        given = plain(self.lines)
-        if isinstance(given, list | tuple):
-            return read_lines(given, "lines")
-        location = as_text(given) or ""
-        if not isinstance(given, str) or not is_location(location):
-            raise InvalidInputError(
-                f"lines is '{bare(location)[:60]}': give the location of a script, or a list of dicts with 'text'."
-            )
-        script = read_bytes(location, self.hook.settings.allowed_inputs, MAX_BYTES)
-        return read_lines(script, location.rpartition("/")[2], longest=self.hook.service.max_script)
+        return subjects_of(rows, lines_of(self.hook, self.lines, options=False), manifest or "spoken", spoken)
 
     def _share(self) -> Callable[[set[str]], set[str]]:
         """Return what picks the takes that are listened to, by their hashes, which are as good as dice."""
@@ -216,5 +195,4 @@ class CheckLinesOperator(VoiceOperator):
         return lambda hashes: {sha256 for sha256 in hashes if int(sha256[:8], 16) < share * 2**32}
 
     def _concurrency(self) -> int:
-        asked = number_of(self.concurrency, "concurrency") or self.hook.settings.concurrency
-        return min(max(asked or self.hook.room().limit or USUAL, 1), MOST)
+        return at_a_time(self.hook, self.concurrency)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk.exceptions import AirflowSkipException
 
 from voice_provider.exceptions import BudgetError, InvalidInputError
-from voice_provider.files.locations import bare, is_location, read_bytes
 from voice_provider.hooks.costs import video_cost
 from voice_provider.models import Capability
 from voice_provider.money.budget import check_budget, dollars, limit_of
 from voice_provider.money.prices import total
 from voice_provider.operators.base import VoiceOperator, as_text
+from voice_provider.operators.scripts import lines_of
 from voice_provider.services.options import plain
 
 if TYPE_CHECKING:
@@ -132,23 +132,10 @@ class CostGateOperator(VoiceOperator):
 
     def _script(self) -> Iterator[tuple[str, str | None]]:
         """Read the lines of a script, each with its own model where it has one."""
-        given = plain(self.lines)
-        if given is None or as_text(given) is None:
+        if as_text(self.lines) is None:
             return
-        # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
-        from voice_provider.lines.script import MAX_BYTES, read_lines  # noqa: PLC0415
-
-        script, name = given, "lines"
-        if isinstance(given, str):
-            if not is_location(given.strip()):
-                raise InvalidInputError(
-                    f"lines is '{bare(given)[:60]}': give the location of a script, or a list of dicts."
-                )
-            name = given.strip().rpartition("/")[2]
-            script = read_bytes(given.strip(), self.hook.settings.allowed_inputs, MAX_BYTES)
-        options = self.hook.service.speech_options.model_fields.keys() - {"voice_id", "references", "text"}
         takes = set()
-        for line in read_lines(script, name, options=options, longest=self.hook.service.max_script):
+        for line in lines_of(self.hook, self.lines):
             take = (line.text, line.voice, line.language, line.take, str(sorted(line.options.items())))
             if take not in takes:  # equal lines share one
                 takes.add(take)

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import TaskDeferralError
 
 from voice_provider.exceptions import InvalidInputError, VoiceError
 from voice_provider.files.endings import format_for
-from voice_provider.files.locations import bare, check_allowed, is_location, output_of, read_bytes
+from voice_provider.files.locations import check_allowed, output_of
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.jobs.store import attempt_of
@@ -19,8 +19,9 @@ from voice_provider.money.budget import limit_of
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
+from voice_provider.operators.scripts import at_a_time, folder_of, lines_of
 from voice_provider.operators.speech import made_from, speakers_of
-from voice_provider.services.options import is_path, plain
+from voice_provider.services.options import is_path
 from voice_provider.triggers.jobs import JobsTrigger
 from voice_provider.trust.origin import Run, consents_in
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from voice_provider.trust.origin import Speaker
 
 _OPTIONS = ("model", "format", "sample_rate", "speed", "volume", "stability", "similarity_boost")
-USUAL = 5  # lines at a time, where neither the author nor the service says how many
-MOST = 64  # threads of one task
 
 
 class SpeakLinesOperator(VoiceOperator):
@@ -200,10 +199,10 @@ class SpeakLinesOperator(VoiceOperator):
         from voice_provider.lines.run import ScriptRun  # noqa: PLC0415
         from voice_provider.lines.takes import FOLDER  # noqa: PLC0415
 
-        folder = self._folder()
+        folder = folder_of(self.output_location)
         max_failed = number_of(self.max_failed, "max_failed") or 0
         max_cost = limit_of(self.max_cost, "max_cost")
-        lines = self._read()
+        lines = lines_of(self.hook, self.lines, voices=set(self._voices()) or None)
         make = self._maker()
         self._check(lines, make, folder)
         orders = Orders(self.hook.service.name, lines, make)
@@ -253,37 +252,10 @@ class SpeakLinesOperator(VoiceOperator):
         )
         self.defer(trigger=trigger, method_name="execute_complete")
 
-    def _folder(self) -> str:
-        folder = output_of(self.output_location)
-        if not is_location(folder):
-            raise InvalidInputError(
-                f"output is '{bare(folder)}': give a folder, such as /data/news/ or s3://bucket/a/."
-            )
-        return folder if folder.endswith("/") else f"{folder}/"
-
     def _pace(self) -> Pace:
         from voice_provider.lines.pace import Pace  # noqa: PLC0415  # as in execute
 
-        asked = number_of(self.concurrency, "concurrency") or self.hook.settings.concurrency
-        most = asked or self.hook.room().limit or USUAL
-        return Pace(min(max(most, 1), MOST))
-
-    def _read(self) -> list[Line]:
-        from voice_provider.lines.script import MAX_BYTES, read_lines  # noqa: PLC0415  # as in execute
-
-        given = plain(self.lines)
-        names = set(self._voices()) or None
-        known = self.hook.service.speech_options.model_fields.keys() - {"voice_id", "references", "text"}
-        if isinstance(given, list | tuple):
-            return read_lines(given, "lines", options=known, voices=names)
-        location = as_text(given) or ""
-        if not isinstance(given, str) or not is_location(location):
-            raise InvalidInputError(
-                f"lines is '{bare(location)[:60]}': give the location of a script, or a list of dicts with 'text'."
-            )
-        script = read_bytes(location, self.hook.settings.allowed_inputs, MAX_BYTES)
-        name, longest = location.rpartition("/")[2], self.hook.service.max_script
-        return read_lines(script, name, options=known, voices=names, longest=longest)
+        return Pace(at_a_time(self.hook, self.concurrency))
 
     def _voices(self) -> dict[str, Any]:
         if self.voices is None or isinstance(self.voices, dict):
