@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
@@ -14,6 +16,7 @@ from airflow.sdk.observability.stats import Stats
 from tests.conftest import Task, write_wav
 from voice_provider.compat import SINCE_3_3
 from voice_provider.exceptions import ConcurrencyLimitError, VoiceError
+from voice_provider.files.receiving import Download
 from voice_provider.hooks import metrics
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.lines import speaking
@@ -156,6 +159,23 @@ def test_speech_that_is_the_answer_is_counted_once_in_tasks_lines_and_functions(
     assert counted.pop("rate_limited jobs fish_audio", 0) + counted.pop("rate_limited requests fish_audio", 0) == 1
     assert counted.pop("orders speech postponed fish_audio") == 1
     assert counted == {**{name: 3 * count for name, count in one.items()}, cost: 3 * 105}
+
+    class Killed(BaseException):
+        pass
+
+    task = Task()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Download, "publish", Mock(side_effect=Killed))
+        task.run(speech(tmp_path, voice_id=voice["id"]))
+    assert backend.news() == {**one, cost: 180}
+    spoken = task.run(speech(tmp_path, voice_id=voice["id"]))
+    assert backend.news() == {"orders speech recovered fish_audio": 1}, "nothing was sent, and nothing paid"
+
+    VoiceHook.for_connection("voice_default").transcribe(spoken["uri"])
+    heard = {"orders transcription accepted fish_audio": 1, "results transcription kept fish_audio": 1}
+    counted = backend.news()
+    assert counted.pop("cost_microusd transcription fish_audio") == 100 * math.ceil(spoken["seconds"])
+    assert counted == heard
 
     emulator.settings(fish_truncate_speech=0.2)
     with suppress(VoiceError):
