@@ -164,9 +164,10 @@ def test_speech_that_is_the_answer_is_counted_once_in_tasks_lines_and_functions(
         pass
 
     task = Task()
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Download, "publish", Mock(side_effect=Killed))
-        task.run(speech(tmp_path, voice_id=voice["id"]))
+        with pytest.raises(Killed):
+            task.run(speech(tmp_path, voice_id=voice["id"]))
     assert backend.news() == {**one, cost: 180}
     spoken = task.run(speech(tmp_path, voice_id=voice["id"]))
     assert backend.news() == {"orders speech recovered fish_audio": 1}, "nothing was sent, and nothing paid"
