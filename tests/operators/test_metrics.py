@@ -212,5 +212,5 @@ def test_voices_are_counted_and_so_are_the_slots_that_they_take(
 
 def test_a_limit_of_jobs_is_told_from_one_of_requests(backend: Backend) -> None:
     for error in (ConcurrencyLimitError("a"), ConcurrencyLimitError("a", brief=True), VoiceError("a")):
-        metrics.limited(error, "s")
+        assert metrics.limits(error, "s") is error
     assert backend.news() == {"rate_limited jobs s": 1, "rate_limited requests s": 1}

@@ -92,11 +92,12 @@ def paid(cost: Cost | None, **tags: str) -> None:
         count("cost_microusd", round(cost.usd * 1_000_000), **tags)
 
 
-def limited(error: VoiceError, service: str) -> None:
-    """Count an answer that says that it is too much."""
+def limits(error: VoiceError, service: str) -> VoiceError:
+    """Count an answer that says that it is too much; return it, to be raised: a name would hold it and its frames."""
     if isinstance(error, RateLimitedError):
         jobs = isinstance(error, ConcurrencyLimitError) and not error.brief
         count("rate_limited", service=service, limit="jobs" if jobs else "requests")
+    return error
 
 
 @contextmanager
