@@ -37,6 +37,7 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
     VoiceError,
 )
+from voice_provider.hooks import metrics
 from voice_provider.hooks.addresses import origin
 from voice_provider.hooks.heads import bounded, head_within
 from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole, let_go
@@ -375,7 +376,9 @@ class Transport:
             )
         if not request.public and not self._service.speaks(request, response):
             raise self._foreign(request, response)
-        raise self._service.error(request, response)
+        error = self._service.error(request, response)
+        metrics.limited(error, self._service.name)
+        raise error
 
     def _foreign(self, request: Request, response: Response) -> ServiceUnavailableError:
         """Return the error for an answer that is not the service's: what came says nothing of what was done."""
