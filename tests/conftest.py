@@ -16,6 +16,7 @@ from contextlib import closing
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -74,6 +75,25 @@ def _schemas_checked_once() -> Iterator[None]:
 
     with patch.object(Draft202012Validator, "check_schema", check_new):
         yield
+
+
+@pytest.fixture(scope="session")
+def _secrets_at_the_start() -> list[tuple[Any, frozenset[str], Any]]:
+    """Airflow's two maskers, with what they mask before any test: secrets of the configuration."""
+    from airflow._shared.secrets_masker import _secrets_masker as of_the_core
+    from airflow.sdk._shared.secrets_masker import _secrets_masker as of_the_sdk
+
+    return [(one, frozenset(one.patterns), one.replacer) for one in (of_the_core(), of_the_sdk())]
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(_secrets_at_the_start: list[tuple[Any, frozenset[str], Any]]) -> None:
+    """Let no test have its secrets masked by an earlier one.
+
+    Each new one makes Airflow compile all of them anew, and look for all of them in whatever is logged.
+    """
+    for masker, patterns, replacer in _secrets_at_the_start:
+        masker.patterns, masker.replacer = set(patterns), replacer
 
 
 @pytest.fixture(autouse=True)
@@ -350,27 +370,40 @@ def object_store() -> Iterator[Any]:
     """S3 on loopback, behind Airflow's ``s3://``."""
     from airflow.sdk.io import attach
     from airflow.sdk.io.store import _STORE_CACHE
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
     from s3fs import S3FileSystem
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    class KeepAlive(MotoRequestHandler):
+        """Lets a client ask again on its connection, as the real one does."""
+
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+    # The application alone: moto's server looks for each request which of its two hundred services it is for.
+    server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True, request_handler=KeepAlive)
+    serving = Thread(target=server.serve_forever)
+    serving.start()
     fs = S3FileSystem(
-        key="k", secret="s", endpoint_url=f"http://{host}:{port}", client_kwargs={"region_name": "us-east-1"}
+        key="k",
+        secret="s",
+        endpoint_url=f"http://127.0.0.1:{server.port}",
+        client_kwargs={"region_name": "us-east-1"},
     )
     attach("s3", fs=fs)
     yield fs
     del _STORE_CACHE["s3"]
-    server.stop()
+    server.shutdown()
+    serving.join()
 
 
 @pytest.fixture
 def s3(object_store: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The store with a bucket named ``studio``, empty; what goes there is received into a folder of this test."""
+    from moto.core.base_backend import BackendDict
+
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("worker")))
-    if object_store.exists("studio"):
-        object_store.rm("studio", recursive=True)
+    BackendDict.reset()
     object_store.call_s3("create_bucket", Bucket="studio")
     object_store.invalidate_cache()
     return object_store

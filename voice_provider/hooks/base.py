@@ -345,6 +345,7 @@ class ServiceHook(BaseHook):
             raise ValueError(f"A {job.kind} has no file.")
         manifest = Manifest(
             service=job.service,
+            voice_conn_id=self.voice_conn_id,
             kind=job.kind,
             **{**kept.facts, "seconds": kept.info.seconds or job.seconds},
             job_id=job.id,

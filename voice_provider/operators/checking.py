@@ -142,6 +142,8 @@ class CheckLinesOperator(VoiceOperator):
                 "them again."
             )
         result = {
+            "service": self.hook.service.name,
+            "voice_conn_id": self.voice_conn_id,
             "manifest": self._manifest,
             "verdicts": f"{folder}{NAME}",
             "counts": counts,
