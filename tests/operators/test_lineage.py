@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from tests.conftest import Task, write_mp4, write_wav
+from voice_provider.lines.manifest import read_manifest
 from voice_provider.operators import (
     CheckLinesOperator,
     CloneVoiceOperator,
@@ -60,6 +63,20 @@ def _openlineage(monkeypatch: pytest.MonkeyPatch) -> None:
         module = ModuleType(name)
         vars(module).update(classes)
         monkeypatch.setitem(sys.modules, name, module)
+
+
+class Mapped(Sequence[Any]):
+    """What mapped tasks have returned, as Airflow gives it: an item a request, and none when the task has ended."""
+
+    def __init__(self, results: list[dict[str, Any]]) -> None:
+        self.results, self.has_ended = results, False
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getitem__(self, index: Any) -> Any:
+        assert not self.has_ended
+        return self.results[index]
 
 
 def told(operator: Any) -> tuple[list[str], dict[str, int | None]]:
@@ -148,6 +165,18 @@ def test_a_script_leads_to_its_lines_their_verdicts_and_their_track(
     join = JoinLinesOperator(task_id="t", lines=spoken["manifest"], output=f"{tmp_path}/out/track.wav")
     track = Task().run(join)
     assert told(join) == ([spoken["manifest"]], {track["uri"]: track["bytes"], track["cues"]: None})
+
+    takes, clip = list(map(asdict, read_manifest(spoken["manifest"]))), write_wav(tmp_path / "in" / "clip.wav", 11)
+    for results, make in (
+        (takes, lambda lines: JoinLinesOperator(task_id="t", lines=lines, output=f"{tmp_path}/out/mapped.wav")),
+        (takes, lambda lines: CheckLinesOperator(task_id="t", spoken=lines, lines=rows, output=f"{tmp_path}/out/")),
+        ([{"uri": str(clip)}], lambda clips: CloneVoiceOperator(task_id="t", name="Ann", samples=clips)),
+    ):
+        mapped = Mapped(results)
+        operator = make(mapped)
+        Task().run(operator)
+        mapped.has_ended = True
+        assert told(operator)[0] == [one["uri"] for one in results]
 
 
 def test_datasets_are_named_as_openlineage_names_them_and_grant_no_access() -> None:

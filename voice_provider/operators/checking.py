@@ -11,6 +11,7 @@ from voice_provider.files.storage import Output
 from voice_provider.models import Capability
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
+from voice_provider.operators.lineage import listed
 from voice_provider.operators.scripts import at_a_time, folder_of, lines_of, script_at
 from voice_provider.services.options import is_path, plain
 
@@ -119,6 +120,7 @@ class CheckLinesOperator(VoiceOperator):
         # Here, and not when a DAG is parsed: it reads media.
         from voice_provider.lines.checks import NAME, Checks, counts_of  # noqa: PLC0415
 
+        self.spoken = listed(self.spoken)
         transcribe, max_bad = flag_of(self.transcribe, "transcribe"), number_of(self.max_bad, "max_bad")
         share, max_cost = self._share(), limit_of(self.max_cost, "max_cost")
         if transcribe:

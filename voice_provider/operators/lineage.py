@@ -6,14 +6,14 @@ connection, no query and no address of the web is in them, because those may gra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from voice_provider.files.locations import bare, is_local, is_location, local_path
 from voice_provider.services.options import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -52,6 +52,14 @@ class Lineage:
         return _as_openlineage(inputs_of(self.read_from()), outputs_of(self._result, self.keeps))
 
 
+def listed(value: Any) -> Any:
+    """Return the results of mapped tasks as a list, all else as it is.
+
+    Airflow gives them one by one, a request each; when lineage is asked for, the one who answers is not there any more.
+    """
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
 def inputs_of(arguments: Iterable[Any]) -> list[Dataset]:
     """Name what was read, each once.
 
@@ -87,7 +95,7 @@ def _locations_in(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping):
         for key in _KEYS:
             yield from _locations_in(value.get(key))
-    elif hasattr(value, "__iter__"):  # the results of mapped tasks are no list
+    elif isinstance(value, list | tuple):
         for item in value:
             yield from _locations_in(item)
 

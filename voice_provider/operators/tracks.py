@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from voice_provider.files.locations import output_of
 from voice_provider.links import ResultLink
 from voice_provider.operators.base import VoiceOperator
+from voice_provider.operators.lineage import listed
 from voice_provider.services.options import is_path
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class TrackOperator(VoiceOperator):
         self.result_location: str | None = None  # for the link
 
     def _asked(self, kind: type[Asked]) -> Asked:
+        self.lines = listed(self.lines)
         return kind(self.hook, self.log, self.lines, self.output_location, self.loudness)
 
     def _told(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
