@@ -107,6 +107,10 @@ def test_an_order_is_counted_where_it_is_sent_and_a_result_where_it_is_kept(
     assert backend.news() == {name: count for name, count in usual.items() if "orders" not in name}
     assert len(backend.times["voice.wait_duration speech sync_labs"]) == 2
 
+    lines = [{"id": name, "text": "Hello there.", "take": name} for name in "ab"]
+    Task().run(SpeakLinesOperator(task_id="t", lines=lines, voice_id=BUILT_IN, output=f"{tmp_path}/lines/"))
+    assert backend.news() == {name: 2 * count for name, count in usual.items()}
+
     emulator.fault("status", path="/v2/tts/jobs", method="POST", status=429)
     Task().run(speech(tmp_path))
     assert backend.news() == {**usual, "rate_limited requests sync_labs": 1}, "sent again, it is one order"
@@ -212,5 +216,5 @@ def test_voices_are_counted_and_so_are_the_slots_that_they_take(
 
 def test_a_limit_of_jobs_is_told_from_one_of_requests(backend: Backend) -> None:
     for error in (ConcurrencyLimitError("a"), ConcurrencyLimitError("a", brief=True), VoiceError("a")):
-        metrics.limited(error, "s")
+        assert metrics.limits(error, "s") is error
     assert backend.news() == {"rate_limited jobs s": 1, "rate_limited requests s": 1}

@@ -17,10 +17,11 @@ metric                     type     tags                        what it tells
 paid; ``unusable``, it was answered, and what came is no good. Nothing was sent where it is ``found``, after a lost
 answer, ``reused``, because it was there, or ``recovered``, from what a killed try had received.
 
-What orders were accepted and have neither been kept nor failed is at work, or waits to be collected. Costs that nobody
-knows are not counted, and a result that has to be fetched again is counted again: the records in storage are the bill
-(``voice-provider costs``). Timers have the unit of the backend, milliseconds in StatsD. No tag has a value that grows:
-no ids of jobs, voices, runs or tasks.
+Speech and lip syncs that were accepted and have neither been kept nor failed are at work, or wait to be collected; a
+clone is kept where its task waits for it. Lines of a script have no timers. Costs that nobody knows are not counted,
+and a result that has to be fetched again is counted again: the records in storage are the bill (``voice-provider
+costs``). Timers have the unit of the backend, milliseconds in StatsD. No tag has a value that grows: no ids of jobs,
+voices, runs or tasks.
 """
 
 from __future__ import annotations
@@ -92,11 +93,12 @@ def paid(cost: Cost | None, **tags: str) -> None:
         count("cost_microusd", round(cost.usd * 1_000_000), **tags)
 
 
-def limited(error: VoiceError, service: str) -> None:
-    """Count an answer that says that it is too much."""
+def limits(error: VoiceError, service: str) -> VoiceError:
+    """Count an answer that says that it is too much; return it, to be raised: a name would hold it and its frames."""
     if isinstance(error, RateLimitedError):
         jobs = isinstance(error, ConcurrencyLimitError) and not error.brief
         count("rate_limited", service=service, limit="jobs" if jobs else "requests")
+    return error
 
 
 @contextmanager

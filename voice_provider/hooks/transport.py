@@ -358,9 +358,7 @@ class Transport:
             )
         if not request.public and not self._service.speaks(request, response):
             raise self._foreign(request, response)
-        error = self._service.error(request, response)
-        metrics.limited(error, self._service.name)
-        raise error
+        raise metrics.limits(self._service.error(request, response), self._service.name)
 
     def _foreign(self, request: Request, response: Response) -> ServiceUnavailableError:
         """Return the error for an answer that is not the service's: what came says nothing of what was done."""
