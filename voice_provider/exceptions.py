@@ -17,7 +17,8 @@
     │   ├── JobFailedError           the service ended the job without a result
     │   ├── KeyConflictError         the idempotency key of an order is known with another request
     │   ├── UnusableSpeechError      speech that was answered, and may be billed, but is no good
-    │   └── OutcomeUnknownError      a paid call may or may not have been accepted; a person decides
+    │   ├── OutcomeUnknownError      a paid call may or may not have been accepted; a person decides
+    │   └── StaleTryError            a later try of the task has begun; this one was taken for dead
     └── TransientVoiceError          another try may well succeed: Airflow's retries apply
         ├── RateLimitedError         too many requests; carries ``retry_after``
         │   └── ConcurrencyLimitError   too many jobs at once; the request was not accepted
@@ -133,6 +134,10 @@ class UnusableSpeechError(PermanentVoiceError):
 
 class OutcomeUnknownError(PermanentVoiceError):
     """A paid call without an idempotency key got no answer: it may have been accepted."""
+
+
+class StaleTryError(PermanentVoiceError):
+    """A later try of the same task instance has begun; this one was taken for dead, and must not go on."""
 
 
 class TransientVoiceError(VoiceError):

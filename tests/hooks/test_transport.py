@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email
+import gc
 import json
 import logging
 import threading
@@ -799,3 +800,17 @@ def test_parameters_bodies_and_headers_arrive_as_the_flow_says(stranger: Strange
     assert (request.path, json.loads(request.body)) == ("/v2/x?a=b+c", {"ü": 1})
     assert request.headers["x-one"] == "1"
     assert request.headers["user-agent"].startswith("airflow-provider-voice/")
+
+
+def test_what_the_triggerer_asks_leaves_nothing_to_pythons_collector(hook: VoiceHook) -> None:
+    async def ask() -> int:
+        gc.disable()
+        try:
+            for _ in range(5):
+                await hook.arun(hook.service.list_voices(VoiceFilters()))
+            return sum(isinstance(thing, httpx.Response) for thing in gc.get_objects())
+        finally:
+            gc.enable()
+
+    gc.collect()
+    assert asyncio.run(ask()) == 0, "forty objects a question, which stop the loop of ten thousand waits"

@@ -20,12 +20,12 @@ from voice_provider.exceptions import (
     RateLimitedError,
     ServiceUnavailableError,
     SlotLimitError,
+    StaleTryError,
     VoiceError,
 )
 from voice_provider.hooks.transport import ATTEMPTS
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs import lifecycle
-from voice_provider.jobs.store import StaleTryError
 from voice_provider.operators.base import scope_of
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator

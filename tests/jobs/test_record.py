@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from voice_provider.jobs.orders import fingerprint_of
 from voice_provider.jobs.record import (
     MAX_BYTES,
     Decision,
@@ -16,7 +17,6 @@ from voice_provider.jobs.record import (
     Scope,
     Then,
     decide,
-    fingerprint_of,
     follows,
     idempotency_key,
     new_nonce,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from voice_provider.exceptions import InvalidInputError, StorageError
+from voice_provider.exceptions import InvalidInputError, StaleTryError, StorageError
 from voice_provider.jobs import store as stores
 from voice_provider.jobs.record import Scope
-from voice_provider.jobs.store import Attempt, ObjectStore, StaleTryError, folder_of, path_of
+from voice_provider.jobs.store import Attempt, ObjectStore, folder_of, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,13 +16,14 @@ from voice_provider.exceptions import (
     OutcomeUnknownError,
     PermanentVoiceError,
     QuotaError,
+    StaleTryError,
     TransientVoiceError,
 )
 from voice_provider.files import transfer
 from voice_provider.files.media import probe
 from voice_provider.files.receiving import Download
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.jobs.store import Attempt, StaleTryError
+from voice_provider.jobs.store import Attempt
 from voice_provider.lines import journal as lines_journal
 from voice_provider.lines import speaking
 from voice_provider.lines.journal import Journal

@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferred
 
 from tests.conftest import Task
-from voice_provider.exceptions import InvalidInputError
-from voice_provider.jobs.store import ObjectStore, StaleTryError
+from voice_provider.exceptions import InvalidInputError, StaleTryError
+from voice_provider.jobs.store import ObjectStore
 from voice_provider.operators.cleanup import CleanupVoicesOperator
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.lip_sync import LipSyncOperator

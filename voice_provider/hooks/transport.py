@@ -39,7 +39,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.hooks.addresses import origin
 from voice_provider.hooks.heads import bounded, head_within
-from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole
+from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole, let_go
 from voice_provider.hooks.targets import Targets
 from voice_provider.services.base import Flow, Request, Response, Service
 
@@ -231,6 +231,7 @@ class Transport:
                 content = self._whole(request, answer, until)
             finally:
                 answer.close()
+                let_go(answer)
         except (httpx.HTTPError, UnicodeError) as error:
             raise self._no_answer(request, error) from None
         finally:
@@ -258,6 +259,7 @@ class Transport:
                     whole.add(raw)
             finally:
                 await answer.aclose()
+                let_go(answer)
         except (httpx.HTTPError, UnicodeError) as error:
             raise self._no_answer(request, error) from None
         finally:
@@ -294,6 +296,7 @@ class Transport:
                 return head
             finally:
                 answer.close()
+                let_go(answer)
         raise ServiceUnavailableError("The file's storage answers in circles; nothing was kept.")
 
     def _store(self, request: Request, answer: httpx.Response, sink: Sink) -> None:

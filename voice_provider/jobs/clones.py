@@ -18,8 +18,7 @@ from voice_provider.exceptions import (
     TransientVoiceError,
 )
 from voice_provider.jobs.names import ManagedName, short_hash
-from voice_provider.jobs.orders import Order, Source, identity
-from voice_provider.jobs.record import fingerprint_of
+from voice_provider.jobs.orders import Order, Source, fingerprint_of, identity
 from voice_provider.models import Job, JobState
 from voice_provider.services.base import present
 from voice_provider.services.options import VoiceFilters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.storage import StoredFile
 from voice_provider.hooks.costs import lip_sync_costs
-from voice_provider.jobs.record import Scope, fingerprint_of
 from voice_provider.models import Capability, Job
 from voice_provider.services.base import Input
 from voice_provider.services.texts import SPOKEN_A_SECOND, spoken_characters
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from voice_provider.files.captions import CaptionFormat
     from voice_provider.files.storage import Output
     from voice_provider.hooks.voice import VoiceHook
-    from voice_provider.jobs.record import Record
+    from voice_provider.jobs.record import Record, Scope
     from voice_provider.models import Cost, JobKind
     from voice_provider.services.base import Body, Flow, Service
     from voice_provider.services.lip_sync import LipSyncOptions
@@ -44,6 +45,11 @@ def identity(media: Media, source: Source) -> str:
     if isinstance(media, dict) and media.get("sha256"):
         return str(media["sha256"])
     return source.asset_id or source.url or ""
+
+
+def fingerprint_of(what: dict[str, Any]) -> str:
+    """Hash what the author asked for; media appear in it by their SHA-256, never by ids or URLs that a service gave."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

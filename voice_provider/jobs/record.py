@@ -280,11 +280,6 @@ def follows(ending: Ending, *, doubtful: bool, keyed: bool, by_name: bool, share
     return Then.LOOK if ending is Ending.LATER and shared else Then.FORGET
 
 
-def fingerprint_of(what: dict[str, Any]) -> str:
-    """Hash what the author asked for; media appear in it by their SHA-256, never by ids or URLs that a service gave."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
 def new_nonce() -> str:
     """Return what tells an order from all others: also from that of a run that was deleted and made again."""
     return secrets.token_hex(8)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from voice_provider.exceptions import InvalidInputError, PermanentVoiceError, StorageError
+from voice_provider.exceptions import InvalidInputError, PermanentVoiceError, StaleTryError, StorageError
 from voice_provider.files.locations import LASTING, open_path
 from voice_provider.jobs.names import short_hash
 
@@ -34,10 +34,6 @@ EXCLUSIVE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 CLAIMS = 20  # tries of one task instance that may claim at the very same time
 _NAME = re.compile(r"([0-9]{6})\.json")
 _ODD = re.compile(r"[^\w.-]+")
-
-
-class StaleTryError(PermanentVoiceError):
-    """A later try of the same task instance has begun; this one was taken for dead, and must not go on."""
 
 
 @dataclass(frozen=True)

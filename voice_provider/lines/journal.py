@@ -21,10 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voice_provider.exceptions import InvalidInputError, PermanentVoiceError, StorageError, TransientVoiceError
+from voice_provider.exceptions import (
+    InvalidInputError,
+    PermanentVoiceError,
+    StaleTryError,
+    StorageError,
+    TransientVoiceError,
+)
 from voice_provider.files.locations import LASTING, reason_of
 from voice_provider.files.transfer import remove
-from voice_provider.jobs.store import Attempt, StaleTryError, folder_of
+from voice_provider.jobs.store import Attempt, folder_of
 from voice_provider.models import Job
 
 if TYPE_CHECKING:

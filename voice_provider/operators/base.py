@@ -27,9 +27,6 @@ from voice_provider.exceptions import (
 from voice_provider.files.locations import read_text
 from voice_provider.hooks.base import describe
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.jobs.lifecycle import Lifecycle
-from voice_provider.jobs.record import Scope
-from voice_provider.jobs.store import ObjectStore, attempt_of
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import JobState
 from voice_provider.services.texts import checked, script_of, text_of
@@ -42,8 +39,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
+    from voice_provider.jobs.lifecycle import Lifecycle
     from voice_provider.jobs.orders import Order
-    from voice_provider.jobs.record import OnClear, OnUnknownOutcome, Record, Store
+    from voice_provider.jobs.record import OnClear, OnUnknownOutcome, Record, Scope, Store
+    from voice_provider.jobs.store import ObjectStore
     from voice_provider.models import Job, Manifest
 
 LEADING = {"uri", "voice_id", "asset_id"}  # keys that people use most: task.output["uri"]
@@ -114,6 +113,8 @@ def tell_result(task: TakesPaths, context: Context, result: dict[str, Any]) -> N
 
 def scope_of(context: Context) -> Scope:
     """Return which task instance this is."""
+    from voice_provider.jobs.record import Scope  # noqa: PLC0415  # not when a DAG is parsed
+
     ti = context["ti"]
     return Scope(
         dag_id=ti.dag_id,
@@ -451,6 +452,8 @@ class JobOperator(VoiceOperator):
         return manifest.dump()
 
     def _lifecycle(self, context: Context) -> Lifecycle:
+        from voice_provider.jobs.lifecycle import Lifecycle  # noqa: PLC0415  # not when a DAG is parsed
+
         # A trigger argument that cannot be serialized would raise after the job was paid: find out before.
         serialize({"voice_conn_id": self.voice_conn_id, "poll_interval": self.poll_interval, "timeout": self.timeout})
         return Lifecycle(
@@ -470,6 +473,8 @@ class JobOperator(VoiceOperator):
         :raises InvalidInputError: neither is there, or the location cannot be used
         :raises StaleTryError: a later try has begun
         """
+        from voice_provider.jobs.store import ObjectStore, attempt_of  # noqa: PLC0415  # not when a DAG is parsed
+
         airflow, settings = task_state_store(context), self.hook.settings
         if settings.state_location is not None:
             attempt = attempt_of(context["ti"])

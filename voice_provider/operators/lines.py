@@ -14,7 +14,6 @@ from voice_provider.files.endings import format_for
 from voice_provider.files.locations import check_allowed, output_of
 from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
-from voice_provider.jobs.store import attempt_of
 from voice_provider.money.budget import limit_of
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
@@ -193,6 +192,7 @@ class SpeakLinesOperator(VoiceOperator):
 
     def _speak(self, context: Context, deferrable: bool, waited: float = 0.0) -> dict[str, Any]:
         # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
+        from voice_provider.jobs.store import attempt_of  # noqa: PLC0415
         from voice_provider.lines.journal import Journal, task_of  # noqa: PLC0415
         from voice_provider.lines.orders import Orders  # noqa: PLC0415
         from voice_provider.lines.records import Records  # noqa: PLC0415

@@ -8,7 +8,6 @@ from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.endings import check_ending
 from voice_provider.files.locations import bare, is_location, output_of
 from voice_provider.files.storage import Output
-from voice_provider.jobs.store import path_of
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import JobOperator, VoiceOperator, scope_of
 from voice_provider.services.options import is_path
@@ -68,6 +67,8 @@ class ResultOperator(JobOperator):
 
     def _spool_of(self, context: Context) -> str | None:
         """Return this task instance's own folder below the connection's spool location, where there is one."""
+        from voice_provider.jobs.store import path_of  # noqa: PLC0415  # not when a DAG is parsed
+
         settings = self.hook.settings
         if settings.spool_location is None:
             return None
