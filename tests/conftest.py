@@ -6,13 +6,9 @@ import fcntl
 import gc
 import json
 import os
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 import wave
-from contextlib import closing
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -350,18 +346,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 @pytest.fixture(scope="session")
-def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A migrated metadata database in the tests' Airflow home."""
+def airflow_db() -> None:
+    """A metadata database in the tests' Airflow home; in this process, which has loaded most of what that takes."""
+    from airflow.utils import db
 
-    def migrate(folder: Path) -> None:
-        environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db"}
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
-
-    migrated = made_once(tmp_path_factory, "airflow_db", migrate) / "airflow.db"
-    # SQLite's own copy: this process may have the file open by now, and would go on with what it knows of it.
-    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(f"{_HOME.name}/airflow.db")) as home:
-        source.backup(home)
+    db.initdb()
 
 
 @pytest.fixture(scope="session")
