@@ -6,13 +6,9 @@ import fcntl
 import gc
 import json
 import os
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 import wave
-from contextlib import closing
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -102,12 +98,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk.bases import sensor as airflow_sensor
 
     from voice_provider.hooks import base as hooks_base
-    from voice_provider.hooks import transport
     from voice_provider.jobs import following, lifecycle
     from voice_provider.operators import base as operators_base
     from voice_provider.triggers import job as triggers_job
 
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr("voice_provider.hooks.attempts.FIRST_WAIT", 0.02)
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
@@ -351,18 +346,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 @pytest.fixture(scope="session")
-def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A migrated metadata database in the tests' Airflow home."""
+def airflow_db() -> None:
+    """A metadata database in the tests' Airflow home; in this process, which has loaded most of what that takes."""
+    from airflow.utils import db
 
-    def migrate(folder: Path) -> None:
-        environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db"}
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
-
-    migrated = made_once(tmp_path_factory, "airflow_db", migrate) / "airflow.db"
-    # SQLite's own copy: this process may have the file open by now, and would go on with what it knows of it.
-    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(f"{_HOME.name}/airflow.db")) as home:
-        source.backup(home)
+    db.initdb()
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,10 @@ from voice_provider.files.locations import bare, is_location
 from voice_provider.files.sound import SoundOf
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
 from voice_provider.hooks import metrics
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.inputs import check_kind
 from voice_provider.hooks.settings import Settings, read_settings
-from voice_provider.hooks.transport import ATTEMPTS, Transport
+from voice_provider.hooks.transport import Transport
 from voice_provider.models import Capability, Cost, Job, JobState, Manifest
 from voice_provider.money.prices import cost_of, settled
 from voice_provider.services.base import Input, download, present
