@@ -98,12 +98,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk.bases import sensor as airflow_sensor
 
     from voice_provider.hooks import base as hooks_base
-    from voice_provider.hooks import transport
     from voice_provider.jobs import following, lifecycle
     from voice_provider.operators import base as operators_base
     from voice_provider.triggers import job as triggers_job
 
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr("voice_provider.hooks.attempts.FIRST_WAIT", 0.02)
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)

@@ -228,6 +228,7 @@ class Manifest(_Noun):
     """What a task returns for a kept result; enough to find it, to check it, and to use it as an input."""
 
     service: str
+    voice_conn_id: str | None = Field(default=None, description="the connection that it was paid by")
     kind: Literal["speech", "lip_sync", "file"]
     uri: str
     sha256: str

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import av
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.models import dagrun
+from airflow.models.asset import AssetEvent
 from airflow.utils.types import DagRunType
 from rich.console import Console
+from sqlalchemy import select
 
 from tests.conftest import ROOT, without_records, write_mp4, write_wav
 from tests.dags.bill import PRICES, told
@@ -141,6 +144,32 @@ def test_only_lines_that_changed_are_spoken_night_after_night(
     assert bills == [2, 3, 4]
     told = rows(tmp_path / "results/nightly_lines/manifest.jsonl")
     assert [(row["id"], row["outcome"]) for row in told] == [("2", "spoken"), ("1", "reused")]
+
+
+def test_what_is_kept_becomes_a_track_by_the_event_of_its_asset(
+    run: Callable[..., Any], emulator: EmulatorHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [voice] = emulator.seed_models(["Narrator"], visibility="public")
+    texts = {"one": "1,Good night.\n2,Sleep well.\n", "two": "1,Good morning.\n"}
+    for name, text in texts.items():
+        (tmp_path / "inbox" / f"{name}.csv").write_text(f"id,text\n{text}")
+    of_runs = [run("narration", voice_id=voice["id"], script=f"{name}.csv").run_id for name in ("one", "two", "two")]
+    assert states(run("narration_track")) == {"tracks_of: success": 1, "join: skipped": 1}, "nothing has started it"
+    create = dagrun.get_or_create_dagrun
+
+    def started(**more: Any) -> Any:  # as the scheduler does, which a test of a DAG has not got
+        begun, session = create(**more), more["session"]
+        found = session.scalars(select(AssetEvent).where(AssetEvent.source_run_id.in_(of_runs))).all()
+        begun.consumed_asset_events.extend(found)
+        session.commit()
+        return begun
+
+    monkeypatch.setattr(dagrun, "get_or_create_dagrun", started)
+    assert states(run("narration_track")) == {"tracks_of: success": 1, "join: success": 2}
+    tracks = sorted((tmp_path / "results/narration").glob("*.mp3"))
+    assert [track.name for track in tracks] == ["one.mp3", "two.mp3"]
+    assert seconds_of(tracks[0]) > seconds_of(tracks[1]) > 0
+    assert paid(emulator) == {"fish_audio speech": 3}
 
 
 def test_subtitles_become_a_dubbed_video_in_each_language(

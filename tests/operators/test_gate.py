@@ -12,6 +12,7 @@ from tests.conftest import Task
 from voice_provider.compat import SINCE_3_3
 from voice_provider.exceptions import BudgetError, InvalidInputError
 from voice_provider.operators import CostGateOperator
+from voice_provider.operators.gate import ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,8 +89,14 @@ def test_a_person_is_asked_with_the_sum_and_what_they_say_holds_for_it(
     assert waits.value.method_name == "execute_complete"
     [question] = questions
     assert question["subject"] == "May this cost about $0.18? Up to $0.10 nobody is asked."
-    assert "12,000 bytes" in question["body"]
+    assert "- Planned: 1 part, 12,000 bytes.\n- The price: by the price list" in question["body"]
     assert question["options"] == ["Approve", "Reject"]
+    with pytest.raises(Waits):
+        gate(texts="Hello.", model="next", limit=0.1, on_exceed="ask").execute(context)
+    assert questions[1]["subject"].startswith("May this cost an unknown amount?")
+    assert "no known price: give one in the connection's 'prices'" in questions[1]["body"]
+    assert not any("Raise the limit" in told["body"] for told in questions), "that is for who wrote the DAG"
+    pushed[ASKED] = 0.18
     yes = {"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "Kim"}}
     found = gate(texts="Hello there." * 1000, on_exceed="ask").execute_complete(context, yes)
     assert found == {"usd": 0.18, "basis": "computed", "units": {"bytes": 12_000}}

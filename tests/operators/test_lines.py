@@ -126,6 +126,8 @@ def dies(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int = 1, *,
 def test_a_script_is_spoken_once_and_what_changes_costs_what_it_changes(lines: Lines) -> None:
     result = lines.run()
     assert result == {
+        "service": "fish_audio",
+        "voice_conn_id": "voice_default",
         "manifest": f"{lines.folder}/manifest.jsonl",
         "counts": {"spoken": 6},
         "seconds": pytest.approx(sum(row.seconds or 0 for row in lines.rows().values()), abs=0.01),

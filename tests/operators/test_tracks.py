@@ -65,6 +65,7 @@ def test_lines_are_joined_with_chapters_and_a_cue_sheet(tmp_path: Path) -> None:
     made = join(lines, tmp_path / "out" / "book.m4a", loudness="audiobook")
     cues = json.loads((tmp_path / "out" / "book.cues.json").read_text())
     assert made["cues"] == str(tmp_path / "out" / "book.cues.json")
+    assert made["cost"] == {"usd": 0.0, "basis": "computed", "units": {}}, "its takes were paid when they were spoken"
     assert [(cue["id"], cue["start"], cue["end"]) for cue in cues] == [("a1", 0, 1), ("a2", 1.4, 2.4), ("b1", 3.9, 4.9)]
     assert [cue["sha256"] for cue in cues] == [line["sha256"] for line in lines]
     with av.open(made["uri"]) as file:

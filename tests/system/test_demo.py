@@ -163,6 +163,17 @@ def test_ui_runs_the_dag_in_a_real_airflow_until_it_is_stopped(ui: subprocess.Po
     [listed] = airflow.call("GET", "connections")["connections"]
     tested = airflow.call("POST", "connections/test", {**listed, "password": API_KEY})
     assert tested["status"], tested
+    [first] = airflow.call("GET", "dags/clone_to_lip_sync/dagRuns")["dag_runs"]  # begun by the demo itself
+    assert airflow.wait("clone_to_lip_sync", first["dag_run_id"], 120) == "success"
+    here = "/voice/connections/voice_default"
+    page = {part: airflow._call("GET", f"{here}/{part}") for part in ("voices", "jobs", "results")}
+    assert {voice["name"] for voice in page["voices"]["voices"]} >= {"Campaign", "Made by hand", "Narrator"}
+    assert [job["dag_id"] for job in page["jobs"]["jobs"]] == ["clone_to_lip_sync"]
+    assert {found["obstacle"] for found in page["results"]["results"]} == {None}, "they play"
+    assert {found["kind"] for found in page["results"]["results"]} == {"speech", "lip_sync"}
+    [paid_by] = airflow._call("GET", "/voice/money")["by"]["connection"]
+    assert (paid_by["name"], paid_by["results"]) == ("voice_default (sync. labs)", 2)
+    assert paid_by["usd"]["computed"] > 0
     run_id = airflow.trigger("clone_to_lip_sync", {"sample": "sample.wav"})
     assert airflow.wait("clone_to_lip_sync", run_id, 120) == "success"
     states = {task: ti["state"] for task, ti in airflow.task_instances("clone_to_lip_sync", run_id).items()}

@@ -155,16 +155,18 @@ def test_money_adds_up_what_is_told_and_says_what_is_not(
         return {"cost": {"usd": usd, "basis": basis, "units": {}}}
 
     told = {
-        "one": manifest("s3://a/b", 1, seconds=2.0, **cost(0.25)),
-        "two": manifest("s3://a/b", 1, seconds=3.5, **cost(0.5)),
-        "guess": manifest("s3://a/b", 1, kind="lip_sync", **cost(1, "estimated")),
-        "open": manifest("s3://a/b", 1, **cost(None, "unknown")),
-        "old": manifest("s3://a/b", 1),
-        "lines": {"counts": {"spoken": 3}, "seconds": 10.0, **cost(0.125)},
-        "odd": manifest("s3://a/b", 1, seconds="long", cost={"usd": "a lot", "basis": ["x"]}),
-        "worse": manifest("s3://a/b", 1, seconds=True, cost="$5"),
-        "negative": manifest("s3://a/b", 1, **cost(-3)),
+        "one": manifest("s3://a/1", 1, seconds=2.0, voice_conn_id="studio", **cost(0.25)),
+        "two": manifest("s3://a/2", 1, seconds=3.5, **cost(0.5)),
+        "two_again": manifest("s3://a/2", 1, seconds=3.5, **cost(0.5)),  # as a sensor passes it on
+        "guess": manifest("s3://a/3", 1, kind="lip_sync", **cost(1, "estimated")),
+        "open": manifest("s3://a/4", 1, **cost(None, "unknown")),
+        "old": manifest("s3://a/5", 1),
+        "lines": {"counts": {"spoken": 3}, "seconds": 10.0, "voice_conn_id": "studio", **cost(0.125)},
+        "odd": manifest("s3://a/6", 1, seconds="long", cost={"usd": "a lot", "basis": ["x"]}),
+        "worse": manifest("s3://a/7", 1, seconds=True, cost="$5"),
+        "negative": manifest("s3://a/8", 1, **cost(-3)),
         "upload": {"media_type": "audio/mpeg", "seconds": 5.0, "asset_id": "x"},
+        "ordered": {"service": "sync_labs", "kind": "speech", "job_id": "x", "submitted_at": "2026-01-01"},
     }
     forging("spends", told)
     by = answered(admin, "money", days=7)["by"]
@@ -172,7 +174,10 @@ def test_money_adds_up_what_is_told_and_says_what_is_not(
     assert spent["usd"] == {"computed": 0.875, "estimated": 1.0}
     assert (spent["results"], spent["unknown"]) == (9, 5)
     assert spent["seconds"] == 2.0 + 3.5 + 10.0 + 1.0 * 4
-    assert sum(row["results"] for row in by["day"]) == sum(row["results"] for row in by["service"])
-    assert {"sync. labs", "unknown"} <= {row["name"] for row in by["service"]}
+    assert sum(row["results"] for row in by["day"]) == sum(row["results"] for row in by["connection"])
+    paid_by = {row["name"]: row["usd"] for row in by["connection"]}
+    assert paid_by["studio (sync. labs)"] == {"computed": 0.25}
+    assert paid_by["studio (unknown)"] == {"computed": 0.125}
+    assert "not told (sync. labs)" in paid_by
     set_connection(service="fish_audio")
     assert answered(admin, f"{HERE}/wallet")["usd"] is not None

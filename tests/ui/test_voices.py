@@ -96,6 +96,21 @@ def test_many_looks_at_a_list_are_one_question(
     assert questions() == 2 * asked
 
 
+def test_a_list_from_before_a_deletion_is_not_shown_whichever_worker_has_deleted(
+    emulator: EmulatorHandle, admin: TestClient
+) -> None:
+    ids = [voice["id"] for voice in emulator.seed_voices(["A", "B"])]
+    assert answered(admin, VOICES)["total"] == 2
+    voices._recent, before = connections.Recent(), voices._recent
+    deleted = admin.delete(f"{VOICES}/{ids[0]}", params={"expect": "A"}).json()
+    voices._recent = before  # of the worker that has not deleted it
+    assert answered(admin, VOICES)["total"] == 2
+    assert answered(admin, VOICES, after=deleted["at"])["total"] == 1
+    asked = len(emulator.requests())
+    assert answered(admin, VOICES, after=deleted["at"])["total"] == 1
+    assert len(emulator.requests()) == asked, "it is known now"
+
+
 def test_names_are_told_as_they_are_and_never_as_a_page(emulator: EmulatorHandle, admin: TestClient) -> None:
     emulator.seed_voices(HOSTILE)
     answer = admin.get(VOICES)

@@ -137,10 +137,14 @@ def _prepare(place: Workplace, story: Story, screen: LineScreen | TableScreen) -
         if dag.is_ready and story.airflow.state == "running":
             story.airflow.end()
     screen.update()
-    order = place.order
-    script = {} if order.script is None else {"script": order.script}
-    dag.start(place.environment(), {**order.scenario.conf, **script, **clips.params})
+    dag.start(place.environment(), conf_of(place.order, clips))
     return dag
+
+
+def conf_of(order: Order, clips: Clips) -> dict[str, Any]:
+    """Return the parameters of a run, when the clips are there."""
+    script = {} if order.script is None else {"script": order.script}
+    return {**order.scenario.conf, **script, **clips.params}
 
 
 def _why(story: Story, dag: DagProcess) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from voice_provider.demo.steps import Step
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NAMESPACE = "demo"  # of the connections
 NAMES = {"sample": "sample", "video": "target"}  # of files in the inbox, by the DAG's parameter
 
 
@@ -134,7 +135,7 @@ class Workplace:
     def connections(self) -> dict[str, dict[str, Any]]:
         """Return the connections that the DAG needs by their ids, in Airflow's JSON form."""
         root = str(self.root)
-        common: dict[str, Any] = {"allowed_inputs": [root], "allowed_outputs": [root], "namespace": "demo"}
+        common: dict[str, Any] = {"allowed_inputs": [root], "allowed_outputs": [root], "namespace": NAMESPACE}
         common["state_location"] = str(self.folder / "state")  # so that it runs on Airflow 3.2, too
         return {
             conn_id: self.emulator.connection(service, **common, **settings)

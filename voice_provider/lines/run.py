@@ -206,6 +206,8 @@ class ScriptRun:
         self._log.info("Cost of this try: %s.", cost)
         seconds = {row.take: row.seconds or 0.0 for row in self.rows}
         return {
+            "service": self._hook.service.name,
+            "voice_conn_id": self._hook.voice_conn_id,
             "manifest": f"{self._folder}{NAME}",
             "counts": counts_of(self.rows),
             "seconds": round(sum(seconds.values()), 3),

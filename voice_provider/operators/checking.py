@@ -11,11 +11,11 @@ from voice_provider.files.storage import Output
 from voice_provider.models import Capability
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
-from voice_provider.operators.scripts import at_a_time, folder_of, lines_of
+from voice_provider.operators.scripts import at_a_time, folder_of, lines_of, script_at
 from voice_provider.services.options import is_path, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.sdk import Context, XComArg
 
@@ -80,6 +80,8 @@ class CheckLinesOperator(VoiceOperator):
         "max_bad",
         "max_cost",
     )
+    reads = ("spoken",)
+    keeps = ("verdicts",)
 
     def __init__(
         self,
@@ -108,6 +110,10 @@ class CheckLinesOperator(VoiceOperator):
         self.max_bad = max_bad
         self.max_cost = max_cost
 
+    def read_from(self) -> Iterable[Any]:
+        """Add where the script is; rows of it are no locations."""
+        return (*super().read_from(), script_at(self.lines))
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Measure, listen where that is asked for, and write the verdicts."""
         # Here, and not when a DAG is parsed: it reads media.
@@ -135,7 +141,9 @@ class CheckLinesOperator(VoiceOperator):
                 f"{' ...' if len(bad) > NAMED else ''}. {folder}{NAME} tells why; redo= of SpeakLinesOperator speaks "
                 "them again."
             )
-        return {
+        result = {
+            "service": self.hook.service.name,
+            "voice_conn_id": self.voice_conn_id,
             "manifest": self._manifest,
             "verdicts": f"{folder}{NAME}",
             "counts": counts,
@@ -143,6 +151,8 @@ class CheckLinesOperator(VoiceOperator):
             "transcribed": checks.transcribed,
             "cost": checks.cost.dump(),
         }
+        self.tell_assets(context, result)
+        return result
 
     @property
     def _manifest(self) -> str | None:

@@ -107,6 +107,8 @@ class CloneVoiceOperator(JobOperator):
         "expires",
         "consent",
     )
+    reads = ("sample", "samples", "cover_image")
+    keeps = ()
 
     def __init__(
         self,

@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, XComArg
 
-    from voice_provider.models import Cost
+    from voice_provider.models import Basis, Cost
     from voice_provider.services.options import PathObject
 
 YES, NO = "Approve", "Reject"  # as Airflow's own approvals call them
 ASKED = "asked"  # XCom: the dollars that a person was asked for
+KNOWN_BY: dict[Basis, str] = {
+    "service": "told by the service",
+    "computed": "by the price list, for what is planned",
+    "estimated": "the service's estimate; the bill may be a little different",
+    "unknown": "a part of it has no known price: give one in the connection's 'prices' to see the sum",
+}
 
 
 class CostGateOperator(VoiceOperator):
@@ -97,10 +103,10 @@ class CostGateOperator(VoiceOperator):
         self.log.info("The plan has %s parts, and would cost: %s.", f"{len(parts):,}", cost)
         try:
             check_budget(cost, limit, "The plan", "limit")
-        except BudgetError as error:
+        except BudgetError:
             if self.on_exceed == "fail":
                 raise
-            self._ask(context, cost, limit, str(error))
+            self._ask(context, cost, limit, len(parts))
         return cost.dump()
 
     def _parts(self) -> Iterator[Cost]:
@@ -141,16 +147,15 @@ class CostGateOperator(VoiceOperator):
                 takes.add(take)
                 yield line.text, line.options.get("model")
 
-    def _ask(self, context: Context, cost: Cost, limit: float, why: str) -> None:
+    def _ask(self, context: Context, cost: Cost, limit: float, parts: int) -> None:
         """Ask a person by Airflow's own means, which leave the worker free until there is an answer."""
         from airflow.providers.standard.operators.hitl import HITLOperator  # noqa: PLC0415  # few DAGs need it
 
         price = "an unknown amount" if cost.usd is None else f"about {dollars(cost.usd)}"
-        units = "\n".join(f"- {amount:,.0f} {unit}" for unit, amount in cost.units.items())
         question = HITLOperator(
             task_id=self.task_id,
             subject=f"May this cost {price}? Up to {dollars(limit)} nobody is asked.",
-            body=f"{why}\n\n{units}\n\nBasis: {cost.basis}. Nothing is ordered before the answer.",
+            body=_explained(cost, parts),
             options=[YES, NO],
             response_timeout=self.response_timeout,
             assigned_users=self.assigned_users,
@@ -176,6 +181,17 @@ class CostGateOperator(VoiceOperator):
             check_budget(cost, float(asked), "The plan, which has changed since it was approved,", "what was approved")
         self.log.info("Approved by %s: %s.", who.get("name") or "a default answer", cost)
         return cost.dump()
+
+
+def _explained(cost: Cost, parts: int) -> str:
+    """Say to the person who is asked what the sum is made of, and what each answer does (Markdown)."""
+    planned = [f"{parts:,} part{'' if parts == 1 else 's'}"]
+    planned += [f"{amount:,.0f} {unit}" for unit, amount in cost.units.items()]
+    return (
+        f"- Planned: {', '.join(planned)}.\n- The price: {KNOWN_BY[cost.basis]}.\n\n"
+        f"Nothing is ordered before the answer. *{YES}*: it goes on, unless the plan has become dearer by then. "
+        f"*{NO}*: what comes after is skipped."
+    )
 
 
 def _items(value: Any, name: str) -> list[Any]:

@@ -23,7 +23,7 @@ from voice_provider.lines import fit
 from voice_provider.lines.script import MAX_BYTES, read_lines
 from voice_provider.lines.spoken import SpokenLine, read_spoken
 from voice_provider.lines.subtitles import to_srt
-from voice_provider.models import Manifest
+from voice_provider.models import Cost, Manifest
 from voice_provider.operators.base import panel, scope_of
 from voice_provider.services.options import is_path
 from voice_provider.trust.origin import Origin, Run, Speaker, consents_in
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.voice import VoiceHook
 
+NOTHING = Cost(usd=0, basis="computed")  # the takes were paid when they were spoken
 SHOWN = 10  # lines that are named in a message
 
 
@@ -93,7 +94,13 @@ class Laying(ABC):
                     sink.write(piece)
                 kept = sink.keep(track.seconds, kind="audio")
         manifest = keep(
-            Manifest(service=self.asked.hook.service.name, kind="speech", **kept.facts),
+            Manifest(
+                service=self.asked.hook.service.name,
+                voice_conn_id=self.asked.hook.voice_conn_id,
+                kind="speech",
+                cost=NOTHING,
+                **kept.facts,
+            ),
             self._origin(spoken),
             Run.of(self.context["ti"]),
         )

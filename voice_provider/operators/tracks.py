@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from voice_provider.files.locations import output_of
 from voice_provider.links import ResultLink
@@ -36,6 +36,8 @@ class TrackOperator(VoiceOperator):
     """
 
     template_fields: Sequence[str] = (*VoiceOperator.template_fields, "lines", "output_location")
+    reads: ClassVar[Sequence[str]] = ("lines",)
+    keeps = ("uri", "cues", "subtitles")
     operator_extra_links: Collection[BaseOperatorLink] = (ResultLink(),)
 
     def __init__(
@@ -115,6 +117,7 @@ class FitLinesOperator(TrackOperator):
     """
 
     template_fields: Sequence[str] = (*TrackOperator.template_fields, "subtitles", "video")
+    reads = ("lines", "subtitles", "video")
 
     def __init__(
         self,

@@ -78,22 +78,27 @@ class Recent(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[float, T]] = {}
+        self._found: dict[str, tuple[float, float, T]] = {}  # asked when, answered when, what
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, conn_id: str, ask: Callable[[], T]) -> T:
-        """Return what is known, or ask: one at a time for a connection, so that the others find the answer."""
+    def get(self, conn_id: str, ask: Callable[[], T], after: float = 0.0) -> T:
+        """Return what is known, or ask: one at a time for a connection, so that the others find the answer.
+
+        :param after: seconds since 1970 of the last change, which another worker may have made: what was asked
+            earlier is not shown any more
+        """
         with self._lock:
             lock = self._locks.setdefault(conn_id, threading.Lock())
         with lock:
-            when, known = self._found.get(conn_id, (-RECENT, None))
-            if known is None or time.monotonic() - when >= RECENT:
+            asked, answered, known = self._found.get(conn_id, (0.0, 0.0, None))
+            began = time.time()
+            if known is None or asked <= after or not 0 <= began - answered < RECENT:
                 known = ask()
                 with self._lock:
-                    now = time.monotonic()
-                    fresh = {key: value for key, value in self._found.items() if now - value[0] < RECENT}
-                    self._found = {**fresh, conn_id: (now, known)}
+                    now = time.time()
+                    fresh = {key: value for key, value in self._found.items() if now - value[1] < RECENT}
+                    self._found = {**fresh, conn_id: (began, now, known)}
             return known
 
     def forget(self, conn_id: str) -> None:

@@ -1,9 +1,9 @@
-"""What was spent, from what the tasks have returned: by day, DAG and service, with how each sum is known."""
+"""What was spent, from what the tasks have returned: by day, DAG and connection, with how each sum is known."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Query
@@ -12,8 +12,11 @@ from voice_provider.models import Capability
 from voice_provider.ui.connections import MAY_READ, TYPES, hook_of
 from voice_provider.ui.xcoms import MAY_READ_RESULTS, readable, returned
 
+if TYPE_CHECKING:
+    from voice_provider.ui.xcoms import Returned
+
 MARKS = ("uri", "voice_id", "cost")  # a DAG that has pushed one of these may have spent something
-KINDS = ("speech", "lip_sync", "transcription", "clone")  # of results that have a price, known or not
+KINDS = ("speech", "lip_sync")  # of what is kept at a price, known or not
 MOST = 10_000  # results that are read; the newest count
 UNKNOWN = "unknown"
 router = APIRouter()
@@ -24,21 +27,37 @@ def money(user: GetUserDep, days: Annotated[int, Query(ge=1, le=366)] = 30) -> d
     """Sum up the results of the DAGs that the user may read.
 
     :param days: so many, up to now
-    :return: ``by`` day, DAG and service: ``results``, ``seconds``, ``usd`` by basis, and how many are of unknown cost
+    :return: ``by`` day, DAG and connection: ``results``, ``seconds``, ``usd`` by basis, ``unknown`` (results)
     """
     since = datetime.now(UTC) - timedelta(days=days)
     found = returned(readable(user), marks=MARKS, whole_dags=True, since=since, limit=MOST)
-    by: dict[str, dict[str, dict[str, Any]]] = {"day": {}, "dag": {}, "service": {}}
-    for one in found:
+    by: dict[str, dict[str, dict[str, Any]]] = {"day": {}, "dag": {}, "connection": {}}
+    once = {_key(one): one for one in found if _is_paid(one.value)}  # of what is passed on the first, who paid it
+    for one in once.values():
         told = one.value
-        if told.get("cost") is None and told.get("kind") not in KINDS:
-            continue
-        service = str(told.get("service") or UNKNOWN)
-        keys = {"day": str(one.at.date()), "dag": one.instance[0], "service": TYPES.get(service, service)}
+        keys = {"day": str(one.at.date()), "dag": one.instance[0], "connection": _paid_by(told)}
         for name, key in keys.items():
             _add(by[name].setdefault(key, {"results": 0, "seconds": 0.0, "unknown": 0, "usd": {}}), told)
     sums = {name: [{"name": key, **rows[key]} for key in sorted(rows)] for name, rows in by.items()}
     return {"by": sums, "whole": len(found) < MOST}
+
+
+def _is_paid(told: dict[str, Any]) -> bool:
+    """Whether it is a result that was paid; what is ordered and not collected yet (no ``uri``) is none."""
+    return told.get("cost") is not None or (told.get("kind") in KINDS and told.get("uri") is not None)
+
+
+def _key(one: Returned) -> str:
+    """Return what tells a result from all others, also where a sensor or an author's task has returned it again."""
+    kept = [one.value.get(name) for name in ("uri", "sha256", "job_id", "submitted_at")]
+    return repr(kept if kept[0] is not None else one.instance)
+
+
+def _paid_by(told: dict[str, Any]) -> str:
+    """Name the connection as the page lists it; what was kept before results told it is known by its service only."""
+    service = str(told.get("service") or UNKNOWN)
+    label, conn_id = TYPES.get(service, service), told.get("voice_conn_id")
+    return f"{conn_id} ({label})" if conn_id else f"not told ({label})"
 
 
 def _add(total: dict[str, Any], told: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -39,10 +40,6 @@ class Look:
 _recent: Recent[Look] = Recent()
 
 
-def _look(conn_id: str) -> Look:
-    return _recent.get(conn_id, lambda: Look(hook_of(conn_id)))
-
-
 @router.get("", dependencies=[MAY_READ])
 def list_voices(
     connection_id: str,
@@ -51,9 +48,13 @@ def list_voices(
     which: Annotated[str, Query(pattern="^(slots|ours|all)$")] = "slots",
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: float = 0.0,
 ) -> dict[str, Any]:
-    """Return some voices, how many there are, and the slots."""
-    look = _look(connection_id)
+    """Return some voices, how many there are, and the slots.
+
+    :param after: when this browser has deleted one (``at``), for workers that have seen the list before
+    """
+    look = _recent.get(connection_id, lambda: Look(hook_of(connection_id)), after)
     account = look.account
     chosen = [row for row in look.rows if which == "all" or row["ours" if which == "ours" else "takes_slot"]]
     found = matching(chosen, search) if search.strip() else chosen
@@ -138,4 +139,4 @@ def delete_voice(connection_id: str, voice_id: str, expect: str | None = None) -
         raise HTTPException(status.HTTP_409_CONFLICT, f"{why} {more}")
     hook.delete_voice(voice_id)
     _recent.forget(connection_id)
-    return {"deleted": voice_id}
+    return {"deleted": voice_id, "at": time.time()}

@@ -79,7 +79,7 @@ export const Money = ({ connection }) => {
         null,
         whole ? null : h(Problem, { status: "warning" }, "There are too many results: only the newest of them are counted."),
         h(Plot, { rows: by.day, days }),
-        [["By DAG", "DAG", by.dag], ["By service", "Service", by.service], ["By day", "Day", [...by.day].reverse()]].map(([title, what, rows]) =>
+        [["By DAG", "DAG", by.dag], ["By connection", "Connection", by.connection], ["By day", "Day", [...by.day].reverse()]].map(([title, what, rows]) =>
           h(Box, { key: title, mt: 6 }, h(Heading, { size: "md", mb: 2 }, title), h(Rows, { label: title, columns: columns(what), rows, empty: "Nothing was kept." })),
         ),
       ),

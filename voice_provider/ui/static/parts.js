@@ -36,7 +36,6 @@ export const ask = async (path, params, options) => {
 // Asks when it is shown, and whenever what it asks for changes; an answer that comes too late is dropped.
 export const useAnswer = (path, params = {}) => {
   const [found, setFound] = useState({});
-  const [times, setTimes] = useState(0);
   const asked = address(path, params);
   useEffect(() => {
     let wanted = true;
@@ -48,8 +47,8 @@ export const useAnswer = (path, params = {}) => {
     return () => {
       wanted = false;
     };
-  }, [asked, times]);
-  return { ...found, again: () => setTimes((count) => count + 1) };
+  }, [asked]);
+  return found;
 };
 
 // Shapes

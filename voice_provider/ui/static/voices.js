@@ -15,8 +15,8 @@ const Deletion = ({ connection, voice, close }) => {
     setWaits(true);
     try {
       const expect = voice.ours ? {} : { expect: typed };
-      await ask(["connections", connection, "voices", voice.id], expect, { method: "DELETE" });
-      close(true);
+      const { at } = await ask(["connections", connection, "voices", voice.id], expect, { method: "DELETE" });
+      close(at);
     } catch (why) {
       setError(why.message);
       setWaits(false);
@@ -32,7 +32,7 @@ const Deletion = ({ connection, voice, close }) => {
     : h(Button, { colorPalette: "red", variant: "outline", onClick: () => setSure(true) }, "Yes, delete it");
   return h(
     Dialog.Root,
-    { open: true, role: "alertdialog", onOpenChange: (change) => change.open || close(false) },
+    { open: true, role: "alertdialog", onOpenChange: (change) => change.open || close() },
     h(
       Portal,
       null,
@@ -59,7 +59,7 @@ const Deletion = ({ connection, voice, close }) => {
                 ),
             h(Problem, null, error),
           ),
-          h(Dialog.Footer, null, h(Button, { variant: "outline", onClick: () => close(false) }, "Keep it"), last),
+          h(Dialog.Footer, null, h(Button, { variant: "outline", onClick: () => close() }, "Keep it"), last),
           h(Dialog.CloseTrigger, { asChild: true }, h(CloseButton, { size: "sm" })),
         ),
       ),
@@ -98,16 +98,16 @@ const columns = (connection, choose) => [
 
 export const Voices = ({ connection, search: first }) => {
   const [typed, setTyped] = useState(first ?? "");
-  const [asked, setAsked] = useState({ search: first ?? "", which: "slots", offset: 0 });
+  const [asked, setAsked] = useState({ search: first ?? "", which: "slots", offset: 0, after: 0 });
   const [chosen, setChosen] = useState(null);
   const answer = useAnswer(["connections", connection, "voices"], { ...asked, limit: LIMIT });
   useEffect(() => {
     const timer = setTimeout(() => typed === asked.search || setAsked({ ...asked, search: typed, offset: 0 }), 300);
     return () => clearTimeout(timer);
   }, [typed, asked]);
-  const close = (deleted) => {
+  const close = (at) => {
     setChosen(null);
-    if (deleted) answer.again();
+    if (at) setAsked({ ...asked, after: at }); // another worker of the API server may know the list from before
   };
   return h(
     Box,
