@@ -197,11 +197,8 @@ def know_runs(ti: Any, dags: dict[str, dict[str, str]]) -> None:
     def chosen(dag_id: str, run_ids: list[str] | None, states: list[str] | None = None) -> list[str]:
         ti.asked += 1
         runs = dags.get(dag_id, {})
-        return [
-            run
-            for run, state in runs.items()
-            if (run_ids is None or run in run_ids) and (states is None or state in states)
-        ]
+        among = runs if run_ids is None else [run for run in dict.fromkeys(run_ids) if run in runs]
+        return [run for run in among if states is None or runs[run] in states]
 
     ti.get_task_states = lambda dag_id, run_ids=None: {run: {"t": "success"} for run in chosen(dag_id, run_ids)}
     ti.get_dr_count = lambda dag_id, run_ids=None, states=None: len(chosen(dag_id, run_ids, states))
