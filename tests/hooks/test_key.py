@@ -163,7 +163,7 @@ def test_a_redirect_cannot_lead_inside_either(looked_up: list[str]) -> None:
     "url", ["https://[broken", "https://files.example:99999/x", "https://files.example/\x00", "https://a..b/"]
 )
 def test_an_address_that_is_none_is_the_services_fault(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voice_provider.hooks.transport._wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
     with pytest.raises(ServiceUnavailableError, match=r"an address that cannot be used|could not be reached"):
         to(HOME).run(download(url, Memory()))
 
@@ -249,7 +249,7 @@ FAILURES: list[Any] = [
 def test_no_error_shows_key_or_signature(
     failure: Any, flow: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("voice_provider.hooks.transport._wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
     everything(caplog)
     with respx.mock:
         kind = "side_effect" if isinstance(failure, Exception) else "return_value"

@@ -48,7 +48,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
 
 
 def bomb(mib: int, head: bytes = b"[") -> bytes:
@@ -209,7 +209,7 @@ def test_headers_that_come_letter_by_letter_are_given_up(tmp_path: Path, monkeyp
 
 
 def test_head_and_body_have_one_time_where_somebody_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LAST_QUESTION", 0.5)
+    monkeypatch.setattr("voice_provider.hooks.attempts.LAST_QUESTION", 0.5)
     pieces = [b"x"] * 15 + [b"\r\ntransfer-encoding: chunked\r\n\r\n"] + [b"1\r\n \r\n"] * 100
     began = time.monotonic()
     with answering(LETTERS[0], pieces, 0.05) as url, pytest.raises(ServiceUnavailableError, match="drop by drop"):

@@ -29,7 +29,7 @@ from voice_provider.exceptions import (
     ResultError,
     ServiceUnavailableError,
 )
-from voice_provider.hooks import transport
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.services.base import Request, download
@@ -116,7 +116,7 @@ def test_it_is_not_asked_for_ever(hook: VoiceHook, emulator: EmulatorHandle) -> 
     emulator.fault("status", path="/v2/voices", status=500, times=None)
     with pytest.raises(ServiceUnavailableError, match=r"sync. labs answered 500"):
         hook.list_voices()
-    assert sent(emulator, "/v2/voices") == [500] * transport.ATTEMPTS
+    assert sent(emulator, "/v2/voices") == [500] * ATTEMPTS
 
 
 def test_attempts_are_reported_with_what_went_wrong(
@@ -216,7 +216,7 @@ def test_those_who_were_told_to_wait_do_not_come_back_at_the_same_moment(
 ) -> None:
     naps: list[float] = []
     monkeypatch.setattr(time, "sleep", naps.append)
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.5)
+    monkeypatch.setattr("voice_provider.hooks.attempts.FIRST_WAIT", 0.5)
     for _ in range(6):
         emulator.fault("status", path="/v2/voices", status=429, headers={"Retry-After": "3"}, times=2)
         assert hook.list_voices()
@@ -242,7 +242,7 @@ def test_a_long_wait_is_left_to_the_tasks_own_retry(hook: VoiceHook, emulator: E
 def test_a_long_outage_is_left_to_the_tasks_own_retry(
     hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
     emulator.fault("status", path="/v2/voices", status=503, headers={"Retry-After": "31"})
     with pytest.raises(ServiceUnavailableError) as caught:
         hook.list_voices()
@@ -280,7 +280,7 @@ def test_a_clone_is_given_more_time_than_the_connection_says(
 
 
 def test_a_service_that_cannot_be_reached_says_where_and_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
     with pytest.raises(
         ServiceUnavailableError,
         match=r"sync\. labs \(http://127\.0\.0\.1:9\) could not be reached .*base URL of connection 'voice'",
@@ -290,7 +290,7 @@ def test_a_service_that_cannot_be_reached_says_where_and_what_to_check(monkeypat
 
 
 def test_an_unreachable_service_is_tried_again_also_for_what_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
     with respx.mock:
         route = respx.post("https://api.sync.so/v2/tts").mock(
             side_effect=[
@@ -754,10 +754,7 @@ def test_a_result_that_moved_is_followed(stranger: Stranger) -> None:
     assert [request.path for request in stranger.received] == ["/result.mp4?sig=1", "/moved"]
 
 
-def test_a_result_that_moves_for_ever_is_not_followed_for_ever(
-    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+def test_a_result_that_moves_for_ever_is_not_followed_for_ever(stranger: Stranger) -> None:
     stranger.answer = lambda _: (302, {"location": "/again"}, b"")
     with pytest.raises(ServiceUnavailableError, match="answers in circles; nothing was kept"):
         fetch(stranger)
@@ -767,7 +764,7 @@ def test_a_result_that_moves_for_ever_is_not_followed_for_ever(
 def test_a_result_that_moved_nowhere_is_an_answer_that_is_none(
     location: str | None, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
     stranger.answer = lambda _: (302, {"location": location} if location else {}, b"")
     with pytest.raises(ServiceUnavailableError):
         fetch(stranger)
@@ -777,7 +774,7 @@ def test_a_result_that_moved_nowhere_is_an_answer_that_is_none(
 def test_an_answer_that_is_neither_yes_nor_no_is_none(
     status: int, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
     stranger.answer = lambda _: (status, {}, b"")
     with pytest.raises(ServiceUnavailableError, match=f"{status} came with an empty body, which is no answer"):
         to(stranger.url).run(ask())

@@ -23,7 +23,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.hooks import base as hooks
-from voice_provider.hooks import transport
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
 from voice_provider.models import Asset
@@ -84,7 +84,7 @@ class Recording:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_wait", lambda _: 0)
+    monkeypatch.setattr("voice_provider.hooks.attempts._wait", lambda _: 0)
 
 
 def to(url: str, service: Service, **extra: Any) -> Transport:
@@ -161,7 +161,7 @@ def answering(stranger: Stranger, status: int, kind: str, body: str) -> None:
     stranger.answer = lambda _: (status, {"content-type": kind} if kind else {}, content)
 
 
-def run(stranger: Stranger, call: str, attempts: int = transport.ATTEMPTS) -> Any:
+def run(stranger: Stranger, call: str, attempts: int = ATTEMPTS) -> Any:
     service, flow = CALLS[call]
     return to(stranger.url, service).run(flow(), attempts)
 
@@ -207,7 +207,7 @@ def test_a_success_that_is_a_page_or_bare_text_is_none(kind: str, body: str, str
             with pytest.raises(ServiceUnavailableError) as caught:
                 run(stranger, call)
             assert (caught.value.foreign, caught.value.sent) == (True, True)
-            assert len(stranger.received) == (1 if call in MAKES else transport.ATTEMPTS)
+            assert len(stranger.received) == (1 if call in MAKES else ATTEMPTS)
 
 
 @pytest.mark.parametrize("body", ["{}", '{"status": "up"}', "7", "null", '{"items": {}}'])
@@ -220,7 +220,7 @@ def test_a_success_without_the_documented_body_is_none(body: str, stranger: Stra
             with pytest.raises(ServiceUnavailableError) as caught:
                 run(stranger, call)
             assert (caught.value.foreign, caught.value.sent) == (True, True)
-            assert len(stranger.received) == (1 if call in MAKES else transport.ATTEMPTS)
+            assert len(stranger.received) == (1 if call in MAKES else ATTEMPTS)
 
 
 @pytest.mark.parametrize("call", ["sync deletion", "sync deletion of a file", "Fish deletion"])
@@ -259,7 +259,7 @@ def test_its_own_429_says_that_the_request_was_not_accepted(stranger: Stranger) 
         with case(stranger, call):
             with pytest.raises(RateLimitedError):
                 run(stranger, call)
-            assert len(stranger.received) == transport.ATTEMPTS
+            assert len(stranger.received) == ATTEMPTS
 
 
 @pytest.mark.parametrize("status", FAILURES)
@@ -271,10 +271,10 @@ def test_its_own_failure_is_asked_again_only_where_that_is_safe(status: int, str
                 run(stranger, call)
             assert not caught.value.foreign
             assert caught.value.sent is not (service is FISH and status in (500, 503))
-            assert len(stranger.received) == (1 if call in MAKES else transport.ATTEMPTS)
+            assert len(stranger.received) == (1 if call in MAKES else ATTEMPTS)
 
 
-@pytest.mark.parametrize(("asked", "times"), [("0.01", transport.ATTEMPTS), ("31", 1), ("inf", 1), ("soon", 5)])
+@pytest.mark.parametrize(("asked", "times"), [("0.01", ATTEMPTS), ("31", 1), ("inf", 1), ("soon", 5)])
 def test_what_something_in_between_asks_to_wait_is_waited_or_left_to_the_tasks_retry(
     asked: str, times: int, stranger: Stranger
 ) -> None:
@@ -432,7 +432,7 @@ def test_only_what_never_had_a_connection_was_not_sent(
     with pytest.raises(ServiceUnavailableError) as caught:
         to("http://127.0.0.1:9", service).run(flow())
     assert caught.value.sent is sent
-    assert len(tried) == (1 if sent else transport.ATTEMPTS)
+    assert len(tried) == (1 if sent else ATTEMPTS)
 
 
 @pytest.mark.parametrize("conn_type", ["sync_labs", "fish_audio"])
@@ -479,7 +479,7 @@ def test_nothing_in_between_ends_a_wait(
     status: int, form: str, hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = waiting(hook, emulator, monkeypatch)
-    emulator.fault("edge_before", path="/v2/tts/jobs/*", status=status, form=form, times=2 * transport.ATTEMPTS + 1)
+    emulator.fault("edge_before", path="/v2/tts/jobs/*", status=status, form=form, times=2 * ATTEMPTS + 1)
     assert hook.wait_for(job, timeout=30, poll_interval=0.05).state == "succeeded"
 
 

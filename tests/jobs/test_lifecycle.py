@@ -23,7 +23,7 @@ from voice_provider.exceptions import (
     StaleTryError,
     VoiceError,
 )
-from voice_provider.hooks.transport import ATTEMPTS
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs import lifecycle
 from voice_provider.operators.base import scope_of

@@ -26,7 +26,7 @@ from voice_provider.exceptions import (
     TransientVoiceError,
 )
 from voice_provider.groups import ephemeral_voice
-from voice_provider.hooks.transport import ATTEMPTS
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.clones import SETTLINGS, CloneOrder
 from voice_provider.jobs.lifecycle import Lifecycle

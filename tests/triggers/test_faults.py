@@ -15,7 +15,7 @@ from tests.hooks.test_reading import LETTERS, answering, endless
 from tests.triggers.test_job import BUILT_IN, event, order_speech, waiting
 from voice_provider.emulator.world.faults import Kind
 from voice_provider.exceptions import JobTimeoutError, VoiceError
-from voice_provider.hooks import transport
+from voice_provider.hooks import attempts
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.operators.clone import CloneVoiceOperator
 from voice_provider.operators.speech import TTSOperator
@@ -81,7 +81,7 @@ def test_no_wait_outlives_its_time(
 ) -> None:
     of_what_is_said = {kind for kind in get_args(Kind) if kind.startswith("speech_")}  # the answer is as ever
     assert {kind for kind, _ in FAULTS} == set(get_args(Kind)) - of_what_is_said
-    for module in (transport, job_module):
+    for module in (attempts, job_module):
         monkeypatch.setattr(module, "LAST_QUESTION", LAST)
     emulator.settings(concurrency=None)
     waits = {}
@@ -118,7 +118,7 @@ def test_no_attempt_outlives_its_time_by_what_it_asks_around_its_wait(
     sample: Path,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(transport, "LAST_QUESTION", LAST)
+    monkeypatch.setattr("voice_provider.hooks.attempts.LAST_QUESTION", LAST)
     set_connection(tts_mode="jobs", timeout=LONG, clone_slots=1)
     emulator.settings(concurrency=None, job_seconds=3600)
     times = {"timeout": WAIT, "task_id": "t"}

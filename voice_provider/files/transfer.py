@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Folder: TypeAlias = Callable[[Path], AbstractContextManager[int]]
 
 BLOCK = 8 * 1024 * 1024  # bytes of one part of an object; s3fs would hold 50 MB of every open file in memory
-CHUNK = 256 * 1024  # bytes read and sent at a time: memory stays flat whatever the size of the file
+CHUNK = 1024 * 1024  # bytes read and sent at a time: memory stays flat, and hashing beside it costs few hand-overs
 SHARED = 0o640  # of a result and its record: its group may read them
 UPLOADS = 3  # tries at least to put one result into its place
 LASTING_FOR = 60.0  # seconds that an error is tried again which lies in the request: a right or a folder may come back

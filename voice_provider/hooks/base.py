@@ -26,9 +26,11 @@ from voice_provider.files.endings import check_ending, format_for
 from voice_provider.files.locations import bare, is_location
 from voice_provider.files.sound import SoundOf
 from voice_provider.files.storage import Download, Kept, Output, StoredFile
+from voice_provider.hooks import metrics
+from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.inputs import check_kind
 from voice_provider.hooks.settings import Settings, read_settings
-from voice_provider.hooks.transport import ATTEMPTS, Transport
+from voice_provider.hooks.transport import Transport
 from voice_provider.models import Capability, Cost, Job, JobState, Manifest
 from voice_provider.money.prices import cost_of, settled
 from voice_provider.services.base import Input, download, present
@@ -143,6 +145,14 @@ class ServiceHook(BaseHook):
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of the service on the worker."""
         return self.transport.run(flow)
+
+    def submit(self, kind: JobKind, flow: Flow[T], attempts: int | None = None) -> T:
+        """Drive a flow that sends an order, and count what becomes of it.
+
+        :param attempts: how often a request is sent at most; default: as ``run``
+        """
+        with metrics.ordered(self.service.name, kind):
+            return self.transport.run(flow, attempts)
 
     def ask_until(self, deadline: float) -> None:
         """Let no question outlive a wait: each is given up soon after its end; those after it are asked once, briefly.
@@ -316,19 +326,25 @@ class ServiceHook(BaseHook):
         """
         if job.kind in ("clone", "transcription") or not job.url:
             raise ServiceUnavailableError(f"{describe(job)} succeeded, but the service names no result.")
+        began = time.time()
         with output.receive() as sink:
             self.run(download(job.url, sink))
             kept = sink.keep(job.seconds, kind=ORDERED[job.kind])
+        metrics.took("receipt_duration", time.time() - began, service=job.service, kind=job.kind)
         if not kept.uri.startswith(output.location):
             self.log.warning("The service has sent %s, so it is kept as %s.", kept.info.format.media_type, kept.uri)
         came = present(frames=kept.info.frames, seconds=kept.info.seconds)
         cost = settled(costs, came) if costs else Cost(basis="unknown", units=came)
-        return self._manifest(job, kept, cost=cost, **details)
+        return self._manifest(job, kept, began, cost=cost, **details)
 
-    def _manifest(self, job: Job, kept: Kept, **details: Any) -> Manifest:
+    def _manifest(self, job: Job, kept: Kept, ended: float, **details: Any) -> Manifest:
+        """Describe a result that is here, and count it.
+
+        :param ended: when the wait for it was over, wall-clock time, seconds since 1970
+        """
         if job.kind not in ("speech", "lip_sync"):
             raise ValueError(f"A {job.kind} has no file.")
-        return Manifest(
+        manifest = Manifest(
             service=job.service,
             voice_conn_id=self.voice_conn_id,
             kind=job.kind,
@@ -338,6 +354,9 @@ class ServiceHook(BaseHook):
             engine=job.engine,
             **details,
         )
+        metrics.result(job, manifest.submitted_at, ended)
+        metrics.paid(manifest.cost, service=job.service, kind=job.kind)
+        return manifest
 
     # what it costs
 
@@ -407,14 +426,15 @@ class ServiceHook(BaseHook):
         """
         timed = timed and self.service.times_speech
         flow = self.service.speak(order, [self.as_sent(file) for file in references], sink, timed=timed)
-        job = self.transport.run(flow, attempts)
         least = order.least_seconds(self.service.markup(order))
-        return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=least)
+        with metrics.ordered(self.service.name, "speech"):
+            job = self.transport.run(flow, attempts)
+            return job, sink.check("audio", pcm_rate=order.pcm_rate, least_seconds=least)
 
     def describe_speech(self, order: SpeechOptions, job: Job, kept: Kept, **details: Any) -> Manifest:
         """Return the manifest of speech that was the answer itself."""
         voice_id = ", ".join(order.voice_ids) or None
-        return self._manifest(job, kept, voice_id=voice_id, cost=self.speech_cost(order), **details)
+        return self._manifest(job, kept, time.time(), voice_id=voice_id, cost=self.speech_cost(order), **details)
 
 
 def _monotonic(wall_clock: float) -> float:
@@ -480,6 +500,7 @@ def describe(job: Job) -> str:
 def succeeded(job: Job) -> Job:
     """Return a job that has succeeded; raise ``JobFailedError`` for one that has failed."""
     if job.state is JobState.FAILED:
+        metrics.count("results", service=job.service, kind=job.kind, outcome="failed")
         code = f" ({job.error_code})" if job.error_code else ""
         raise JobFailedError(
             f"{describe(job)} ended as {job.status or 'failed'}: {(job.error or 'no reason given').rstrip('.')}{code}. "

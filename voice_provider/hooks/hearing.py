@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, StorageError, VoiceError
 from voice_provider.files.storage import StoredFile, is_kept
+from voice_provider.hooks import metrics
 from voice_provider.hooks.costs import transcription_cost
 from voice_provider.models import Capability
 from voice_provider.money.prices import total
@@ -32,7 +33,7 @@ def transcript_of(
         return _of_hosted(hook, source, timeout)
     if not isinstance(source, StoredFile):
         raise InvalidInputError("The recording is no storage location: give a path, a URI or a manifest.")
-    return _priced(hook, hook.run(hook.service.transcribe(hook.as_sent(source), options)), source)
+    return _priced(hook, hook.submit("transcription", hook.service.transcribe(hook.as_sent(source), options)), source)
 
 
 def _of_hosted(hook: ServiceHook, source: Input | StoredFile, timeout: float) -> Transcript:
@@ -46,7 +47,7 @@ def _of_hosted(hook: ServiceHook, source: Input | StoredFile, timeout: float) ->
             uploads.append(asset.id)
         else:
             asset = hook.run(hook.service.get_asset(source.asset_id or ""))
-        job = hook.wait_for(hook.run(hook.service.start_transcription(asset)), timeout)
+        job = hook.wait_for(hook.submit("transcription", hook.service.start_transcription(asset)), timeout)
         return _priced(hook, hook.run(hook.service.get_transcript(job.id)), source)
     finally:
         discard(hook, uploads)
@@ -54,7 +55,10 @@ def _of_hosted(hook: ServiceHook, source: Input | StoredFile, timeout: float) ->
 
 def _priced(hook: ServiceHook, heard: Transcript, source: Input | StoredFile) -> Transcript:
     seconds = heard.seconds or (source.seconds() if isinstance(source, StoredFile) else None)
-    return heard.model_copy(update={"cost": transcription_cost(hook, heard.model, seconds)})
+    cost = transcription_cost(hook, heard.model, seconds)
+    metrics.count("results", service=heard.service, kind="transcription", outcome="kept")
+    metrics.paid(cost, service=heard.service, kind="transcription")
+    return heard.model_copy(update={"cost": cost})
 
 
 def captioned(hook: ServiceHook, manifest: Manifest, form: CaptionFormat) -> Manifest:

@@ -21,23 +21,21 @@ import ssl
 import threading
 import time
 from contextvars import ContextVar
-from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode, urljoin
 from weakref import WeakKeyDictionary
 
 import httpx
-import tenacity
 
 from voice_provider import __version__
 from voice_provider.exceptions import (
-    ConcurrencyLimitError,
-    RateLimitedError,
     ServiceUnavailableError,
     VoiceError,
 )
+from voice_provider.hooks import metrics
 from voice_provider.hooks.addresses import origin
+from voice_provider.hooks.attempts import ATTEMPTS, in_time, retrying
 from voice_provider.hooks.heads import bounded, head_within
 from voice_provider.hooks.reading import ACCEPTED, Pace, Unpacker, Whole, let_go
 from voice_provider.hooks.targets import Targets
@@ -46,6 +44,7 @@ from voice_provider.services.base import Flow, Request, Response, Service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import tenacity
     from airflow.sdk.types import Logger
 
     from voice_provider.hooks.settings import Settings
@@ -53,10 +52,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ATTEMPTS = 5
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts; a longer Retry-After is left to Airflow's own retry
 CONNECT_TIMEOUT = 10.0
-LAST_QUESTION = 5.0  # seconds beyond the end of a wait in which the last answer may come
 # Bytes a second that a file comes with at least. What is being made and paid is waited for as long as it moves at all.
 READY, IN_THE_MAKING = 1024, 16
 MAX_REDIRECTS = 3  # of a file behind a public URL
@@ -166,27 +162,14 @@ class Transport:
         def send() -> Response:
             nonlocal open_ended
             try:
-                return self._send(_in_time(request, until))
+                return self._send(in_time(request, until))
             except VoiceError as error:
                 error.doubtful = error.doubtful or open_ended
                 unknown = isinstance(error, ServiceUnavailableError) and error.sent
                 open_ended = open_ended or (request.method == "POST" and unknown)
                 raise
 
-        return self._retrying(request, attempts, until)(send)
-
-    def _retrying(self, request: Request, attempts: int, until: float) -> tenacity.Retrying:
-        def is_over(state: tenacity.RetryCallState) -> bool:
-            too_late = _is_question(request) and time.monotonic() + state.upcoming_sleep > until
-            return too_late or state.attempt_number >= attempts
-
-        return tenacity.Retrying(
-            stop=is_over,
-            wait=_wait,
-            retry=tenacity.retry_if_exception(lambda error: _may_repeat(request, error)),
-            before_sleep=lambda state: self._report(request, attempts, state),
-            reraise=True,
-        )
+        return retrying(request, attempts, until, report=partial(self._report, request, attempts))(send)
 
     def _report(self, request: Request, attempts: int, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -375,7 +358,7 @@ class Transport:
             )
         if not request.public and not self._service.speaks(request, response):
             raise self._foreign(request, response)
-        raise self._service.error(request, response)
+        raise metrics.limits(self._service.error(request, response), self._service.name)
 
     def _foreign(self, request: Request, response: Response) -> ServiceUnavailableError:
         """Return the error for an answer that is not the service's: what came says nothing of what was done."""
@@ -465,38 +448,3 @@ def _shown(response: Response) -> str:
 
 def _line(text: str, longest: int) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:longest].rstrip()
-
-
-def _is_question(request: Request) -> bool:
-    return request.method == "GET" and request.sink is None
-
-
-def _in_time(request: Request, until: float) -> Request:
-    """Return a question with the time that its answer may take; what orders is never given up for being late."""
-    if until == math.inf or not _is_question(request):
-        return request
-    return replace(request, at_most=max(0.0, until - time.monotonic()) + LAST_QUESTION)
-
-
-def _may_repeat(request: Request, error: BaseException) -> bool:
-    """Whether the same request may be sent again at once: nothing may be paid twice by it."""
-    if isinstance(error, ConcurrencyLimitError) and not error.brief:
-        return False  # a state that can last for minutes; the job's life cycle waits for it
-    if isinstance(error, RateLimitedError):  # the service's own word: it did not accept the request
-        return error.retry_after is None or error.retry_after <= LONGEST_WAIT
-    if not isinstance(error, ServiceUnavailableError) or error.job_id:
-        return False
-    if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
-        return False  # left to Airflow's own retry
-    if not request.may_repeat:
-        return error.status is None and not error.sent  # no connection came about, so nobody got it
-    # A refusal of the service's own will not change within seconds; what is in between hiccups.
-    return error.foreign or error.status is None or error.status >= httpx.codes.INTERNAL_SERVER_ERROR
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """As long as the service asked, else longer and longer with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None)
-    jittered = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=8, min=FIRST_WAIT / 2)(state)
-    return float(asked) + min(jittered, 1.0) if asked is not None else float(jittered)

@@ -25,6 +25,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.files.locations import output_of, read_text
 from voice_provider.files.storage import Output, StoredFile
+from voice_provider.hooks import metrics
 from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.costs import lip_sync_costs
 from voice_provider.hooks.hearing import TRANSCRIPTION_TIMEOUT, captioned, discard, transcript_of
@@ -132,7 +133,7 @@ class VoiceHook(ServiceHook):
                     inputs.append(Input(asset_id=uploads[-1]))
                 else:
                     inputs.append(self.as_sent(source) if isinstance(source, StoredFile) else source)
-            voice = self.run(self.service.clone_voice(name, inputs, wanted, cover))
+            voice = self.submit("clone", self.service.clone_voice(name, inputs, wanted, cover))
         finally:
             discard(self, uploads)
         return self.settle_visibility(voice, getattr(wanted, "visibility", None))
@@ -336,7 +337,10 @@ class VoiceHook(ServiceHook):
 
         Neither service tells how many the plan holds; ``limit`` is what the connection says (``clone_slots``).
         """
-        return self.run(self.service.slots()).model_copy(update={"limit": self.settings.clone_slots})
+        room = self.run(self.service.slots())
+        if room.active is not None:
+            metrics.level("slots_in_use", room.active, service=self.service.name, connection=self.voice_conn_id)
+        return room.model_copy(update={"limit": self.settings.clone_slots})
 
     # assets
 
@@ -466,7 +470,7 @@ class VoiceHook(ServiceHook):
         origin = speech_origin(order, references, consents=(agreed,))
         self.check_output(output, self.speech_formats(order))
         if Capability.ASYNC_SPEECH in self.service.capabilities:
-            job = self.wait_for(self.run(self.service.start_speech(order, uuid4().hex)), timeout)
+            job = self.wait_for(self.submit("speech", self.service.start_speech(order, uuid4().hex)), timeout)
             place = Output(output, job.id, self.settings.allowed_outputs)
             manifest = self.keep(job, place, [self.speech_cost(order)], voice_id=", ".join(order.voice_ids) or None)
             return self._recorded(manifest, origin)
@@ -500,7 +504,8 @@ class VoiceHook(ServiceHook):
                 if isinstance(source, StoredFile):
                     uploads.append(self.upload_file(source).id)
                 inputs.append(Input(asset_id=uploads[-1]) if isinstance(source, StoredFile) else source)
-            job = self.wait_for(self.run(self.service.start_lip_sync(order, inputs, uuid4().hex)), timeout)
+            flow = self.service.start_lip_sync(order, inputs, uuid4().hex)
+            job = self.wait_for(self.submit("lip_sync", flow), timeout)
             manifest = self.keep(job, Output(output, job.id, self.settings.allowed_outputs), costs)
             return self._recorded(manifest, origin)
         except JobTimeoutError:

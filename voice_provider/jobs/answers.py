@@ -12,6 +12,7 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
+from voice_provider.hooks import metrics
 from voice_provider.jobs.notes import now
 from voice_provider.models import Manifest
 
@@ -111,6 +112,7 @@ class Answers:
         if not output.recover(kept.uri, kept.sha256, kept.bytes, record.held):
             return None
         self.log.info("The try before had received the speech; it is kept: %s.", kept.uri)
+        metrics.count("orders", service=kept.service, kind="speech", outcome="recovered")
         manifest = kept.model_copy(update={"outcome": "recovered"})
         return self.notes.save(record, manifest=manifest, collected=True, held=[])
 

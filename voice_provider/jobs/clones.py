@@ -163,7 +163,9 @@ class CloneOrder(Order):
         try:
             voice = yield from service.clone_voice(record.name or self.label, inputs, self.options, self.cover)
         except NameTakenError as error:  # nobody else gives such a name
-            raise BeingMadeError(f"{error} Another task has ordered the voice, and it is not listed yet.") from None
+            raise BeingMadeError(
+                f"{error} Another task has ordered the voice, and it is not listed yet.", sent=False
+            ) from None
         if not service.unique_voice_names:
             voice = yield from self._settle(service, record, voice)
         return _as_job(voice)
@@ -189,7 +191,9 @@ class CloneOrder(Order):
             with suppress(TransientVoiceError):
                 yield from self._delete(service, [made])
                 break
-        raise BeingMadeError(f"Voice {first.id} was made at the same time as {made.id}, which is deleted again.")
+        raise BeingMadeError(
+            f"Voice {first.id} was made at the same time as {made.id}, which is deleted again.", sent=False
+        )
 
     def _first(self, service: Service, record: Record, made: Voice) -> Flow[Voice]:
         """Return which of the same voices is to stay; a list may hold what was deleted a moment ago."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from voice_provider.exceptions import NotFoundError, OutcomeUnknownError, ServiceUnavailableError, VoiceError
+from voice_provider.hooks import metrics
 from voice_provider.hooks.base import describe, succeeded
 from voice_provider.jobs.clones import GoneError
 from voice_provider.jobs.notes import Notes, now
@@ -167,6 +168,8 @@ class Following:
 
     def is_there(self, record: Record) -> Record:
         """Remember that what was made is there for others, too: a task that fails afterwards does not take it back."""
+        if record.job is not None:
+            metrics.result(record.job, record.posted_at, time.time())
         return self._notes.save(record, collected=True)
 
     def finish(self) -> None:

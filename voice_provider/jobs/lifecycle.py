@@ -33,6 +33,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.files.storage import is_kept
+from voice_provider.hooks import metrics
 from voice_provider.hooks.base import describe
 from voice_provider.jobs.answers import Answers, NoAnswerError
 from voice_provider.jobs.clones import BeingMadeError, GoneError
@@ -213,7 +214,7 @@ class Lifecycle(Following):
             there = self.hook.run(order.look(self.hook.service, record))
             if there is not None:
                 self.log.info("%s is there already and is used: nothing is sent.", describe(there))
-                return self._accept(self._notes.save(record, outcome="reused"), there)
+                return self._use(record, there, "reused")
         # The same key needs the same body; what goes by a name is uploaded again if it has been deleted meanwhile.
         same = record.posted_at is not None and record.keyed is not False
         inputs: list[Input | Body] = list(record.inputs) if same else []
@@ -226,7 +227,7 @@ class Lifecycle(Following):
         keyed = self.hook.service.is_keyed(order.kind)
         record = self._notes.save(record, posted_at=before or now(), account=account, inputs=hosted, keyed=keyed)
         try:
-            job = self.hook.run(order.submit(self.hook.service, inputs, record))
+            job = self.hook.submit(order.kind, order.submit(self.hook.service, inputs, record))
         except VoiceError as error:
             return self._not_accepted(order, record, error, doubtful=before is not None or error.doubtful)
         record = self._accept(record, job)
@@ -320,7 +321,12 @@ class Lifecycle(Following):
             time.sleep(LOOK_EVERY)
         why = "another task has made it" if others else "it is ours, although no answer said so"
         self.log.info("%s is there: %s. It is used.", describe(found), why)
-        return self._accept(self._notes.save(record, outcome="reused" if others else "found"), found)
+        return self._use(record, found, "reused" if others else "found")
+
+    def _use(self, record: Record, there: Job, outcome: Outcome) -> Record:
+        """Take what is there, in place of what an order would have made."""
+        metrics.count("orders", service=there.service, kind=there.kind, outcome=outcome)
+        return self._accept(self._notes.save(record, outcome=outcome), there)
 
     def _resolve(self, order: Order, record: Record) -> Record:
         """An order may have been accepted: look for it, else repeat it where that is safe, else ask the author."""

@@ -187,7 +187,7 @@ class AsJob(Way):
         if sent.nonce is not None:
             key = order_key(settings.namespace, wanted.key, sent.nonce)
         try:
-            return self._hook.transport.run(self._hook.service.start_speech(wanted.order.options, key), attempts=1)
+            return self._hook.submit("speech", self._hook.service.start_speech(wanted.order.options, key), attempts=1)
         except KeyConflictError as error:
             raise UnknownOutcome(str(error)) from error
         except ServiceUnavailableError as error:

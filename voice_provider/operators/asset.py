@@ -47,6 +47,8 @@ class UploadAssetOperator(VoiceOperator):
     """
 
     template_fields: Sequence[str] = (*VoiceOperator.template_fields, "file", "name", "consent")
+    reads = ("file",)
+    keeps = ()  # what it returns is where the file came from
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from voice_provider.hooks.base import describe
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import JobState
+from voice_provider.operators.lineage import Lineage
 from voice_provider.services.texts import checked, script_of, text_of
 from voice_provider.triggers.job import JobTrigger
 from voice_provider.triggers.turn import TurnTrigger
@@ -151,7 +152,7 @@ def seconds_of(value: float | timedelta, name: str, *, allow_zero: bool = False)
     return seconds
 
 
-class TakesPaths:
+class TakesPaths(Lineage):
     """What operators and sensors have in common.
 
     Renders templates in ``pathlib.Path`` arguments, too; Airflow leaves them as they are. Of a mapped task, only what
@@ -178,6 +179,7 @@ class TakesPaths:
 
         What the author has put into an event's ``extra`` stays there.
         """
+        self._result = result
         for outlet in getattr(self, "outlets", ()):
             if isinstance(outlet, Asset) and isinstance(result, dict):
                 extra = context["outlet_events"][outlet].extra

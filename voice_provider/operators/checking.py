@@ -11,11 +11,12 @@ from voice_provider.files.storage import Output
 from voice_provider.models import Capability
 from voice_provider.money.budget import limit_of
 from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
-from voice_provider.operators.scripts import at_a_time, folder_of, lines_of
+from voice_provider.operators.lineage import listed
+from voice_provider.operators.scripts import at_a_time, folder_of, lines_of, script_at
 from voice_provider.services.options import is_path, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.sdk import Context, XComArg
 
@@ -80,6 +81,8 @@ class CheckLinesOperator(VoiceOperator):
         "max_bad",
         "max_cost",
     )
+    reads = ("spoken",)
+    keeps = ("verdicts",)
 
     def __init__(
         self,
@@ -108,11 +111,16 @@ class CheckLinesOperator(VoiceOperator):
         self.max_bad = max_bad
         self.max_cost = max_cost
 
+    def read_from(self) -> Iterable[Any]:
+        """Add where the script is; rows of it are no locations."""
+        return (*super().read_from(), script_at(self.lines))
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Measure, listen where that is asked for, and write the verdicts."""
         # Here, and not when a DAG is parsed: it reads media.
         from voice_provider.lines.checks import NAME, Checks, counts_of  # noqa: PLC0415
 
+        self.spoken = listed(self.spoken)
         transcribe, max_bad = flag_of(self.transcribe, "transcribe"), number_of(self.max_bad, "max_bad")
         share, max_cost = self._share(), limit_of(self.max_cost, "max_cost")
         if transcribe:
@@ -135,7 +143,7 @@ class CheckLinesOperator(VoiceOperator):
                 f"{' ...' if len(bad) > NAMED else ''}. {folder}{NAME} tells why; redo= of SpeakLinesOperator speaks "
                 "them again."
             )
-        return {
+        result = {
             "service": self.hook.service.name,
             "voice_conn_id": self.voice_conn_id,
             "manifest": self._manifest,
@@ -145,6 +153,8 @@ class CheckLinesOperator(VoiceOperator):
             "transcribed": checks.transcribed,
             "cost": checks.cost.dump(),
         }
+        self.tell_assets(context, result)
+        return result
 
     @property
     def _manifest(self) -> str | None:

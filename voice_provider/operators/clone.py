@@ -25,6 +25,7 @@ from voice_provider.jobs.clones import CloneOrder, IfExists, made_for, replaced
 from voice_provider.jobs.names import ManagedName
 from voice_provider.models import Room
 from voice_provider.operators.base import JobOperator, argument_of, as_text, patterns_of
+from voice_provider.operators.lineage import listed
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.slots import evict, shortage
 from voice_provider.operators.times import end_of
@@ -107,6 +108,8 @@ class CloneVoiceOperator(JobOperator):
         "expires",
         "consent",
     )
+    reads = ("sample", "samples", "cover_image")
+    keeps = ()
 
     def __init__(
         self,
@@ -321,6 +324,7 @@ class CloneVoiceOperator(JobOperator):
     def _samples(self) -> tuple[Media, ...]:
         if (self.sample is None) == (self.samples is None):
             raise InvalidInputError("Give exactly one of sample and samples.")
+        self.samples = listed(self.samples)
         found = plain([self.sample] if self.samples is None else self.samples)
         if isinstance(found, str | dict):
             found = [found]

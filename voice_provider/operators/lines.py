@@ -18,14 +18,14 @@ from voice_provider.money.budget import limit_of
 from voice_provider.operators import base
 from voice_provider.operators.asset import ids_of
 from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
-from voice_provider.operators.scripts import at_a_time, folder_of, lines_of
+from voice_provider.operators.scripts import at_a_time, folder_of, lines_of, script_at
 from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import is_path
 from voice_provider.triggers.jobs import JobsTrigger
 from voice_provider.trust.origin import Run, consents_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
     from airflow.sdk import Context, XComArg
@@ -116,6 +116,7 @@ class SpeakLinesOperator(VoiceOperator):
         *_OPTIONS,
         "options",
     )
+    keeps = ("manifest",)  # it names the takes
 
     def __init__(
         self,
@@ -169,6 +170,10 @@ class SpeakLinesOperator(VoiceOperator):
         self.stability = stability
         self.similarity_boost = similarity_boost
         self.options = options
+
+    def read_from(self) -> Iterable[Any]:
+        """Return where the script is; rows of it are no locations."""
+        return (script_at(self.lines),)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Speak what has no take yet."""

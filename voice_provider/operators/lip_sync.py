@@ -14,7 +14,7 @@ from voice_provider.services.options import parse
 from voice_provider.trust.origin import consents_in, lip_sync_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from airflow.sdk import Context, XComArg
 
@@ -95,6 +95,7 @@ class LipSyncOperator(ResultOperator):
         "stability",
         "similarity_boost",
     )
+    reads = ("video", "image", "audio", "text_uri")
 
     def __init__(
         self,
@@ -144,6 +145,10 @@ class LipSyncOperator(ResultOperator):
         self.reasoning_enabled = reasoning_enabled
         self.output_file_name = output_file_name
         self.project_id = project_id
+
+    def read_from(self) -> Iterable[Any]:
+        """Add the scripts of several texts; one alone is no location, whatever it looks like."""
+        return (*super().read_from(), self.text if isinstance(self.text, list) else None)
 
     def order(self, context: Context) -> LipSyncOrder:
         """Check the whole request, then its files."""

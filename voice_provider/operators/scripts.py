@@ -42,6 +42,12 @@ def lines_of(hook: VoiceHook, given: Any, *, voices: set[str] | None = None, opt
     return read_lines(script, name, options=known, voices=voices, longest=longest)
 
 
+def script_at(given: Any) -> str | None:
+    """Return where the script that an author gave as ``lines`` is kept; None: it was given as rows."""
+    given = plain(given)
+    return as_text(given) if isinstance(given, str) else None
+
+
 def folder_of(output: Any) -> str:
     """Return an output folder, ending in ``/``.
 

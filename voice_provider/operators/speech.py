@@ -85,6 +85,7 @@ class TTSOperator(ResultOperator):
         *_OPTIONS,
         "options",
     )
+    reads = ("text_uri", "references")
 
     def __init__(
         self,

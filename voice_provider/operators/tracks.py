@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from voice_provider.files.locations import output_of
 from voice_provider.links import ResultLink
 from voice_provider.operators.base import VoiceOperator
+from voice_provider.operators.lineage import listed
 from voice_provider.services.options import is_path
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class TrackOperator(VoiceOperator):
     """
 
     template_fields: Sequence[str] = (*VoiceOperator.template_fields, "lines", "output_location")
+    reads: ClassVar[Sequence[str]] = ("lines",)
+    keeps = ("uri", "cues", "subtitles")
     operator_extra_links: Collection[BaseOperatorLink] = (ResultLink(),)
 
     def __init__(
@@ -55,6 +58,7 @@ class TrackOperator(VoiceOperator):
         self.result_location: str | None = None  # for the link
 
     def _asked(self, kind: type[Asked]) -> Asked:
+        self.lines = listed(self.lines)
         return kind(self.hook, self.log, self.lines, self.output_location, self.loudness)
 
     def _told(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +119,7 @@ class FitLinesOperator(TrackOperator):
     """
 
     template_fields: Sequence[str] = (*TrackOperator.template_fields, "subtitles", "video")
+    reads = ("lines", "subtitles", "video")
 
     def __init__(
         self,

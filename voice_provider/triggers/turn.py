@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
-from voice_provider.hooks.transport import LAST_QUESTION
+from voice_provider.hooks.attempts import LAST_QUESTION
 from voice_provider.triggers.job import CONFIRMATIONS, SHORTEST, seconds_left
 from voice_provider.triggers.poller import poller
 from voice_provider.triggers.turns import turns

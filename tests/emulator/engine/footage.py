@@ -6,7 +6,7 @@ The squares survive two encodings, so a test can tell which frame of the source 
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -27,6 +27,11 @@ TICK = 90_000
 
 
 def presenter(name: str, time: float, size: tuple[int, int] = SIZE) -> Any:
+    return _presenter(name, time, size).copy()
+
+
+@lru_cache(128)  # two seconds of both
+def _presenter(name: str, time: float, size: tuple[int, int]) -> Any:
     return draw_frame(PRESENTERS[name], time, _wall(name, size))
 
 
@@ -91,7 +96,7 @@ def _tone(container: Any, stream: Any, seconds: float, channels: int) -> None:
 
 def pictures_of(path: Path) -> list[Any]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return [frame.to_ndarray(format="rgb24", threads=1) for frame in container.decode(video=0)]
 
 
 def numbers_of(path: Path) -> list[int]:

@@ -12,7 +12,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.emulator.fish_audio.customer import FishCustomer
 from voice_provider.emulator import API_KEY
 
 if TYPE_CHECKING:
@@ -258,16 +257,15 @@ def test_the_first_audio_and_the_end_can_take_their_time(live, voice_emulator):
         assert time.monotonic() - started >= 0.8
 
 
-def test_neither_text_nor_key_is_in_the_log(own_emulator):
-    url = f"ws{own_emulator.url.removeprefix('http')}/v1/tts/live"
+def test_neither_text_nor_key_is_in_the_log(fish, voice_emulator, logged):
+    url = f"ws{voice_emulator.url.removeprefix('http')}/v1/tts/live"
     with connect(url, additional_headers={"Authorization": f"Bearer {API_KEY}"}, proxy=None) as connection:
         socket = Socket(connection)
         socket.start(text="a very secret sentence")
         socket.send("stop")
         assert socket.rest()
-    with FishCustomer(own_emulator.url) as customer:
-        customer.post("/v1/tts", json={"text": "another secret"})
-    log = own_emulator.log.read_text()
+    fish.post("/v1/tts", json={"text": "another secret"})
+    log = logged()
     assert "Speech of 22 bytes" in log
     assert "secret" not in log
     assert API_KEY not in log

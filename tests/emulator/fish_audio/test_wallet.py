@@ -35,19 +35,18 @@ def test_a_wallet_is_found_by_its_owners_id_too_and_by_nobody_else(fish, fish_st
     assert credit(fish_stranger)["user_id"] != mine
 
 
-def test_debits_of_the_ledger_show_after_a_while_and_only_ones_own(own_emulator):
+def test_debits_of_the_ledger_show_after_a_while_and_only_ones_own(fish, voice_emulator):
     now = time.time()
     row = "INSERT INTO ledger VALUES (NULL, ?, 'speech', ?, 'x', NULL, 78, 'bytes', ?, ?, '', 1, 0)"
-    with sqlite3.connect(own_emulator.data_dir / "state.sqlite") as state:
+    with sqlite3.connect(voice_emulator.data_dir / "state.sqlite") as state:
         state.execute(row, ("fish_audio", "main", 0.00117, now))
         state.execute(row, ("sync_labs", "main", 5, now))
         state.execute(row, ("fish_audio", "elsewhere", 5, now))
-    with FishCustomer(own_emulator.url) as fish:
-        assert credit(fish)["credit"] == "9.998830"
-        own_emulator.settings(fish_debit_seconds=60)
-        assert credit(fish)["credit"] == "10.000000"
-        own_emulator.advance(61)
-        assert credit(fish)["credit"] == "9.998830"
+    assert credit(fish)["credit"] == "9.998830"
+    voice_emulator.settings(fish_debit_seconds=60)
+    assert credit(fish)["credit"] == "10.000000"
+    voice_emulator.advance(61)
+    assert credit(fish)["credit"] == "9.998830"
 
 
 def test_the_package_has_no_id(fish):

@@ -154,12 +154,11 @@ def test_the_kinds_of_speech_job_do_not_mix_and_belong_to_one_organization(custo
         assert who.get(path).status_code == 404
 
 
-def test_neither_script_nor_key_is_in_the_log(own_emulator):
-    with Customer(own_emulator.url) as customer:
-        body = {"voiceId": customer.builtin(), "script": "a very secret sentence"}
-        customer.post("/v2/tts", json=body)
-        customer.job(customer.post("/v2/tts/jobs", json=body).headers["location"])
-    log = own_emulator.log.read_text()
+def test_neither_script_nor_key_is_in_the_log(customer, logged):
+    body = {"voiceId": customer.builtin(), "script": "a very secret sentence"}
+    customer.post("/v2/tts", json=body)
+    customer.job(customer.post("/v2/tts/jobs", json=body).headers["location"])
+    log = logged()
     assert "Speech of 22 characters" in log
     assert "secret" not in log
     assert "emulator\n" not in log

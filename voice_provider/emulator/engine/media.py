@@ -124,7 +124,8 @@ def read_picture(path: Path) -> Picture:
 
 def upright(frame: Any) -> Picture:
     """Return a decoded frame as a picture, turned as its metadata says."""
-    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    # One thread: to hand a small picture to several takes longer than to convert it.
+    picture = np.asarray(frame.to_ndarray(format="rgb24", threads=1), np.uint8)
     turns = _turns(frame)
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 

@@ -10,8 +10,6 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from voice_provider.emulator.sync_labs.generations import error_code, generation_json
 from voice_provider.emulator.sync_labs.requests import SERVICE
 from voice_provider.emulator.world.urls import is_loopback
@@ -58,6 +56,8 @@ class Webhooks:
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, job: Job, url: str) -> None:
+        import httpx  # noqa: PLC0415 - few emulators call anybody back, and it is a tenth of what their start imports
+
         body = json.dumps(self._payload(job), separators=(",", ":")).encode()
         signed = signature(secret_of(self._emulator.state, job.org), int(self._emulator.clock.now()), body)
         headers = {"Content-Type": "application/json", "Sync-Signature": signed}

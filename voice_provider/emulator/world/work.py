@@ -13,8 +13,6 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from voice_provider.emulator.engine import EngineError, Segment, stream
 from voice_provider.emulator.world.heard import Transcript, fingerprint, hear, recall, remember
 from voice_provider.emulator.world.urls import is_loopback
@@ -191,6 +189,8 @@ def _download(url: str, path: Path, kind: str) -> None:
         raise WorkError(
             f"{kind}_inaccessible", f"The {kind} lies on another machine; the emulator fetches from loopback only."
         )
+    import httpx  # noqa: PLC0415 - few emulators fetch anything, and it is a tenth of what their start imports
+
     try:
         with path.open("wb") as file, httpx.stream("GET", url, timeout=FETCH_SECONDS, trust_env=False) as response:
             response.raise_for_status()
