@@ -78,6 +78,8 @@ def say(line: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[float
         from voice_provider.emulator.engine.media import encode_speech
 
         path = folder / f"{seconds:g}.wav"
+        if path.exists():
+            return path
         spoken = sound_of(line)
         spoken = spoken[np.abs(spoken) > 0.02]  # speech without its pauses
         encode_speech([np.resize(spoken, round(seconds * RATE)).astype(np.float32)], RATE, path, "wav", 16_000)

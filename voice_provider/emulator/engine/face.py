@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,18 @@ class Mouth:
         return cls(row[:2], row[2:4], float(row[4]), float(row[5]), float(row[6]))
 
 
+_loaded = threading.local()  # a cascade is no object for two threads
+
+
+def _cascades() -> list[Any]:
+    """Return this thread's cascades: they take 20 ms to read."""
+    if not hasattr(_loaded, "cascades"):
+        names = (f"{cv2.data.haarcascades}haarcascade_frontalface_{name}.xml" for name in ("alt2", "default"))
+        _loaded.cascades = [cv2.CascadeClassifier(name) for name in names]
+    found: list[Any] = _loaded.cascades
+    return found
+
+
 class FaceFinder:
     """Finds one face and follows it.
 
@@ -49,10 +62,7 @@ class FaceFinder:
     """
 
     def __init__(self, speaker: tuple[float, float] | None = None) -> None:
-        folder = cv2.data.haarcascades
-        self._cascades = [
-            cv2.CascadeClassifier(f"{folder}haarcascade_frontalface_{name}.xml") for name in ("alt2", "default")
-        ]
+        self._cascades = _cascades()
         self._clahe = cv2.createCLAHE(3, (8, 8))
         self._speaker = speaker
         self._last: Floats | None = None
