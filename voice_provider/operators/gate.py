@@ -49,8 +49,8 @@ class CostGateOperator(VoiceOperator):
     :param lines: location of a script (CSV, JSONL, SRT or VTT), or a list of dicts, as of ``SpeakLinesOperator``
         (templated)
     :param lip_syncs: what would be lip synced: a dict, or a list of dicts, with ``seconds`` (of the result) and
-        optionally ``model`` (default: ``lipsync-2``), ``fps`` (default: 30) and ``reasoning_enabled``; manifests of
-        speech that a video will follow have their ``seconds`` (templated)
+        optionally ``model`` (default: ``lipsync-2``), ``fps`` (default: 30, a fifth too dear for a video of 25) and
+        ``reasoning_enabled``; manifests of speech that a video will follow have their ``seconds`` (templated)
     :param model: what speaks; default: the connection's ``speech_model`` (templated)
     :param limit: dollars up to which it goes on by itself (templated)
     :param on_exceed: what it does above: ``fail`` (default), or ``ask``: a person approves or rejects in Airflow's UI,

@@ -22,7 +22,7 @@ const Page = () => {
   const part = PARTS[params.get("part")] ? params.get("part") : "voices";
   return h(
     Box,
-    { p: 4, h: "100%", overflowY: "auto" },
+    { p: 4 },
     h(Answered, { answer }, (connections) => {
       const connection = params.get("connection") ?? connections[0]?.id ?? "";
       return h(
