@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,11 @@ def speech(folder: Path, **changes: Any) -> TTSOperator:
 
 
 def test_an_order_is_counted_where_it_is_sent_and_a_result_where_it_is_kept(
-    emulator: EmulatorHandle, backend: Backend, set_connection: Callable[..., None], tmp_path: Path
+    emulator: EmulatorHandle,
+    backend: Backend,
+    set_connection: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_connection(tts_mode="jobs", prices=PRICES)
     emulator.settings(tts_mode="seed-async", job_seconds=0.1)
@@ -133,6 +138,8 @@ def test_an_order_is_counted_where_it_is_sent_and_a_result_where_it_is_kept(
 
     backend.broken = True
     assert Task().run(speech(tmp_path))["uri"], "a backend that fails is no reason to lose what was paid"
+    monkeypatch.setitem(sys.modules, "airflow.sdk.observability.stats", None)
+    assert Task().run(speech(tmp_path))["uri"], "nor is an Airflow that has moved its metrics"
 
 
 def test_speech_that_is_the_answer_is_counted_once_in_tasks_lines_and_functions(

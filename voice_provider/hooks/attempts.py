@@ -45,15 +45,15 @@ def retrying(
     )
 
 
-def _is_question(request: Request) -> bool:
-    return request.method == "GET" and request.sink is None
-
-
 def in_time(request: Request, until: float) -> Request:
     """Return a question with the time that its answer may take; what orders is never given up for being late."""
     if until == math.inf or not _is_question(request):
         return request
     return replace(request, at_most=max(0.0, until - time.monotonic()) + LAST_QUESTION)
+
+
+def _is_question(request: Request) -> bool:
+    return request.method == "GET" and request.sink is None
 
 
 def _may_repeat(request: Request, error: BaseException) -> bool:

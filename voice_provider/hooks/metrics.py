@@ -121,10 +121,10 @@ def _outcome(error: VoiceError) -> str:
 
 
 def _tell(how: str, name: str, value: Any, tags: dict[str, str]) -> None:
-    """Hand it to Airflow; a backend that is set up wrongly is no reason to lose what was paid."""
-    from airflow.sdk.observability.stats import Stats  # noqa: PLC0415  # not when a DAG is parsed
-
+    """Hand it to Airflow; neither its way there nor a backend is a reason to lose what was paid."""
     try:
+        from airflow.sdk.observability.stats import Stats  # noqa: PLC0415  # not when a DAG is parsed
+
         getattr(Stats, how)(f"voice.{name}", value, tags=tags)
-    except Exception as error:  # noqa: BLE001  # each backend has errors of its own
+    except Exception as error:  # noqa: BLE001  # it may be another Airflow, and each backend has errors of its own
         log.debug("voice.%s was not counted: %s", name, error)

@@ -29,10 +29,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from voice_provider import __version__
-from voice_provider.exceptions import (
-    ServiceUnavailableError,
-    VoiceError,
-)
+from voice_provider.exceptions import ServiceUnavailableError, VoiceError
 from voice_provider.hooks import metrics
 from voice_provider.hooks.addresses import origin
 from voice_provider.hooks.attempts import ATTEMPTS, in_time, retrying

@@ -25,7 +25,7 @@ from voice_provider.lines.takes import FOLDER, Take, text_hash
 from voice_provider.lines.ways import Wanted, way_of
 from voice_provider.models import Cost, Manifest
 from voice_provider.money.budget import check_budget
-from voice_provider.money.prices import total
+from voice_provider.money.prices import NOTHING, total
 from voice_provider.trust.provenance import ENDING
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from voice_provider.lines.speaking import Rest
 
 NAMED = 10  # lines that a message names
-NOTHING = Cost(usd=0.0, basis="computed")
 STEPS = 20  # log lines of a whole script: one each 5 %
 UNKNOWN = (
     "it may be paid, and there is no take of it: an earlier try ended while it was on its way. Look at the account, "

@@ -96,6 +96,9 @@ def total(costs: Iterable[Cost]) -> Cost:
     return Cost(usd=usd, basis=max(worst, key=BASES.index, default="computed"), units=units)
 
 
+NOTHING = total(())  # of what was there
+
+
 def settled(parts: Sequence[Cost], amounts: Mapping[str, float]) -> Cost:
     """Return what work has cost, now that its amount is known.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError, PermanentVoiceError
@@ -47,7 +48,7 @@ class CheckLinesOperator(VoiceOperator):
     Returns ``manifest`` (of what was checked, for ``JoinLinesOperator``), ``verdicts`` (location of
     ``<output>/verdicts.jsonl``: a JSON object a line, see ``voice_provider.lines.checks.Row``), ``counts`` (lines by
     verdict), ``bad`` (ids of those that drift, at most 1,000, for ``redo=`` of ``SpeakLinesOperator``),
-    ``transcribed`` (takes that were listened to, this time) and ``cost`` of that.
+    ``transcribed`` (takes that were listened to, this time), ``cost`` of that, ``service`` and ``voice_conn_id``.
 
     :param spoken: what was spoken: location of a manifest of lines, or what ``SpeakLinesOperator`` or a mapped speech
         task returned (templated)
@@ -130,7 +131,7 @@ class CheckLinesOperator(VoiceOperator):
         checks = Checks(self.hook, folder, subjects, panel(context), self.log, longest_silence=self.longest_silence)
         checks.measure()
         if transcribe:
-            checks.listen(share, self._concurrency, max_cost)
+            checks.listen(share, partial(at_a_time, self.hook, self.concurrency), max_cost)
         rows = checks.write()
         counts, bad = counts_of(rows), [row for row in rows if row.verdict == "drift"]
         self.log.info("Lines by verdict: %s.", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
@@ -205,6 +206,3 @@ class CheckLinesOperator(VoiceOperator):
         if not 0 <= share <= 1:
             raise InvalidInputError(f"sample is {self.sample!r}; give a share such as 0.1, or a count.")
         return lambda hashes: {sha256 for sha256 in hashes if int(sha256[:8], 16) < share * 2**32}
-
-    def _concurrency(self) -> int:
-        return at_a_time(self.hook, self.concurrency)

@@ -23,7 +23,8 @@ from voice_provider.lines import fit
 from voice_provider.lines.script import MAX_BYTES, read_lines
 from voice_provider.lines.spoken import SpokenLine, read_spoken
 from voice_provider.lines.subtitles import to_srt
-from voice_provider.models import Cost, Manifest
+from voice_provider.models import Manifest
+from voice_provider.money.prices import NOTHING
 from voice_provider.operators.base import panel, scope_of
 from voice_provider.services.options import is_path
 from voice_provider.trust.origin import Origin, Run, Speaker, consents_in
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from voice_provider.hooks.voice import VoiceHook
 
-NOTHING = Cost(usd=0, basis="computed")  # the takes were paid when they were spoken
 SHOWN = 10  # lines that are named in a message
 
 
@@ -98,7 +98,7 @@ class Laying(ABC):
                 service=self.asked.hook.service.name,
                 voice_conn_id=self.asked.hook.voice_conn_id,
                 kind="speech",
-                cost=NOTHING,
+                cost=NOTHING,  # the takes were paid when they were spoken
                 **kept.facts,
             ),
             self._origin(spoken),

@@ -59,8 +59,8 @@ class SpeakLinesOperator(VoiceOperator):
 
     Returns ``manifest`` (location of ``<output>/manifest.jsonl``: a JSON object a line, see
     ``voice_provider.lines.manifest.Row``; written whatever the end), ``counts`` (lines by outcome), ``seconds`` (of
-    all takes that were found) and ``cost`` of this try (``usd``, ``basis``, ``units``): what was there, and a line
-    that shares a take, cost nothing.
+    all takes that were found), ``cost`` of this try (``usd``, ``basis``, ``units``): what was there, and a line that
+    shares a take, cost nothing; ``service`` and ``voice_conn_id``.
 
     :param lines: location of a CSV, JSONL, SRT or VTT file in UTF-8, or a list of dicts. Known columns are ``id``,
         ``text``, ``voice``, ``language``, ``start``, ``end``, ``file``, ``take`` and the service's speech options; all
