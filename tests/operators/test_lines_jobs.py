@@ -73,8 +73,8 @@ def lines(
 ) -> Jobs:
     set_connection(tts_mode="jobs")
     emulator.settings(tts_retry_after=0)
-    for name in ("FIRST_PAUSE", "QUIET"):
-        monkeypatch.setattr(speaking, name, 0.02)
+    monkeypatch.setattr(speaking, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(speaking, "QUIET", 0.0)  # a job that was accepted is written down before anything else
     monkeypatch.setattr(ways, "CONFIRM_AFTER", 0.02)
     return Jobs(emulator, tmp_path / "out", BUILT_IN)
 

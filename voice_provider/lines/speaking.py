@@ -138,8 +138,8 @@ class Speaking:
             try:
                 while self._flying or self._goes_on:
                     self._send(pool)
+                    self._write_down()  # before a step that may be the last: what is known then is gone on with
                     self._look(pool)
-                    self._write_down()
                     if self._rests and not self._flying:
                         return self._rest()
                     self._listen()
