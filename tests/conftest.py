@@ -97,7 +97,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that are there for real services; what is done stays the same."""
     from airflow.sdk.bases import sensor as airflow_sensor
 
-    from voice_provider.hooks import base as hooks_base
+    from voice_provider.hooks import waiting
     from voice_provider.jobs import following, lifecycle
     from voice_provider.operators import base as operators_base
     from voice_provider.triggers import job as triggers_job
@@ -108,7 +108,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triggers_job, "AFTER_A_BLIP", 0.05)
     # A service that wants to be asked after its job in three seconds is asked sooner.
     sooner = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda rest: time.sleep(min(rest, 0.1)))
-    monkeypatch.setattr(hooks_base, "time", sooner)
+    monkeypatch.setattr(waiting, "time", sooner)
     monkeypatch.setattr(airflow_sensor, "time", sooner)  # a sensor looks again after five seconds
     monkeypatch.setattr(following, "CONFIRM_AFTER", 0.05)
     # As many looks as ever, but sooner one after the other.

@@ -25,7 +25,7 @@ from voice_provider.exceptions import (
     VoiceError,
 )
 from voice_provider.files.storage import StoredFile
-from voice_provider.hooks import base as hooks_base
+from voice_provider.hooks import waiting
 from voice_provider.models import Job, JobState
 from voice_provider.services.base import Input
 from voice_provider.services.lip_sync import LipSyncOptions
@@ -431,8 +431,8 @@ def test_pauses_grow_to_the_interval_and_the_service_may_ask_for_longer_ones(
     emulator.wait_idle()
     naps: list[float] = []
     clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=naps.append)
-    monkeypatch.setattr(hooks_base, "time", clock)
-    monkeypatch.setattr(hooks_base, "FIRST_PAUSE", 100.0)
+    monkeypatch.setattr(waiting, "time", clock)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 100.0)
     assert hook.wait_for(job, 10_000, poll_interval=400).state is JobState.SUCCEEDED
     assert naps == [pytest.approx(pause, abs=20) for pause in (100, 150, 225, 337, 400, 700)]
 
@@ -449,7 +449,7 @@ def test_what_the_service_asks_to_wait_counts_from_its_answer_on(
     naps: list[float] = []
     ticks = itertools.count(step=60.0)  # each question takes a minute
     clock = SimpleNamespace(time=time.time, monotonic=lambda: next(ticks), sleep=naps.append)
-    monkeypatch.setattr(hooks_base, "time", clock)
+    monkeypatch.setattr(waiting, "time", clock)
     assert hook.wait_for(job, 10_000, poll_interval=0.1).state is JobState.SUCCEEDED
     assert naps == [700, 700]
 

@@ -22,7 +22,7 @@ from voice_provider.exceptions import (
     ServiceUnavailableError,
     VoiceError,
 )
-from voice_provider.hooks import base as hooks
+from voice_provider.hooks import waiting
 from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.settings import read_settings
 from voice_provider.hooks.transport import Transport
@@ -464,8 +464,8 @@ def test_an_answer_that_comes_too_late_leaves_the_outcome_unknown(
 # waits
 
 
-def waiting(hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(hooks, "FIRST_PAUSE", 0.01)
+def a_wait(hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(hook.service, "tts_mode", "jobs")
     emulator.settings(job_seconds=0)
     job = hook.run(hook.service.start_speech(SYNC_LINE, "key"))
@@ -478,7 +478,7 @@ def waiting(hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.Monke
 def test_nothing_in_between_ends_a_wait(
     status: int, form: str, hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = waiting(hook, emulator, monkeypatch)
+    job = a_wait(hook, emulator, monkeypatch)
     emulator.fault("edge_before", path="/v2/tts/jobs/*", status=status, form=form, times=2 * ATTEMPTS + 1)
     assert hook.wait_for(job, timeout=30, poll_interval=0.05).state == "succeeded"
 
@@ -487,7 +487,7 @@ def test_nothing_in_between_ends_a_wait(
 def test_its_own_refusal_ends_a_wait_when_it_comes_twice(
     status: int, hook: VoiceHook, emulator: EmulatorHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = waiting(hook, emulator, monkeypatch)
+    job = a_wait(hook, emulator, monkeypatch)
     emulator.fault("status", path="/v2/tts/jobs/*", status=status, times=1)
     assert hook.wait_for(job, timeout=30, poll_interval=0.05).state == "succeeded"
     emulator.fault("status", path="/v2/tts/jobs/*", status=status, times=2)

@@ -34,6 +34,7 @@ from voice_provider.files import beside, room, transfer
 from voice_provider.files.captions import place_of
 from voice_provider.files.storage import Download, Output
 from voice_provider.hooks import base as hooks_base
+from voice_provider.hooks import waiting
 from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.transport import Transport
 from voice_provider.hooks.voice import VoiceHook
@@ -290,6 +291,7 @@ class World:
             sensors_job,
             tenacity.nap,
             transfer,
+            waiting,
         ):
             monkeypatch.setattr(module, "time", self.clock)
         quiet = logging.getLogger("histories")

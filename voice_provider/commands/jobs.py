@@ -109,7 +109,7 @@ def _collect(hook: VoiceHook, options: argparse.Namespace, out: TextIO) -> int:
 def _kept(hook: VoiceHook, found: LeftOrder | None, job_id: str, location: str) -> Manifest | None:
     """Keep the result at a location; say why, and return nothing, where there is none yet."""
     from voice_provider.files.storage import Output, is_kept  # noqa: PLC0415 - loads storage
-    from voice_provider.hooks.base import succeeded  # noqa: PLC0415
+    from voice_provider.hooks.waiting import succeeded  # noqa: PLC0415
     from voice_provider.trust.origin import Origin, Run  # noqa: PLC0415
     from voice_provider.trust.provenance import check_name, keep  # noqa: PLC0415
 

@@ -15,11 +15,8 @@ from voice_provider.exceptions import (
     AuthError,
     CapabilityError,
     InvalidInputError,
-    JobFailedError,
     JobTimeoutError,
-    PermanentVoiceError,
     ServiceUnavailableError,
-    TransientVoiceError,
     VoiceError,
 )
 from voice_provider.files.endings import check_ending, format_for
@@ -31,7 +28,8 @@ from voice_provider.hooks.attempts import ATTEMPTS
 from voice_provider.hooks.inputs import check_kind
 from voice_provider.hooks.settings import Settings, read_settings
 from voice_provider.hooks.transport import Transport
-from voice_provider.models import Capability, Cost, Job, JobState, Manifest
+from voice_provider.hooks.waiting import describe, succeeded, watch
+from voice_provider.models import Capability, Cost, Job, Manifest
 from voice_provider.money.prices import cost_of, settled
 from voice_provider.services.base import Input, download, present
 from voice_provider.services.form import COMMON_FIELDS
@@ -50,9 +48,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONFIRMATIONS = 2  # a refusal (401, 404) ends a wait only when it is repeated: deployments hiccup
 ORDERED = {"speech": "audio", "lip_sync": "video"}  # what the result of a job has to be
-FIRST_PAUSE = 0.5  # seconds after the first question; short jobs are common, and then it grows to the interval
 
 
 class ServiceHook(BaseHook):
@@ -290,32 +286,11 @@ class ServiceHook(BaseHook):
         :param tell: gets a line whenever there is progress
         :raises PermanentVoiceError: the service itself has refused to say, twice in a row
         """
-        pause = min(FIRST_PAUSE, poll_interval)
-        progress, asked, refusals = Progress(), 0, 0
-        while not job.state.is_final and time.time() < until:
-            began, told_to_wait = time.monotonic(), 0.0
-            asked += 1  # every third question is answered at once: an answer that is held back tells no progress
-            patience = max(0.0, min(poll_interval, until - time.time())) if asked % 3 else 0
-            try:
-                job = self.get_job(job.kind, job.id, path=job.path, wait=patience, until=until)
-            except PermanentVoiceError as error:
-                refusals += 1
-                if refusals >= CONFIRMATIONS:
-                    raise
-                self.log.warning("Asking after the job was refused; asking again. %s", error)
-            except TransientVoiceError as error:
-                self.log.warning("Asking after the job did not succeed; asking again. %s", error)
-                told_to_wait = getattr(error, "retry_after", None) or 0.0
-            else:
-                refusals, told_to_wait = 0, job.retry_after or 0.0
-            if (line := progress.told(job)) is not None:
-                self.log.info("%s", line)
-                tell(line)
-            if not job.state.is_final:
-                rest = max(pause - (time.monotonic() - began), told_to_wait)  # it counts from the answer on
-                time.sleep(max(0.0, min(rest, until - time.time())))
-                pause = min(pause * 1.5, poll_interval)
-        return job
+
+        def ask(job: Job, wait: float) -> Job:
+            return self.get_job(job.kind, job.id, path=job.path, wait=wait, until=until)
+
+        return watch(job, ask, until, poll_interval, tell, self.log)
 
     def keep(self, job: Job, output: Output, costs: Sequence[Cost] = (), **details: Any) -> Manifest:
         """Fetch a succeeded job's result, check it, and put it in its place.
@@ -453,58 +428,3 @@ def _extra_of(connection: Connection) -> dict[str, Any]:
 def _says_no_hook(error: Exception) -> bool:
     """Airflow has no word of its own for it: not registered, or (generic, fs ...) registered without a class."""
     return isinstance(error, AttributeError) or str(error).startswith("Unknown hook type")
-
-
-class Progress:
-    """What is worth a line: a new status, a quarter more of the work; never every answer.
-
-    :param began: monotonic time at which the wait began; default: now
-    """
-
-    __slots__ = ("_began", "_ended", "_last", "_running")
-
-    def __init__(self, began: float | None = None) -> None:
-        self._began = time.monotonic() if began is None else began
-        self._running: float | None = None
-        self._ended: float | None = None
-        self._last: tuple[str, int] | None = None
-
-    def told(self, job: Job) -> str | None:
-        """Return a line about the job, where there is something new."""
-        now = time.monotonic()
-        if job.state is JobState.RUNNING and self._running is None:
-            self._running = now
-        if job.state.is_final:
-            self._ended = now
-        quarter = int((job.progress or 0) * 4)
-        if (job.status, quarter) == self._last:
-            return None
-        self._last = job.status, quarter
-        percent = f" {job.progress:.0%}" if job.progress is not None else ""
-        return f"{describe(job)}: {job.status or job.state.value}{percent}" + (f" ({self.times})" if self.times else "")
-
-    @property
-    def times(self) -> str:
-        """How long the job waited and ran, as far as it was seen."""
-        running, ended = self._running, self._ended
-        queued = f"seen waiting for {running - self._began:.0f} s" if running and running - self._began >= 1 else ""
-        ran = f"running for {ended - running:.0f} s" if running and ended and ended - running >= 1 else ""
-        return ", ".join(filter(None, (queued, ran)))
-
-
-def describe(job: Job) -> str:
-    """Name a job in a message."""
-    return f"The {job.kind.replace('_', ' ')} job {job.id}"
-
-
-def succeeded(job: Job) -> Job:
-    """Return a job that has succeeded; raise ``JobFailedError`` for one that has failed."""
-    if job.state is JobState.FAILED:
-        metrics.count("results", service=job.service, kind=job.kind, outcome="failed")
-        code = f" ({job.error_code})" if job.error_code else ""
-        raise JobFailedError(
-            f"{describe(job)} ended as {job.status or 'failed'}: {(job.error or 'no reason given').rstrip('.')}{code}. "
-            f"Correct the input and order it again; the service decides whether a failed job is billed.",
-            error_code=job.error_code,
-        )
-    return job

@@ -20,7 +20,6 @@ from voice_provider.exceptions import (
     InvalidInputError,
     JobTimeoutError,
     NotFoundError,
-    PermanentVoiceError,
     StorageError,
 )
 from voice_provider.files.locations import output_of, read_text
@@ -30,6 +29,7 @@ from voice_provider.hooks.base import ServiceHook
 from voice_provider.hooks.costs import lip_sync_costs
 from voice_provider.hooks.hearing import TRANSCRIPTION_TIMEOUT, captioned, discard, transcript_of
 from voice_provider.hooks.inputs import COVERS
+from voice_provider.hooks.visibility import settled
 from voice_provider.models import (
     Asset,
     Capability,
@@ -57,13 +57,6 @@ if TYPE_CHECKING:
     from voice_provider.services.base import Body
     from voice_provider.services.options import CloneOptions, Media, PathObject
     from voice_provider.trust.origin import Origin
-
-_OPENNESS = {"private": 0, "unlist": 1, "public": 2}
-
-
-def is_more_open(visibility: str | None, wanted: str) -> bool:
-    """Whether more people see a voice than are meant to."""
-    return _OPENNESS.get(visibility or "", 9) > _OPENNESS[wanted]
 
 
 class VoiceHook(ServiceHook):
@@ -208,29 +201,7 @@ class VoiceHook(ServiceHook):
         :return: the voice as it is now; less open than asked for is logged
         :raises PermanentVoiceError: it stays more open than asked for; ours is deleted, because a voice is a person's
         """
-        if wanted is None or voice.visibility in (wanted, None):
-            return voice
-        self.log.warning("Voice %s is '%s', not '%s' as asked for; changing it.", voice.id, voice.visibility, wanted)
-        self.run(self.service.update_voice(voice.id, {"visibility": wanted}))
-        voice = self.get_voice(voice.id)
-        if voice.visibility == wanted:
-            return voice
-        if is_more_open(voice.visibility, wanted):
-            if is_ours:
-                self.delete_voice(voice.id)
-            done = "was deleted" if is_ours else "was not deleted, because it may be somebody else's work"
-            raise PermanentVoiceError(
-                f"{self.service.label} made voice {voice.id} '{voice.visibility}' and not '{wanted}', also when it was "
-                f"told again. The voice {done}. Change the visibility at the service, then run this again."
-            )
-        self.log.warning(
-            "Voice %s stays '%s': %s does not make it '%s' on this way; publish it on its web site.",
-            voice.id,
-            voice.visibility,
-            self.service.label,
-            wanted,
-        )
-        return voice
+        return settled(self, voice, wanted, is_ours=is_ours)
 
     def update_voice(self, voice_id: str, **changes: Any) -> Voice:
         """Change a voice's description for people; only what is given.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from voice_provider.exceptions import NotFoundError, OutcomeUnknownError, ServiceUnavailableError, VoiceError
 from voice_provider.hooks import metrics
-from voice_provider.hooks.base import describe, succeeded
+from voice_provider.hooks.waiting import describe, succeeded
 from voice_provider.jobs.clones import GoneError
 from voice_provider.jobs.notes import Notes, now
 from voice_provider.jobs.uploads import Uploads

@@ -34,7 +34,7 @@ from voice_provider.exceptions import (
 )
 from voice_provider.files.storage import is_kept
 from voice_provider.hooks import metrics
-from voice_provider.hooks.base import describe
+from voice_provider.hooks.waiting import describe
 from voice_provider.jobs.answers import Answers, NoAnswerError
 from voice_provider.jobs.clones import BeingMadeError, GoneError
 from voice_provider.jobs.following import Following

@@ -21,8 +21,8 @@ from voice_provider.exceptions import (
     UnusableSpeechError,
     VoiceError,
 )
-from voice_provider.hooks.base import describe, succeeded
 from voice_provider.hooks.transport import CONNECTIONS
+from voice_provider.hooks.waiting import describe, succeeded
 from voice_provider.jobs.record import new_nonce
 from voice_provider.lines.journal import Held, Sent
 from voice_provider.lines.takes import order_key

@@ -9,7 +9,8 @@ from voice_provider.compat import task_state_store
 from voice_provider.exceptions import InvalidInputError, NotFoundError, VoiceError
 from voice_provider.files.storage import StoredFile
 from voice_provider.models import Capability
-from voice_provider.operators.base import VoiceOperator, argument_of, as_text, scope_of, tell_result
+from voice_provider.operators.arguments import argument_of, as_text
+from voice_provider.operators.base import VoiceOperator, scope_of, tell_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

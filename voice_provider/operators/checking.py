@@ -11,7 +11,8 @@ from voice_provider.files.locations import bare, is_location, output_of
 from voice_provider.files.storage import Output
 from voice_provider.models import Capability
 from voice_provider.money.budget import limit_of
-from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel
+from voice_provider.operators.arguments import as_text, flag_of, number_of
+from voice_provider.operators.base import VoiceOperator, panel
 from voice_provider.operators.lineage import listed
 from voice_provider.operators.scripts import at_a_time, folder_of, lines_of, script_at
 from voice_provider.services.options import is_path, plain

@@ -17,7 +17,8 @@ from voice_provider.exceptions import (
 from voice_provider.jobs.inventory import ManagedVoice, Rules, judge, judge_asset, managed
 from voice_provider.jobs.names import AssetName, owner_of
 from voice_provider.models import Capability, Room
-from voice_provider.operators.base import VoiceOperator, as_text, flag_of, number_of, panel, patterns_of
+from voice_provider.operators.arguments import as_text, flag_of, number_of, patterns_of
+from voice_provider.operators.base import VoiceOperator, panel
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.times import begin_of
 

@@ -20,11 +20,12 @@ from voice_provider.exceptions import (
     TransientVoiceError,
     VoiceError,
 )
-from voice_provider.hooks.voice import is_more_open
+from voice_provider.hooks.visibility import is_more_open
 from voice_provider.jobs.clones import CloneOrder, IfExists, made_for, replaced
 from voice_provider.jobs.names import ManagedName
 from voice_provider.models import Room
-from voice_provider.operators.base import JobOperator, argument_of, as_text, patterns_of
+from voice_provider.operators.arguments import argument_of, as_text, patterns_of
+from voice_provider.operators.base import JobOperator
 from voice_provider.operators.lineage import listed
 from voice_provider.operators.runs import Runs
 from voice_provider.operators.slots import evict, shortage

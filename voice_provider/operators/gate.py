@@ -12,7 +12,8 @@ from voice_provider.hooks.costs import video_cost
 from voice_provider.models import Capability
 from voice_provider.money.budget import check_budget, dollars, limit_of
 from voice_provider.money.prices import total
-from voice_provider.operators.base import VoiceOperator, as_text
+from voice_provider.operators.arguments import as_text
+from voice_provider.operators.base import VoiceOperator
 from voice_provider.operators.scripts import lines_of
 from voice_provider.services.options import plain
 

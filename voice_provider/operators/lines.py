@@ -16,8 +16,9 @@ from voice_provider.files.storage import Output
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.money.budget import limit_of
 from voice_provider.operators import base
+from voice_provider.operators.arguments import as_text, number_of, seconds_of
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import VoiceOperator, as_text, number_of, panel, scope_of, seconds_of
+from voice_provider.operators.base import VoiceOperator, panel, scope_of
 from voice_provider.operators.scripts import at_a_time, folder_of, lines_of, script_at
 from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import is_path

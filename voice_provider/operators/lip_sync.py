@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.jobs.orders import LipSyncOrder
 from voice_provider.models import Capability
-from voice_provider.operators.base import as_text
+from voice_provider.operators.arguments import as_text
 from voice_provider.operators.result import ResultOperator
 from voice_provider.operators.speech import made_from, speakers_of
 from voice_provider.services.options import parse

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from voice_provider.exceptions import InvalidInputError
 from voice_provider.files.locations import bare, is_location, output_of, read_bytes
-from voice_provider.operators.base import as_text, number_of
+from voice_provider.operators.arguments import as_text, number_of
 from voice_provider.services.options import plain
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from voice_provider.exceptions import InvalidInputError
 from voice_provider.jobs.names import ManagedName
 from voice_provider.jobs.orders import SpeechOrder
 from voice_provider.models import Capability
+from voice_provider.operators.arguments import as_text
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import as_text
 from voice_provider.operators.result import ResultOperator
 from voice_provider.trust.origin import Speaker, consents_in, recordings, speech_origin
 

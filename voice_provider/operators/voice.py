@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from voice_provider.exceptions import InvalidInputError, NotFoundError
 from voice_provider.jobs.names import ManagedName
 from voice_provider.models import Capability
+from voice_provider.operators.arguments import argument_of, as_text
 from voice_provider.operators.asset import ids_of
-from voice_provider.operators.base import VoiceOperator, argument_of, as_text
+from voice_provider.operators.base import VoiceOperator
 from voice_provider.services.options import VoiceChanges
 
 if TYPE_CHECKING:

@@ -22,10 +22,11 @@ from voice_provider.exceptions import (
 )
 from voice_provider.files.locations import output_of
 from voice_provider.files.storage import Output, is_kept
-from voice_provider.hooks.base import FIRST_PAUSE, Progress, succeeded
+from voice_provider.hooks.waiting import FIRST_PAUSE, Progress, succeeded
 from voice_provider.links import JobLink, ResultLink
 from voice_provider.models import Cost, Job, JobKind, JobState, Manifest
 from voice_provider.operators import base
+from voice_provider.operators.arguments import as_text
 from voice_provider.operators.asset import ids_of
 from voice_provider.sensors.base import VoiceSensor
 from voice_provider.services.options import is_path
@@ -188,7 +189,7 @@ class CompletionSensor(JobSensor):
             self.result_location = ticket["uri"]
             return ticket
         job_id, path = self.job_reference()
-        location = base.as_text(output_of(self.output_location)) or ticket.get("output")
+        location = as_text(output_of(self.output_location)) or ticket.get("output")
         if not location:
             raise InvalidInputError("output is missing: say where the result is to be kept.")
         check_name(location)

@@ -9,6 +9,7 @@ from airflow.sdk import PokeReturnValue
 
 from voice_provider.exceptions import InvalidInputError, TransientVoiceError
 from voice_provider.operators import base
+from voice_provider.operators.arguments import number_of
 from voice_provider.sensors.base import VoiceSensor
 from voice_provider.triggers.turn import TurnTrigger
 
@@ -51,8 +52,8 @@ class VoiceSlotSensor(VoiceSensor):
         self.needed = needed
 
     def _limit(self, hook: VoiceHook) -> int:
-        limit = base.number_of(self.slots, "slots") or hook.settings.clone_slots
-        needed = base.number_of(self.needed, "needed") or 1
+        limit = number_of(self.slots, "slots") or hook.settings.clone_slots
+        needed = number_of(self.needed, "needed") or 1
         if limit is None:
             raise InvalidInputError(
                 f"{hook.service.label} does not tell how many clones a plan holds. Set clone_slots in the connection's "
@@ -71,7 +72,7 @@ class VoiceSlotSensor(VoiceSensor):
         except TransientVoiceError as error:
             self.log.warning("%s", error)
             return PokeReturnValue(is_done=False)
-        limit = base.number_of(self.slots, "slots") or hook.settings.clone_slots or 0
+        limit = number_of(self.slots, "slots") or hook.settings.clone_slots or 0
         in_use = room.active or 0
         self.log.info("Clone slots in use: %d of %d.", in_use, limit)
         found = {"slots_in_use": in_use, "slot_limit": limit, "free": max(limit - in_use, 0)}

@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from voice_provider.exceptions import PermanentVoiceError, RateLimitedError
 from voice_provider.hooks.attempts import LAST_QUESTION
-from voice_provider.hooks.base import Progress
+from voice_provider.hooks.waiting import Progress
 from voice_provider.models import JobState
 from voice_provider.triggers.poller import Wait, poller
 from voice_provider.triggers.turns import turns
