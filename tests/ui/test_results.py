@@ -118,9 +118,13 @@ def test_a_forged_result_plays_nothing(
         "page": manifest(str(inside), size, media_type="text/html"),
         "script": manifest(str(inside), size, media_type="audio/mpeg\r\nX: y"),
         "size": manifest(str(inside), size + 1),
+        "others": manifest(str(inside), size, voice_conn_id="another"),
         "list": {"media_type": "audio/mpeg", "uri": [str(inside)]},
     }
-    good = {"disk": manifest(str(inside), size), "store": manifest("s3://studio/out/talk.mp3", size)}
+    good = {
+        "disk": manifest(str(inside), size),
+        "store": manifest("s3://studio/out/talk.mp3", size, voice_conn_id="voice_default"),
+    }
     run_id = forging("forged", forged | good)
     for name in good:
         answer = asks(admin, "forged", run_id, name, Range="bytes=4-11")
@@ -133,7 +137,8 @@ def test_a_forged_result_plays_nothing(
         checked = asks(admin, "forged", run_id, name, "check")
         assert checked.status_code != 200 or checked.json()["record"] is None, name
     listed = {one["task_id"]: one for one in answered(admin, f"{HERE}/results", limit=100)["results"]}
-    assert set(listed) >= set(good) | set(forged) - {"list"}
+    assert set(listed) & set(forged) == set(forged) - {"list", "others"}
+    assert set(listed) >= set(good)
     assert {name for name, one in listed.items() if one["obstacle"] is None and one["dag_id"] == "forged"} == {
         *good,
         "size",

@@ -27,6 +27,7 @@ from voice_provider.ui.xcoms import MAY_READ_RESULTS, Instance, readable, return
 
 if TYPE_CHECKING:
     from voice_provider.hooks.settings import Settings
+    from voice_provider.hooks.voice import VoiceHook
 
 MOST_CHECKED = 1024**3  # bytes of a file that the API server reads to check its hash
 BLOCK = 1024**2  # bytes that are fetched at a time from an object store
@@ -41,13 +42,13 @@ def list_results(
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=100)] = 25,
 ) -> dict[str, Any]:
-    """Return the newest results of the connection's service, and for each why it does not play, if it does not."""
+    """Return the newest results of the connection, and for each why it does not play, if it does not."""
     hook = hook_of(connection_id)
     values = returned(readable(user), marks=["uri"], limit=limit + 1, offset=offset)
     found = []
     for one in values[:limit]:
         manifest = _manifest(one.value)
-        if manifest is not None and manifest.service == hook.service.name:
+        if manifest is not None and _is_of(manifest, hook):
             why = _obstacle(manifest, hook.settings)
             found.append({**one.where, **manifest.dump(), "kept_at": one.at.isoformat(), "obstacle": why})
     return {"results": found, "next": offset + limit if len(values) > limit else None}
@@ -58,6 +59,11 @@ def _manifest(value: Any) -> Manifest | None:
         return Manifest.model_validate(value)
     except ValidationError:
         return None
+
+
+def _is_of(manifest: Manifest, hook: VoiceHook) -> bool:
+    """Whether a connection has paid it; what was kept before results told it is known by its service only."""
+    return manifest.service == hook.service.name and manifest.voice_conn_id in (None, hook.voice_conn_id)
 
 
 def _obstacle(manifest: Manifest, settings: Settings) -> str | None:
@@ -87,15 +93,15 @@ def check_place(uri: str, settings: Settings) -> None:
         )
 
 
-def _of(user: Any, instance: Instance) -> Manifest:
+def _of(user: Any, hook: VoiceHook, instance: Instance) -> Manifest:
     """Read the manifest of a task instance anew: what the browser says of it is not asked.
 
-    :raises NotFoundError: it has returned none
+    :raises NotFoundError: it has returned none that is of this connection
     """
     found = returned(readable(user) & {instance[0]}, of=[instance], limit=1)
     manifest = _manifest(found[0].value) if found else None
-    if manifest is None:
-        raise NotFoundError("This task has returned no result that was kept as a file.")
+    if manifest is None or not _is_of(manifest, hook):
+        raise NotFoundError(f"This task has returned no result of '{hook.voice_conn_id}' that was kept as a file.")
     return manifest
 
 
@@ -115,8 +121,8 @@ def play(
     map_index: int = -1,
 ) -> Response:
     """Send a result, or the part of it that the player asks for."""
-    settings = hook_of(connection_id).settings
-    manifest = _of(user, (dag_id, run_id, task_id, map_index))
+    hook = hook_of(connection_id)
+    settings, manifest = hook.settings, _of(user, hook, (dag_id, run_id, task_id, map_index))
     why = _obstacle(manifest, settings)
     if why is not None:
         raise NotAllowedError(why)
@@ -147,8 +153,8 @@ def check_result(
     connection_id: str, dag_id: str, run_id: RunId, task_id: TaskId, user: GetUserDep, map_index: int = -1
 ) -> dict[str, Any]:
     """Read the file and the record beside it; say whether it is what was kept, and where it comes from."""
-    settings = hook_of(connection_id).settings
-    manifest = _of(user, (dag_id, run_id, task_id, map_index))
+    hook = hook_of(connection_id)
+    settings, manifest = hook.settings, _of(user, hook, (dag_id, run_id, task_id, map_index))
     check_place(manifest.uri, settings)
     if manifest.bytes > MOST_CHECKED:
         return {
