@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def read(script: Any, name: str = CSV, **known: Any) -> list[Line]:
 def only(script: Any, name: str = CSV, **known: Any) -> dict[str, Any]:
     """Return what the one line of a script says, without what it does not say."""
     (line,) = read(script, name, **known)
-    return {name: value for name, value in vars(line).items() if value not in (None, {}) and name != "where"}
+    return {name: value for name, value in asdict(line).items() if value not in (None, {}) and name != "where"}
 
 
 READ: list[tuple[str, Any, str, dict[str, Any]]] = [

@@ -351,11 +351,13 @@ class ScriptRun:
 
     def _write_rows(self) -> None:
         seen: set[str] = set()
+        costs: dict[str, dict[str, Any]] = {}  # what costs the same is told by the same dict: ten thousand take room
         rows = []
         for key, line in zip(self._keys, self._lines, strict=True):
             cost = self._cost(key)
             told = cost if cost is None or key not in seen else NOTHING  # equal lines share a take
-            rows.append(replace(self._row(key, line), cost=told.dump() if told is not None else None))
+            shared = costs.setdefault(str(told), told.dump()) if told is not None else None
+            rows.append(replace(self._row(key, line), cost=shared))
             seen.add(key)
         self.rows = self._delivery.standing(rows)
         write_manifest(f"{self._folder}{NAME}", self.rows)

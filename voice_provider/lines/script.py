@@ -28,7 +28,7 @@ WAY = "A text of its own, as .txt or .md, is cut into lines"  # for what is too 
 NEAR = 0.8  # of difflib: one letter wrong in five
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line that is to be spoken.
 
