@@ -104,10 +104,14 @@ class Life:
     def happened(self, what: str) -> None:
         self.go_on()
         self.effects.append(what)
-        # How many lines of progress there are depends on the second, and no try reads them.
-        if what != "tell" and len(self.effects) - self.effects.count("tell") == self.dies_after:
+        if what != "tell" and self.count == self.dies_after:
             self.dead = True
             raise Killed
+
+    @property
+    def count(self) -> int:
+        """Effects; how many lines of progress there are depends on the second, and no try reads them."""
+        return len(self.effects) - self.effects.count("tell")
 
     def noted(self, post: Post) -> bool:
         """Whether what became of a request was written down before the end."""
@@ -328,19 +332,20 @@ class World:
 
         monkeypatch.setattr(Transport, "_send_with", send)
 
+    def watch(self, owner: Any, method: str, what: str) -> None:
+        """Let a call be an effect, unless it says that it has done nothing."""
+        real = getattr(owner, method)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.life.go_on()
+            value = real(*args, **kwargs)
+            if value is not False:
+                self.life.happened(what)
+            return value
+
+        self._monkeypatch.setattr(owner, method, watched)
+
     def _watch_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def after(owner: Any, method: str, what: str) -> None:
-            real = getattr(owner, method)
-
-            def watched(*args: Any, **kwargs: Any) -> Any:
-                self.life.go_on()
-                value = real(*args, **kwargs)
-                if value is not False:
-                    self.life.happened(what)
-                return value
-
-            monkeypatch.setattr(owner, method, watched)
-
         def broken(owner: Any, name: str, error: int, breaks: Callable[[], bool]) -> None:
             real = getattr(owner, name)
 
@@ -358,11 +363,11 @@ class World:
         broken(room, "_fill", errno.ENOSPC, lambda: self.full)
         broken(Download, "_move", errno.EACCES, refused)
         monkeypatch.setattr(socket, "gethostname", lambda: self.machine)
-        after(Download, "__init__", "open")
-        after(Download, "write", "write")
-        after(Download, "publish", "move")
-        after(Output, "recover", "move")
-        after(beside, "put", "beside")
+        self.watch(Download, "__init__", "open")
+        self.watch(Download, "write", "write")
+        self.watch(Download, "publish", "move")
+        self.watch(Output, "recover", "move")
+        self.watch(beside, "put", "beside")
         owns, receive = Download.owns, Output.receive
         # A killed process deletes nothing.
         monkeypatch.setattr(Download, "owns", lambda self_, part: not self.life.dead and owns(self_, part))

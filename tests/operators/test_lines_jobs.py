@@ -210,6 +210,27 @@ def test_a_wait_that_ends_badly_loses_nothing(lines: Jobs, monkeypatch: pytest.M
     assert lines.paid() == 6
 
 
+def test_a_wait_that_comes_back_goes_on_and_begins_no_new_one(lines: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.1)
+    lines.emulator.settings(job_seconds=3600)
+    left = lines.deferred(lines=SCRIPT[:2], timeout=1.5)
+    lines.emulator.advance(3600)
+    lines.emulator.fault("status", "*.mp3", status=503, times=None)  # they have ended, and cannot be fetched
+    for _ in range(20):
+        event = event_of(left)
+        try:
+            lines.come_back(left, event, lines=SCRIPT[:2], timeout=1.5)
+        except TaskDeferred as again:
+            left = again
+        except TransientVoiceError:
+            break
+    else:
+        raise AssertionError("it goes to and fro")
+    lines.emulator.clear_faults()
+    assert lines.run(SCRIPT[:2])["counts"] == {"spoken": 2}
+    assert lines.paid() == 2
+
+
 def test_a_job_that_fails_is_a_failed_line_and_a_clear_orders_it_anew(lines: Jobs) -> None:
     lines.emulator.fault("job_failed", JOBS, after=1)
     with pytest.raises(PermanentVoiceError, match=r"1 of 6 lines have no take.*'b'.*ended as FAILED"):

@@ -121,7 +121,7 @@ class Journal:
         self._mine = _Claim(task=task, attempt=attempt.id, try_number=attempt.number, beat=time.time())
         self._attempt = attempt
         self._written = 0.0
-        self.came_back = False  # this very try was here before, and has waited on a triggerer
+        self.away_until: float | None = None  # this very try was here before, and has waited on a triggerer until then
         with self._explained():
             self._folder = folder_of(self.location.rstrip("/"))
             self._number = self._claim()
@@ -140,11 +140,15 @@ class Journal:
         with self._explained():
             self._folder.write(_name(self._number), self._mine.model_dump_json(exclude_none=True).encode())
             self._written = time.monotonic()
-            if max(self._numbers(), default=0) > self._number:
-                raise StaleTryError(
-                    f"Another run has taken over {self.location} while this one did not answer; this one stops, and "
-                    "sends nothing."
-                )
+            self._check_newest(self._number)
+
+    def check(self) -> None:
+        """Make sure that the folder still is this run's, before anything in it is deleted or replaced.
+
+        :raises StaleTryError: another run has taken over
+        """
+        with self._explained():
+            self._check_newest(self._number)
 
     def beat(self) -> None:
         """Show that this run is alive, where nothing was written for a while."""
@@ -167,13 +171,14 @@ class Journal:
     def _claim(self) -> int:
         for _ in range(CLAIMS):
             newest = max(self._numbers(), default=0)
-            if newest:
-                before = self._read(newest)
-                self._check(before)
-                self.came_back = before.away_until > 0 and before.attempt == self._mine.attempt
             try:
+                if newest:
+                    before = self._read(newest)
+                    self._check(before)
+                    if before.attempt == self._mine.attempt:
+                        self.away_until = before.away_until or None
                 self._create(newest + 1)
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):
                 continue  # another run was faster: is it the one that works now?
             return newest + 1
         raise StorageError(f"{self.location} lists no object that is there.")
@@ -194,12 +199,20 @@ class Journal:
                 f"that was killed is taken over after {EXPIRES:.0f} s."
             )
 
+    def _check_newest(self, number: int) -> None:
+        if max(self._numbers(), default=0) > number:
+            raise StaleTryError(
+                f"Another run has taken over {self.location} while this one did not answer; this one stops, and sends "
+                "nothing."
+            )
+
     def _create(self, number: int) -> None:
         """Create the object of this try, and make sure that it could not be created twice."""
         data = self._mine.model_dump_json().encode()
         self._folder.create(_name(number), data)
         with suppress(FileExistsError):
             self._folder.create(_name(number), data)
+            self._check_newest(number)  # who has taken over since has deleted the first one
             raise InvalidInputError(
                 f"output '{self.location}' cannot be used: the storage creates an object that is there already once "
                 "more, so two runs could pay for the same lines. S3 can (conditional writes)."

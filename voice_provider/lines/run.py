@@ -324,15 +324,19 @@ class ScriptRun:
                     continue
                 self._known[row.take] = Take(row.uri, row.sha256, row.seconds)
                 self._delivery.remember(row)
-                if self._journal.came_back and row.outcome == "spoken":
+                if self._journal.away_until is not None and row.outcome == "spoken":
                     self._ours.add(row.take)
             if gone:
+                self._journal.check()
                 write_manifest(location, (row for row in iter_manifest(location) if self._stays(row, again)))
         for key in again & self._there.keys():
-            remove(self._there[key])
-            remove(f"{self._there[key]}{ENDING}")
-            if exists(self._there[key]):
-                raise InvalidInputError(f"redo: {self._there[key]} cannot be deleted. Check the worker's permissions.")
+            take = self._there[key]
+            for file in (take, f"{take}{ENDING}"):
+                self._journal.check()  # what another run has paid since is not ours to delete
+                remove(file)
+            if exists(take):
+                self._journal.check()
+                raise InvalidInputError(f"redo: {take} cannot be deleted. Check the worker's permissions.")
             del self._there[key]
 
     def _stays(self, row: Row, again: set[str]) -> bool:
@@ -360,6 +364,7 @@ class ScriptRun:
             rows.append(replace(self._row(key, line), cost=shared))
             seen.add(key)
         self.rows = self._delivery.standing(rows)
+        self._journal.check()  # it may have taken a while: takes were read
         write_manifest(f"{self._folder}{NAME}", self.rows)
 
     def _error(self, key: str) -> VoiceError | None:

@@ -53,10 +53,12 @@ class Rest:
 
     :param jobs: that run
     :param enough: how many of them have to end until it is worth to come back
+    :param silent: seconds since there was news
     """
 
     jobs: Sequence[Job]
     enough: int
+    silent: float
 
 
 @dataclass
@@ -231,7 +233,8 @@ class Speaking:
         """
         opened = self._journal.entries.open
         jobs = [job for key in self._running if (job := opened[key].job) is not None]
-        return Rest(jobs, math.ceil(len(jobs) / 2) if self._is_to_send else len(jobs))
+        enough = math.ceil(len(jobs) / 2) if self._is_to_send else len(jobs)
+        return Rest(jobs, enough, time.monotonic() - self._news)
 
     def _listen(self) -> None:
         """Wait for what comes next, a second at most."""

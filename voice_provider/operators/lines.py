@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from voice_provider.jobs.record import OnUnknownOutcome
+    from voice_provider.lines.journal import Journal
     from voice_provider.lines.pace import Pace
     from voice_provider.lines.script import Line
     from voice_provider.lines.speaking import Rest
@@ -182,11 +183,8 @@ class SpeakLinesOperator(VoiceOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger, by what the journal knows."""
-        found = event or {}
-        self.log.info("Back from waiting: %s.", found.get("message"))
-        # After the deadline they are asked after once more, and it is over before it would wait there again.
-        waited = max(0.0, self.timeout - base.INLINE_WAIT / 2) if found.get("status") == "deadline" else 0.0
-        return self._speak(context, self.deferrable, waited)
+        self.log.info("Back from waiting: %s.", (event or {}).get("message"))
+        return self._speak(context, self.deferrable)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the trigger, on the worker where the trigger itself failed: that is no reason to burn a retry."""
@@ -196,7 +194,7 @@ class SpeakLinesOperator(VoiceOperator):
             self.log.warning("Waiting on the triggerer failed (%s); waiting here.", error)
             return self._speak(context, deferrable=False)
 
-    def _speak(self, context: Context, deferrable: bool, waited: float = 0.0) -> dict[str, Any]:
+    def _speak(self, context: Context, deferrable: bool) -> dict[str, Any]:
         # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
         from voice_provider.jobs.store import attempt_of  # noqa: PLC0415
         from voice_provider.lines.journal import Journal, task_of  # noqa: PLC0415
@@ -226,11 +224,11 @@ class SpeakLinesOperator(VoiceOperator):
                 self._pace,
                 stop_on_error=self.on_line_error == "stop",
                 patience=self.timeout,
-                waited=waited,
+                waited=self._waited(journal),
                 inline=base.INLINE_WAIT if deferrable else None,
                 poll_interval=self.poll_interval,
             )
-            deadline = time.time() + self.timeout
+            deadline = time.time() + self.timeout - (rest.silent if rest is not None else 0.0)
             if rest is not None:
                 script.leave(deadline)
         except BaseException:
@@ -243,6 +241,14 @@ class SpeakLinesOperator(VoiceOperator):
         script.judge(max_failed)
         self.tell_assets(context, result)
         return result
+
+    def _waited(self, journal: Journal) -> float:
+        """Return for how many seconds there was no news: who comes back goes on with the wait, and begins none."""
+        if journal.away_until is None:
+            return 0.0
+        # After the deadline they are asked after once more, and it is over before it would wait there again.
+        most = self.timeout - base.INLINE_WAIT / 2
+        return max(0.0, min(self.timeout + time.time() - journal.away_until, most))
 
     def _wait_elsewhere(self, rest: Rest, deadline: float) -> None:
         self.log.info("%d jobs run; waiting on the triggerer until %d of them have ended.", len(rest.jobs), rest.enough)
