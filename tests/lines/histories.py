@@ -6,6 +6,7 @@ are taken one by one, by whoever waits for them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
@@ -82,7 +83,12 @@ class ScriptWorld(World):
 
     :param paid: rows of the ledger by the take that they were paid for
     :param keys: of takes, by the text that was to be spoken
+
+    Until ``repair`` so many writes of the journal fail (``journal_fails``) after some that do not (``journal_skips``).
     """
+
+    journal_skips: int
+    journal_fails: int
 
     def __init__(self, emulator: EmulatorHere, monkeypatch: pytest.MonkeyPatch, folder: Path, data: Path) -> None:
         self.paid: dict[str, set[int]] = {}
@@ -106,6 +112,25 @@ class ScriptWorld(World):
         ):
             self.watch(owner, method, method)
         self._watch_steps(monkeypatch)
+        self._may_refuse(monkeypatch, "create")
+        self._may_refuse(monkeypatch, "write")
+
+    def _may_refuse(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+        real = getattr(LocalFolder, method)
+
+        def tried(*args: Any) -> Any:
+            if self.journal_skips:
+                self.journal_skips -= 1
+            elif self.journal_fails:
+                self.journal_fails -= 1
+                raise OSError(errno.EIO, "so the history wants it")
+            return real(*args)
+
+        monkeypatch.setattr(LocalFolder, method, tried)
+
+    def repair(self) -> None:
+        super().repair()
+        self.journal_skips = self.journal_fails = 0
 
     def _watch_payments(self, monkeypatch: pytest.MonkeyPatch) -> None:
         send = Transport._send_with
@@ -326,6 +351,9 @@ class ScriptHistory:
             self._fault()
         if self._chance(0.08, "the place of results refuses"):
             world.refuses = self.dice.choice((1, None))
+        if self._chance(0.1, "the journal cannot be written"):
+            world.journal_skips, world.journal_fails = self.dice.randint(0, 6), self.dice.randint(1, 3)
+        world.full = self._chance(0.05, "the disk is full")
         if self.buy.keyed and self._chance(0.2, "jobs take their time"):
             self._hold(60)
         else:
@@ -399,6 +427,7 @@ class ScriptHistory:
         if self.is_faulty:
             self.world.emulator.clear_faults()
             self.is_faulty = False
+        assert not (self.world.full and self.buy.is_answer and life.posts), "paid without room for it"
         self.world.repair()
         if isinstance(done.error, InvalidInputError) or not isinstance(done.error, VoiceError | None):
             raise done.error

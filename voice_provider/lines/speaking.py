@@ -139,18 +139,18 @@ class Speaking:
         with ThreadPoolExecutor(self._way.threads(self._pace.most), thread_name_prefix="speak-lines") as pool:
             try:
                 while self._flying or self._goes_on:
-                    self._send(pool)
                     self._write_down()  # before a step that may be the last: what is known then is gone on with
-                    self._look(pool)
-                    if self._rests and not self._flying:
-                        return self._rest()
-                    self._listen()
-                    silent = time.monotonic() - self._news
-                    if not self._flying and self._goes_on and silent > self._patience:
+                    if (silent := time.monotonic() - self._news) <= self._patience:
+                        self._send(pool)
+                        self._look(pool)
+                        if self._rests and not self._flying:
+                            return self._rest()
+                    elif self._goes_on and not self._flying:  # nothing more was asked, and what was has been answered
                         raise JobTimeoutError(
                             f"No line was accepted, and none ended, for {silent:.0f} s. What was spoken is kept, and "
                             "a job goes on; a retry collects it."
                         )
+                    self._listen()
             finally:
                 self._settle()
         if self._stop is not None:
