@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -229,6 +230,23 @@ def test_a_wait_that_comes_back_goes_on_and_begins_no_new_one(lines: Jobs, monke
     lines.emulator.clear_faults()
     assert lines.run(SCRIPT[:2])["counts"] == {"spoken": 2}
     assert lines.paid() == 2
+
+
+def test_a_wait_ends_also_where_there_always_is_a_question_on_its_way(
+    lines: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speaking, "FIRST_PAUSE", 0.0)  # who was answered asks at once, and is never alone
+    lines.emulator.settings(job_seconds=3600)
+    lines.emulator.fault("slow", f"{JOBS}/*", method="GET", seconds=0.4, times=None)
+    late = threading.Timer(60, lines.emulator.advance, [3600])
+    late.start()
+    with pytest.raises(JobTimeoutError, match="none ended"):
+        lines.run(concurrency=6, timeout=0.5)
+    late.cancel()
+    lines.emulator.clear_faults()
+    lines.emulator.advance(3600)
+    assert lines.run()["counts"] == {"spoken": 6}
+    assert lines.paid() == 6
 
 
 def test_a_job_that_fails_is_a_failed_line_and_a_clear_orders_it_anew(lines: Jobs) -> None:
