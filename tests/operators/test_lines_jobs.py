@@ -239,6 +239,7 @@ def test_a_wait_ends_also_where_there_always_is_a_question_on_its_way(
     lines.emulator.settings(job_seconds=3600)
     lines.emulator.fault("slow", f"{JOBS}/*", method="GET", seconds=0.4, times=None)
     late = threading.Timer(60, lines.emulator.advance, [3600])
+    late.daemon = True
     late.start()
     with pytest.raises(JobTimeoutError, match="none ended"):
         lines.run(concurrency=6, timeout=0.5)

@@ -24,7 +24,7 @@ from voice_provider.lines import journal, takes
 from voice_provider.trust.provenance import ENDING, copy_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from voice_provider.lines.manifest import Row
 
@@ -60,11 +60,12 @@ class Delivery:
     """Keeps the copies of one folder.
 
     :param folder: output, which ends in ``/``
+    :param check: raises StaleTryError where the folder is another run's by now
     :param allowed: the connection's allowed output prefixes
     """
 
-    def __init__(self, folder: str, allowed: Sequence[str] = ()) -> None:
-        self._folder, self._allowed = folder, allowed
+    def __init__(self, folder: str, check: Callable[[], None], allowed: Sequence[str] = ()) -> None:
+        self._folder, self._check, self._allowed = folder, check, allowed
         self._before: dict[str, str | None] = {}
         self._names: dict[str, set[str]] = {}  # what was there at first, by folder
         self._trouble: VoiceError | None = None
@@ -83,11 +84,13 @@ class Delivery:
 
         :param rows: as ``standing`` returned them, and the manifest says
         :return: the rows with their copies, and what went wrong; then some are missing
+        :raises StaleTryError: the folder is another run's by now
         """
         found = list(rows)
         due = [number for number, row in enumerate(rows) if row.file is not None and row.copy is None]
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="deliver-lines") as pool:
             for first in range(0, len(due), AT_ONCE * 8):
+                self._check()
                 some = due[first : first + AT_ONCE * 8]
                 for number, row in zip(some, pool.map(self._put, [rows[number] for number in some]), strict=True):
                     found[number] = row

@@ -83,7 +83,7 @@ class ScriptRun:
         self._received: dict[str, Manifest] = {}  # what a try before has noted of takes that it could not put in place
         self._errors: dict[str, VoiceError] = {}
         self._way = way_of(hook, self._place)
-        self._delivery = Delivery(folder, hook.settings.allowed_outputs)
+        self._delivery = Delivery(folder, journal.check, hook.settings.allowed_outputs)
         self._speaking: Speaking | None = None
         self._told = 0
         self._max_cost: float | None = None
@@ -196,7 +196,7 @@ class ScriptRun:
             rows, trouble = self._delivery.deliver(self.rows)
             if rows != self.rows:
                 self.rows = rows
-                write_manifest(f"{self._folder}{NAME}", rows)
+                self._write_manifest(rows)
             if trouble is not None:
                 raise trouble
         finally:
@@ -327,8 +327,7 @@ class ScriptRun:
                 if self._journal.away_until is not None and row.outcome == "spoken":
                     self._ours.add(row.take)
             if gone:
-                self._journal.check()
-                write_manifest(location, (row for row in iter_manifest(location) if self._stays(row, again)))
+                self._write_manifest(row for row in iter_manifest(location) if self._stays(row, again))
         for key in again & self._there.keys():
             take = self._there[key]
             for file in (take, f"{take}{ENDING}"):
@@ -364,8 +363,11 @@ class ScriptRun:
             rows.append(replace(self._row(key, line), cost=shared))
             seen.add(key)
         self.rows = self._delivery.standing(rows)
-        self._journal.check()  # it may have taken a while: takes were read
-        write_manifest(f"{self._folder}{NAME}", self.rows)
+        self._write_manifest(self.rows)
+
+    def _write_manifest(self, rows: Iterable[Row]) -> None:
+        self._journal.check()  # after a while in which takes were read or copied: a later run's is not replaced
+        write_manifest(f"{self._folder}{NAME}", rows)
 
     def _error(self, key: str) -> VoiceError | None:
         return self._errors.get(key) or (self._speaking.failures.get(key) if self._speaking else None)
