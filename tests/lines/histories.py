@@ -81,8 +81,8 @@ class Hands:
 class ScriptWorld(World):
     """As ``World``, for the many lines of a script.
 
-    :param paid: rows of the ledger by the take that they were paid for
-    :param keys: of takes, by the text that was to be spoken
+    :param paid: rows of the ledger by the text that they were paid for
+    :param texts: that were to be spoken, by the names of their takes
 
     Until ``repair`` so many writes of the journal fail (``journal_fails``) after some that do not (``journal_skips``).
     """
@@ -92,7 +92,7 @@ class ScriptWorld(World):
 
     def __init__(self, emulator: EmulatorHere, monkeypatch: pytest.MonkeyPatch, folder: Path, data: Path) -> None:
         self.paid: dict[str, set[int]] = {}
-        self.keys: dict[str, str] = {}
+        self.texts: dict[str, str] = {}
         self.in_flight: dict[Future[Any], Callable[[], Any]] = {}
         self.dice = random.Random(0)
         self._data, self._speaks, self._counted = data, "", set[int]()
@@ -154,8 +154,8 @@ class ScriptWorld(World):
         step = Speaking._step
 
         def watched(speaking: Speaking, one: Any, sent: Any) -> Any:
-            before, self._speaks = self._speaks, one.key
-            self.keys[one.order.options.text] = one.key
+            before, self._speaks = self._speaks, one.order.options.text
+            self.texts[one.key] = self._speaks
             try:
                 return step(speaking, one, sent)
             finally:
@@ -194,7 +194,7 @@ class ScriptWorld(World):
 
     def begin(self, buy: Buy) -> Task:
         """Forget everything."""
-        self.paid, self.keys, self._counted, self._speaks = {}, {}, set(), ""
+        self.paid, self.texts, self._counted, self._speaks = {}, {}, set(), ""
         self.in_flight.clear()
         return super().begin(buy)
 
@@ -267,9 +267,9 @@ class ScriptHistory:
         self.redo: set[str] = set()
         self.told: list[str] = []
         self.owner: Any = None
-        self.redone: set[tuple[Any, str]] = set()
-        self.orders: Counter[str] = Counter()  # of a take, besides the first
-        self.useless: set[str] = set()  # takes that were paid and are no good, or whose job has failed
+        self.redone: set[str] = set()
+        self.orders: Counter[str] = Counter()  # of a text, besides the first
+        self.useless: set[str] = set()  # texts whose take was paid and is no good, or whose job has failed
         self.spoiled: set[str] = set()
         self.is_faulty = self.held = False
 
@@ -381,7 +381,7 @@ class ScriptHistory:
         if takes:
             take = self.dice.choice(takes)
             take.unlink()
-            self.orders[take.stem] += 1
+            self.orders[self.world.texts[take.stem]] += 1
             self.spoiled.add(take.stem)
 
     def _fault(self) -> None:
@@ -458,13 +458,11 @@ class ScriptHistory:
         if owner != self.owner:
             self.owner = owner
             self.redone = set()
-            for key in self.useless:
-                self.orders[key] += 1
-        for line in self.lines:
-            key = self.world.keys.get(line["text"])
-            if key is not None and line["id"] in self.redo and key not in self.redone:
-                self.redone.add(key)
-                self.orders[key] += 1
+            for text in self.useless:
+                self.orders[text] += 1
+        for text in {line["text"] for line in self.lines if line["id"] in self.redo} - self.redone:
+            self.redone.add(text)
+            self.orders[text] += 1
 
     def _saw(self, done: Try) -> None:
         counted = {row["seq"]: row for row in self.world.emulator.ledger("speech") if not row["refunded"]}
@@ -473,7 +471,7 @@ class ScriptHistory:
         rows = read_manifest(f"{self.world.out}/manifest.jsonl") if told else []
         for row in rows:
             if row.outcome == "failed":
-                self.useless.add(row.take)
+                self.useless.add(next(text for text in self.texts if text_hash(text) == row.text_sha256))
         self._check_payments(counted)
         if told:
             self._check_rows(rows)
@@ -481,10 +479,10 @@ class ScriptHistory:
             assert not [row for row in rows if row.outcome == "unknown"] or self.buy.unkeyed_speech
 
     def _check_payments(self, counted: Mapping[int, Any]) -> None:
-        for key, rows in self.world.paid.items():
+        for text, rows in self.world.paid.items():
             times = len(rows & counted.keys())
-            allowed = (1 + self.orders[key]) * (1 + (self.resubmits and self.buy.unkeyed_speech))
-            assert times <= allowed, f"take {key[:12]}… is paid {times} times, {allowed} allowed"
+            allowed = (1 + self.orders[text]) * (1 + (self.resubmits and self.buy.unkeyed_speech))
+            assert times <= allowed, f"'{text}' is paid {times} times, {allowed} allowed"
 
     def _check_files(self) -> None:
         """Whoever wrote the manifest last, and whatever came after: each take that it tells of is there."""
@@ -500,7 +498,7 @@ class ScriptHistory:
             assert (row.uri is not None) == (row.outcome in ("spoken", "reused")), row
             if row.uri is None:
                 silent = row.outcome == "missing" and row.error is None
-                assert not (silent and self.world.paid.get(row.take) and not self.orders[row.take]), f"hidden: {row}"
+                assert not (silent and self.world.paid.get(text) and not self.orders[text]), f"hidden: {row}"
                 continue
             assert row.sha256 == hashlib.sha256(Path(row.uri).read_bytes()).hexdigest(), row
             assert self.world.said(row) == text, row
