@@ -347,7 +347,7 @@ class ScriptHistory:
             self._spoil()
         if self._chance(0.15, "another run"):
             self._another_run()
-        if self.dice.random() < 0.5:
+        for _ in range(self.dice.choice((0, 0, 1, 1, 2))):
             self._fault()
         if self._chance(0.08, "the place of results refuses"):
             world.refuses = self.dice.choice((1, None))
@@ -390,6 +390,7 @@ class ScriptHistory:
             ("drop_before", {}),
             ("status", {"status": 503}),
             ("status", {"status": 429, "headers": {"Retry-After": "3"}}),
+            ("status", {"status": 402}),  # which every other line would meet, too
             ("html", {"status": 503}),
             ("truncate", {}),
             ("edge_before", {"status": 502, "form": "html"}),
