@@ -223,7 +223,8 @@ class ScriptWorld(World):
             self.emulator.advance(100)
             self.clock.ahead += 100
             with suppress(TaskDeferred):
-                return operator.execute_complete(context, {"status": "ended", "message": "all of them"})
+                event = {"status": "ended", "message": "all of them", "at": self.clock.time()}
+                return operator.execute_complete(context, event)
         raise AssertionError("it waits for ever")
 
     def said(self, row: Row) -> str:

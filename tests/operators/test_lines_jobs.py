@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections import Counter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,12 +23,14 @@ from voice_provider.exceptions import (
 )
 from voice_provider.hooks.voice import VoiceHook
 from voice_provider.jobs.names import FULL, ManagedName
+from voice_provider.lines import journal as lines_journal
 from voice_provider.lines import speaking, ways
 from voice_provider.lines.journal import Journal
 from voice_provider.lines.run import ScriptRun
 from voice_provider.lines.ways import AsJob
 from voice_provider.operators import SpeakLinesOperator
 from voice_provider.operators import base as operators_base
+from voice_provider.operators import lines as operators_lines
 from voice_provider.triggers.jobs import JobsTrigger
 
 if TYPE_CHECKING:
@@ -229,6 +233,26 @@ def test_a_wait_that_comes_back_goes_on_and_begins_no_new_one(lines: Jobs, monke
         raise AssertionError("it goes to and fro")
     lines.emulator.clear_faults()
     assert lines.run(SCRIPT[:2])["counts"] == {"spoken": 2}
+    assert lines.paid() == 2
+
+
+def test_what_the_task_has_spent_in_a_queue_is_no_silence_of_the_service(
+    lines: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators_base, "INLINE_WAIT", 0.1)
+    lines.emulator.settings(job_seconds=3600)
+    left = lines.deferred(lines=SCRIPT[:2], timeout=10)
+    lines.emulator.advance(3600)
+    event = event_of(left)
+    later = SimpleNamespace(time=lambda: time.time() + 60, monotonic=time.monotonic)
+    for module in (operators_lines, lines_journal):
+        monkeypatch.setattr(module, "time", later)  # the task was in Airflow's queue, past the deadline
+    lines.emulator.fault("status", "*.mp3", status=503, times=None)
+    with pytest.raises(TaskDeferred) as again:  # there is time left, and it waits elsewhere
+        lines.come_back(left, event, lines=SCRIPT[:2], timeout=10)
+    lines.emulator.clear_faults()
+    event["at"] = later.time()
+    assert lines.come_back(again.value, event, lines=SCRIPT[:2], timeout=10)["counts"] == {"spoken": 2}
     assert lines.paid() == 2
 
 

@@ -183,8 +183,9 @@ class SpeakLinesOperator(VoiceOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger, by what the journal knows."""
-        self.log.info("Back from waiting: %s.", (event or {}).get("message"))
-        return self._speak(context, self.deferrable)
+        found = event or {}
+        self.log.info("Back from waiting: %s.", found.get("message"))
+        return self._speak(context, self.deferrable, found.get("at"))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the trigger, on the worker where the trigger itself failed: that is no reason to burn a retry."""
@@ -194,7 +195,7 @@ class SpeakLinesOperator(VoiceOperator):
             self.log.warning("Waiting on the triggerer failed (%s); waiting here.", error)
             return self._speak(context, deferrable=False)
 
-    def _speak(self, context: Context, deferrable: bool) -> dict[str, Any]:
+    def _speak(self, context: Context, deferrable: bool, ended: float | None = None) -> dict[str, Any]:
         # Here, and not when a DAG is parsed: it reads subtitles, and has models of its own.
         from voice_provider.jobs.store import attempt_of  # noqa: PLC0415
         from voice_provider.lines.journal import Journal, task_of  # noqa: PLC0415
@@ -224,7 +225,7 @@ class SpeakLinesOperator(VoiceOperator):
                 self._pace,
                 stop_on_error=self.on_line_error == "stop",
                 patience=self.timeout,
-                waited=self._waited(journal),
+                waited=self._waited(journal, ended),
                 inline=base.INLINE_WAIT if deferrable else None,
                 poll_interval=self.poll_interval,
             )
@@ -242,13 +243,17 @@ class SpeakLinesOperator(VoiceOperator):
         self.tell_assets(context, result)
         return result
 
-    def _waited(self, journal: Journal) -> float:
-        """Return for how many seconds there was no news: who comes back goes on with the wait, and begins none."""
+    def _waited(self, journal: Journal, ended: float | None) -> float:
+        """Return for how many seconds there was no news: who comes back goes on with the wait, and begins none.
+
+        :param ended: when it ended on the triggerer, wall-clock time; what the task has spent in Airflow's queue since
+            is not the service's silence; None: now
+        """
         if journal.away_until is None:
             return 0.0
         # After the deadline they are asked after once more, and it is over before it would wait there again.
         most = self.timeout - base.INLINE_WAIT / 2
-        return max(0.0, min(self.timeout + time.time() - journal.away_until, most))
+        return max(0.0, min(self.timeout + (ended or time.time()) - journal.away_until, most))
 
     def _wait_elsewhere(self, rest: Rest, deadline: float) -> None:
         self.log.info("%d jobs run; waiting on the triggerer until %d of them have ended.", len(rest.jobs), rest.enough)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 class JobsTrigger(BaseTrigger):
     """Waits until so many of some jobs have ended. It carries ids only, and sends one event.
 
-    The event is ``{"status": "ended" | "deadline", "message": ...}``; the worker asks after the jobs itself.
+    The event is ``{"status": "ended" | "deadline", "message": ..., "at": ...}`` (wall-clock time, seconds since 1970);
+    the worker asks after the jobs itself.
 
     :param jobs: the service's id of each, and where to ask after it, if that does not follow from the id
     :param enough: how many of them have to end, or be refused again and again
@@ -57,7 +59,7 @@ class JobsTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
-        yield TriggerEvent(await self._wait())
+        yield TriggerEvent({**await self._wait(), "at": time.time()})
 
     async def _wait(self) -> dict[str, Any]:
         waits = [
