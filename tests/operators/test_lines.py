@@ -22,10 +22,11 @@ from voice_provider.exceptions import (
 from voice_provider.files import transfer
 from voice_provider.files.media import probe
 from voice_provider.files.receiving import Download
+from voice_provider.files.storage import Output
 from voice_provider.hooks.voice import VoiceHook
-from voice_provider.jobs.store import Attempt
+from voice_provider.jobs.store import Attempt, LocalFolder
 from voice_provider.lines import journal as lines_journal
-from voice_provider.lines import speaking
+from voice_provider.lines import run, speaking
 from voice_provider.lines.journal import Journal
 from voice_provider.lines.manifest import Row, read_manifest
 from voice_provider.lines.run import ScriptRun
@@ -388,6 +389,46 @@ def test_a_run_that_was_taken_for_dead_sends_nothing_more(lines: Lines, monkeypa
     third.close()
     monkeypatch.undo()
     Journal(f"{lines.folder}/", "one", Attempt("a", 1))
+
+
+# A call of a try, after which it stands still; meanwhile the next try speaks the line anew, and copies it.
+STANDS: list[tuple[str, Any, str, int]] = [
+    ("it has deleted the take that is spoken anew", run, "remove", 1),
+    ("it has deleted the record of that, too", run, "remove", 2),
+    ("it has claimed the folder", LocalFolder, "create", 1),
+    ("it has copied a take", Output, "copy", 1),
+]
+
+
+def test_a_run_that_stood_still_leaves_in_peace_what_another_has_made_since(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, again = [{**line, "file": f"{line['id']}.wav"} for line in SCRIPT[:2]], {"redo": ["a"], "concurrency": 1}
+    for number, (name, owner, method, at) in enumerate(STANDS):
+        lines.folder, lines.task = lines.folder.parent / str(number), lines.a_task(run_id=str(number))
+        lines.run(script)
+        for copy in lines.folder.glob("*.wav"):
+            copy.unlink()
+        lines.paid()
+        real, calls = getattr(owner, method), []
+
+        def stands(*args: Any, real: Any = real, calls: list[int] = calls, at: int = at, **values: Any) -> Any:
+            value = real(*args, **values)
+            calls.append(1)
+            if len(calls) == at:
+                lines.task.clear()
+                assert lines.run(script, **again)["counts"] == {"reused": 1, "spoken": 1}
+            return value
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, method, stands)
+            with pytest.raises(StaleTryError):
+                lines.run(script, **again)
+        rows = lines.rows()  # whole, and with their records
+        assert {row.outcome for row in rows.values()} == {"spoken", "reused"}, name
+        assert rows["a"].outcome == "spoken", f"{name}: the manifest is the other's"
+        assert all(Path(str(row.copy)).exists() for row in rows.values()), name
+        assert lines.paid() <= 2, name
 
 
 def test_an_object_store_serves_as_well(lines: Lines, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
