@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
+    from tests.jobs.in_process import EmulatorHere
     from voice_provider.emulator.process import EmulatorHandle
     from voice_provider.hooks.voice import VoiceHook
 
@@ -202,6 +203,26 @@ def know_runs(ti: Any, dags: dict[str, dict[str, str]]) -> None:
 
     ti.get_task_states = lambda dag_id, run_ids=None: {run: {"t": "success"} for run in chosen(dag_id, run_ids)}
     ti.get_dr_count = lambda dag_id, run_ids=None, states=None: len(chosen(dag_id, run_ids, states))
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """A disk in memory, where there is one: thousands of histories write a lot, and sync whatever they write."""
+    memory = Path("/dev/shm")
+    where = memory if os.access(memory, os.W_OK) else None
+    # What the emulator forgot may still be on its way out of here.
+    with tempfile.TemporaryDirectory(prefix="voice-", dir=where, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def here(disk: Path) -> Iterator[EmulatorHere]:
+    """The emulator without sockets, which would cost more than all these histories."""
+    from tests.jobs.in_process import EmulatorHere
+
+    emulator = EmulatorHere(disk / "emulator")
+    yield emulator
+    emulator.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EDGES, EDGE_SAYS = ("edge_before", "edge_after"), ((404, "html"), (502, "json"), (403, "text"), (503, "text"))
+
+
+def batches(count: str, usual: int, *, one: str, at_a_time: int) -> list[range]:
+    """Return the seeds of the random histories, so many in a test, from ``VOICE_FIRST_SEED`` on.
+
+    :param count: variable with how many there are; default: ``usual``
+    :param one: variable with the seed of a history that is to be repeated alone
+    """
+    if seed := os.environ.get(one):
+        return [range(int(seed), int(seed) + 1)]
+    first = int(os.environ.get("VOICE_FIRST_SEED", "0"))
+    end = first + int(os.environ.get(count, str(usual)))
+    return [range(n, min(n + at_a_time, end)) for n in range(first, end, at_a_time)]
 
 
 @contextmanager

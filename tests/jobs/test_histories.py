@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.jobs.histories import History, told
-from tests.jobs.in_process import EmulatorHere
+from tests.jobs.histories import History, batches, told
 from tests.jobs.world import BUYS, Buy, Life, MortalStore, Try, World
 from voice_provider.exceptions import OutcomeUnknownError, PermanentVoiceError, UnusableSpeechError, VoiceError
 from voice_provider.sensors.job import LipSyncCompleteSensor, TTSCompleteSensor
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.conftest import Task
+    from tests.jobs.in_process import EmulatorHere
     from voice_provider.emulator.process import EmulatorHandle
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -37,24 +37,6 @@ ORDERS = [
     for fault in FAULTS
     if not buy.captions or (policy, fault) == ("fail", "no fault")  # all others are those of speech without
 ]
-
-
-@pytest.fixture(scope="module")
-def disk() -> Iterator[Path]:
-    """A disk in memory, where there is one: three thousand histories write a lot, and sync whatever they write."""
-    memory = Path("/dev/shm")
-    where = memory if os.access(memory, os.W_OK) else None
-    # What the emulator forgot may still be on its way out of here.
-    with tempfile.TemporaryDirectory(prefix="voice-", dir=where, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
-def here(disk: Path) -> Iterator[EmulatorHere]:
-    """The emulator without sockets, which would cost more than all these histories."""
-    emulator = EmulatorHere(disk / "emulator")
-    yield emulator
-    emulator.close()
 
 
 @pytest.fixture
@@ -283,14 +265,8 @@ def test_a_voice_whose_training_failed_unseen_does_not_stay(world: World) -> Non
 
 
 # With those above about three thousand; more by hand, VOICE_HISTORIES=20000 VOICE_FIRST_SEED=100000
-RANDOM, AT_A_TIME = int(os.environ.get("VOICE_HISTORIES", "1020")), 50
 FIRST = int(os.environ.get("VOICE_FIRST_SEED", "0"))
-ONE = os.environ.get("VOICE_HISTORY")  # the seed of a history that is to be repeated
-SEEDS = (
-    [range(int(ONE), int(ONE) + 1)]
-    if ONE
-    else [range(n, min(n + AT_A_TIME, FIRST + RANDOM)) for n in range(FIRST, FIRST + RANDOM, AT_A_TIME)]
-)
+SEEDS = batches("VOICE_HISTORIES", 1020, one="VOICE_HISTORY", at_a_time=50)
 
 
 def live(world: World, seeds: range) -> None:

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.jobs.histories import told
-from tests.jobs.in_process import EmulatorHere
+from tests.jobs.histories import batches, told
 from tests.lines.histories import ScriptHistory, ScriptWorld
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.jobs.in_process import EmulatorHere
 
-RANDOM, AT_A_TIME = int(os.environ.get("VOICE_SCRIPTS", "60")), 30
-FIRST = int(os.environ.get("VOICE_FIRST_SEED", "0"))
-ONE = os.environ.get("VOICE_SCRIPT")  # the seed of a history that is to be repeated
-SEEDS = (
-    [range(int(ONE), int(ONE) + 1)]
-    if ONE
-    else [range(n, min(n + AT_A_TIME, FIRST + RANDOM)) for n in range(FIRST, FIRST + RANDOM, AT_A_TIME)]
-)
-
-
-@pytest.fixture(scope="module")
-def disk() -> Iterator[Path]:
-    """A disk in memory, where there is one."""
-    memory = Path("/dev/shm")
-    where = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="voice-", dir=where, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
-def here(disk: Path) -> Iterator[EmulatorHere]:
-    emulator = EmulatorHere(disk / "emulator")
-    yield emulator
-    emulator.close()
+# More by hand: VOICE_SCRIPTS=4000 VOICE_FIRST_SEED=5000
+SEEDS = batches("VOICE_SCRIPTS", 60, one="VOICE_SCRIPT", at_a_time=30)
 
 
 @pytest.mark.parametrize("seeds", SEEDS, ids=str)

@@ -359,8 +359,8 @@ class ScriptRun:
         for key, line in zip(self._keys, self._lines, strict=True):
             cost = self._cost(key)
             told = cost if cost is None or key not in seen else NOTHING  # equal lines share a take
-            shared = costs.setdefault(str(told), told.dump()) if told is not None else None
-            rows.append(replace(self._row(key, line), cost=shared))
+            dumped = told.dump() if told is not None else None
+            rows.append(replace(self._row(key, line), cost=dumped and costs.setdefault(repr(dumped), dumped)))
             seen.add(key)
         self.rows = self._delivery.standing(rows)
         self._write_manifest(self.rows)
